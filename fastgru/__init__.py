@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastgru.errors import (
+    DataError,
     FastGRUError,
     FunctionError,
     InvalidModelError,
@@ -105,6 +106,7 @@ __all__ = [
     "Activation",
     "BatchNorm1d",
     "CustomLayer",
+    "DataError",
     "Dropout",
     "Embedding",
     "FastGRUError",

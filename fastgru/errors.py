@@ -1,6 +1,7 @@
 """The exception tree. Everything this package raises on purpose descends from `FastGRUError`."""
 
 __all__ = [
+    "DataError",
     "FastGRUError",
     "FunctionError",
     "InvalidModelError",
@@ -42,6 +43,10 @@ class FunctionError(FastGRUError, RuntimeError):
     """A function that stands for a layer of a model raised an error. The message names the layer, and `__cause__` is
     the error.
     """
+
+
+class DataError(FastGRUError, ValueError):
+    """A data set cannot be read, or a row of it does not fit the model; the message names the file or the row."""
 
 
 class UnreadTensorsError(FastGRUError, ValueError):

@@ -50,7 +50,7 @@ def run_page(text: str, name: str, folder: Path) -> int:
     count = 0
     for block, after in itertools.zip_longest(blocks, blocks[1:]):
         where = f"{name}:{block.line}"
-        if block.kind == "python" and not tool.can_run(block):
+        if block.kind in ("console", "python") and not tool.can_run(block):
             print(f"{where}: not run, without {', '.join(block.needs)}")
         elif block.kind == "python":
             with warnings.catch_warnings():

@@ -109,6 +109,8 @@ def same_everywhere(command: str, output: str) -> str:
         output = "\n".join(output.splitlines()[:2])
     elif what == "bench":
         output = "\n".join(line.split("  ")[0] for line in output.splitlines() if line.startswith(" "))
+    elif what == "score":
+        output = re.sub(r", on \S+$", "", output, flags=re.MULTILINE)
     elif what == "verify" or "--profile" in command:
         output = _MACHINE.sub(" ", output)
     return _LAYOUT.sub(" ", output).strip()

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "inspect": "What is in a file: layers, shapes, conventions, what is not supported.",
     "quantize": "Weights in int8 or bfloat16: what they cost and save, layer by layer.",
     "run": "Run a model on arrays from .npy, .npz or .csv files.",
+    "score": "Run a model over every sequence of a data set.",
     "serve": "Serve models over HTTP and WebSocket, every client with its own state.",
     "verify": "Compare a model with its float64 definition and its own framework.",
     "warmup": "Compile and cache the kernels, so that later processes compile nothing.",

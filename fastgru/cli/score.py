@@ -1,0 +1,100 @@
+"""`fastgru score`: a model over every sequence of a data set."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import fastgru
+from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
+from fastgru.terminal import compiling, counted
+
+__all__ = ["command"]
+
+
+@click.command("score")
+@file_argument
+@click.option(
+    "--input",
+    "source",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="The data: a .parquet, .csv, .jsonl, .npz or .npy file, or a folder of such files.",
+)
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the results go: a .parquet, .jsonl or .npz file.",
+)
+@click.option(
+    "--columns",
+    multiple=True,
+    metavar="[NAME=]A,B,...",
+    help="The columns that hold the values, in the order of the model's features; with NAME=, those of one input;"
+    " repeatable.  [default: all but those of --id]",
+)
+@click.option("--id", "ids", metavar="A,B,...", help="The columns whose values the rows of one sequence share.")
+@click.option(
+    "--rows",
+    type=click.Choice(["steps", "sequences"]),
+    help="What a row is.  [default: a step with --id, a sequence where the columns hold whole lists of steps]",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "null"]),
+    default="stop",
+    show_default=True,
+    help="What a row with a fault does: end the run, or give its sequence null outputs and a line in"
+    " OUTPUT.errors.jsonl.",
+)
+@click.option("--restart", is_flag=True, help="Begin anew: drop the parts of an earlier run, overwrite OUTPUT.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="The cores to use.")
+@json_option
+@load_options
+@precision_option
+def command(
+    file: Path,
+    source: Path,
+    output: Path,
+    threads: int,
+    precision: str | None,
+    options: dict[str, Any],
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Run the model in FILE over every sequence of a data set.
+
+    Results keep the order of the data. Finished parts lie in OUTPUT.parts until the last one is done; run the same
+    command again after an interruption, and it goes on behind them.
+    """
+    from fastgru.scoring import score
+
+    with compiling():
+        names = options.pop("outputs", None)
+        model = fastgru.load(file, precision=precision, threads=threads, **options)
+        if names and not set(names) <= {spec.name for spec in model.outputs}:  # inner ones: a part of the model
+            model = fastgru.load(file, precision=precision, threads=threads, outputs=names, **options)
+        columns, ids = _columns(choices.pop("columns")), choices.pop("ids")
+        choices |= {"columns": columns, "ids": ids.split(",") if ids else (), "outputs": names}
+        done = score(model, source, output, progress=not as_json, **choices)
+    found = {**done._asdict(), "faults": [fault._asdict() for fault in done.faults], "output": str(output)}
+
+    def print_it() -> None:
+        if done.resumed:
+            click.echo(f"went on behind {counted(done.resumed, 'sequence')} of an earlier run")
+        click.echo(f"{output}: {counted(done.sequences, 'sequence')} of {counted(done.rows, 'row')}, on {done.target}")
+        for fault in done.faults[:5]:
+            click.echo(f"  row {fault.row}: {fault.reason}")
+        if done.faults:
+            click.echo(f"{counted(len(done.faults), 'sequence')} without outputs: {output}.errors.jsonl")
+
+    show(found, print_it, as_json=as_json)
+
+
+def _columns(given: tuple[str, ...]) -> dict[str, list[str]] | list[str] | None:
+    named = {name: names.split(",") for name, is_named, names in (text.partition("=") for text in given) if is_named}
+    plain = [name for text in given if "=" not in text for name in text.split(",")]
+    if named and plain:
+        raise click.UsageError("--columns: give each input's columns as NAME=A,B or all columns without a name")
+    return named or plain or None

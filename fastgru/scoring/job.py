@@ -1,0 +1,239 @@
+"""A model over a data set, from its file to the file of the outputs."""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from fastgru.errors import DataError
+from fastgru.graph import Array, TensorSpec
+from fastgru.model import Model
+from fastgru.scoring.parts import SUFFIXES, Column, Fault, Parts, parts_of, write_npz
+from fastgru.scoring.sequences import Input, Record, records
+from fastgru.scoring.sources import ARRAYS, files_of, hash_of
+from fastgru.simd.target import TARGET
+from fastgru.streaming.predict import PREDICT_BYTES
+
+__all__ = ["Scored", "score"]
+
+PART_ROWS: Final = 1 << 16
+
+
+class Scored(NamedTuple):
+    """rows, sequences: how many there were. faults: those whose outputs are null. resumed: sequences that an earlier
+    run had finished. target: what the outputs were computed for."""
+
+    rows: int
+    sequences: int
+    faults: list[Fault]
+    resumed: int
+    target: str
+
+
+def score(
+    model: Model,
+    source: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    columns: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+    ids: Sequence[str] = (),
+    outputs: Sequence[str] | None = None,
+    rows: str | None = None,
+    on_error: str = "stop",
+    restart: bool = False,
+    part_rows: int = PART_ROWS,
+    budget: int = PREDICT_BYTES,
+    progress: bool = False,
+) -> Scored:
+    """Run a model over every sequence of a data set, and write its outputs.
+
+    source: a .parquet, .jsonl or .csv file, an .npy or .npz file whose arrays (T, ...) are the sequences, or a folder
+        of files of one of these kinds.
+    output: a .parquet, .jsonl or .npz file. It has its name when it is whole. Until then, finished parts lie in
+        `OUTPUT.parts`, and the same call goes on behind them; an .npz file begins anew.
+    columns: of the values, in the order of the model's features; by input where there are several. None: all others.
+    ids: the columns whose values rows of one sequence have in common. They stand in the output, too.
+    outputs: names of the model's outputs; None for all.
+    rows: "steps" if each row is one step of a sequence, "sequences" if each row is a whole one, of lists; None: rows
+        with lists are sequences, but where `ids` is given and each row has the list of one step.
+    on_error: "stop" at the first sequence with a fault, or write "null" for its outputs and list it in
+        `OUTPUT.errors.jsonl`.
+    restart: begin anew: drop the parts of an earlier run, and overwrite an output that is whole.
+    part_rows: a part has as many rows of the input, or some more, so that it ends with a sequence.
+    budget: bytes that sequences and results take while they run, as in `Model.predict`.
+
+    Outputs with one entry a step are written a row a step; all others a row a sequence. Raises `DataError`.
+    """
+    source, output = Path(source), Path(output)
+    if output.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{output}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if rows not in (None, "steps", "sequences"):
+        raise DataError(f"rows is {rows!r}, expected 'steps', 'sequences' or None")
+    if on_error not in ("stop", "null") or (on_error == "null" and output.suffix == ".npz"):
+        raise DataError(f"on_error is {on_error!r}, expected 'stop', or 'null' for an output that is a table")
+    if output.exists() and not restart and not parts_of(output).exists():
+        raise DataError(f"{output} exists already; --restart overwrites it")
+    files = files_of(source)
+    if ids and files[0].suffix.lower() in ARRAYS:
+        raise DataError(f"{source}: arrays have names of their own, and no columns of an id")
+    inputs = _inputs(model, columns)
+    chosen = _outputs(model, outputs)
+    frames = None if rows is None else rows == "steps"
+    labels = ("name",) if files[0].suffix.lower() in ARRAYS else tuple(ids)
+    run = _Run(model, inputs, chosen, labels, files, frames, on_error, budget, progress)
+    if output.suffix == ".npz":
+        return run.into_npz(output)
+    job = {
+        "input": hash_of(files),
+        "model": model.fingerprint,
+        "target": TARGET.name,
+        "options": [inputs, labels, [spec.name for spec in chosen], rows, on_error, part_rows],
+    }
+    return run.into_parts(output, _plain(job), restart, part_rows)
+
+
+class _Run(NamedTuple):
+    model: Model
+    inputs: tuple[Input, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+    files: list[Path]
+    frames: bool | None
+    on_error: str
+    budget: int
+    progress: bool
+
+    def results(self, skip: int, seen: set[int]) -> Iterator[tuple[Record, tuple[Array, ...] | None]]:
+        """Every sequence with its outputs, in order; None where it has a fault and `on_error` is "null"."""
+        waiting = deque[Record]()
+        ids = () if self.files[0].suffix.lower() in ARRAYS else self.labels
+
+        def good() -> Iterator[tuple[Array, ...]]:
+            for record in records(self.files, self.inputs, ids, frames=self.frames, skip=skip, seen=seen):
+                if record.arrays is None and self.on_error == "stop":
+                    where = f"row {record.at} (the first is 0)"
+                    name = f", sequence {', '.join(map(str, record.ids))}" if record.ids else ""
+                    raise DataError(f"{where}{name}: {record.fault}; --on-error null goes on behind it")
+                waiting.append(record._replace(arrays=None) if record.arrays is None else record)
+                if record.arrays is not None:
+                    yield record.arrays
+
+        numbers = [[spec.name for spec in self.model.outputs].index(spec.name) for spec in self.outputs]
+        for result in self.model.predict(good(), budget=self.budget, progress=self.progress):
+            found = result if isinstance(result, tuple) else (result,)
+            while waiting[0].arrays is None:
+                yield waiting.popleft(), None
+            yield waiting.popleft(), tuple(found[k] for k in numbers)
+        while waiting:
+            yield waiting.popleft(), None
+
+    def into_npz(self, output: Path) -> Scored:
+        """An array for each sequence, or one for each output of it."""
+        count = rows = 0
+
+        def arrays() -> Iterator[tuple[str, Array]]:
+            nonlocal count, rows
+            for record, found in self.results(0, set()):
+                assert found is not None
+                name = "/".join(map(str, record.ids)) if record.ids else str(record.first)
+                several = len(self.outputs) > 1
+                yield from (
+                    (f"{name}/{s.name}" if several else name, a) for s, a in zip(self.outputs, found, strict=True)
+                )
+                count, rows = count + 1, rows + record.rows
+
+        write_npz(output, arrays())
+        return Scored(rows, count, [], 0, TARGET.short)
+
+    def into_parts(self, output: Path, job: Mapping[str, Any], restart: bool, part_rows: int) -> Scored:
+        """A part whenever there are enough rows, then one file."""
+        parts = Parts(output, job, restart=restart)
+        resumed, seen = parts.sequences, parts.keys()
+        kept, rows = list[tuple[Record, tuple[Array, ...] | None]](), 0
+        for record, found in self.results(parts.rows, seen):
+            kept.append((record._replace(arrays=None), found))
+            rows += record.rows
+            if rows >= part_rows:
+                self.write(parts, kept, rows)
+                kept, rows = [], 0
+        if kept or not parts.done:
+            self.write(parts, kept, rows)
+        total, sequences, faults = parts.rows, parts.sequences, parts.faults()
+        parts.join()
+        return Scored(total, sequences, faults, resumed, TARGET.short)
+
+    def write(self, parts: Parts, kept: list[tuple[Record, tuple[Array, ...] | None]], rows: int) -> None:
+        """The columns of a part: a row a step where each row of the input was one, and each output has one."""
+        layout = self.model.predictor.layout
+        first = [layout.steps.get(s.name, -1) == (layout.rows.get(s.name) == 0) for s in self.outputs]
+        steps = all(first) and all(record.stepwise for record, _ in kept)
+        repeats = [record.rows if steps else 1 for record, _ in kept]
+        columns: dict[str, Column] = {}
+        for k, name in enumerate(self.labels):
+            columns[name] = (
+                [record.ids[k] for (record, _), n in zip(kept, repeats, strict=True) for _ in range(n)],
+                True,
+            )
+        for k, spec in enumerate(self.outputs):
+            found = [None if results is None else results[k] for _, results in kept]
+            columns[spec.name] = _by_step(found, repeats, spec) if steps else (found, True)
+        faults = [Fault(r.at, r.first, r.rows, [*r.ids], r.fault) for r, found in kept if found is None]
+        parts.write(columns, rows, [record.key for record, _ in kept], faults)
+
+
+def _by_step(found: Sequence[Array | None], repeats: Sequence[int], spec: TensorSpec) -> Column:
+    """(n,) or (n, width) of all steps, and which of them have values."""
+    width = next((int(np.prod(array.shape[1:])) for array in found if array is not None), 1)
+    empty = [
+        np.zeros((n, width), spec.dtype) if a is None else a.reshape(n, width)
+        for a, n in zip(found, repeats, strict=True)
+    ]
+    values = np.concatenate(empty) if empty else np.zeros((0, width), spec.dtype)
+    there = np.repeat([array is not None for array in found], repeats)
+    return values[:, 0] if width == 1 else values, True if there.all() else there
+
+
+def _inputs(model: Model, columns: Mapping[str, Sequence[str]] | Sequence[str] | None) -> tuple[Input, ...]:
+    """What a sequence has to hold, by the axes that `predict` finds."""
+    layout = model.predictor.layout
+    frames = [
+        s
+        for s in model.inputs
+        if s.name in layout.rows and s.name not in model.graph.states and s.name != layout.lengths
+    ]
+    named = columns if isinstance(columns, Mapping) else {frames[0].name: columns} if columns else {}
+    if unknown := sorted(set(named) - {spec.name for spec in frames}):
+        raise DataError(f"columns of {', '.join(unknown)}: the model's inputs are {', '.join(s.name for s in frames)}")
+    if len(frames) > 1 and (missing := [spec.name for spec in frames if spec.name not in named]):
+        raise DataError(
+            f"the model has several inputs: name the columns of {', '.join(missing)} (--columns {missing[0]}=...)"
+        )
+    found = []
+    for spec in frames:
+        if spec.shape is None or spec.name not in layout.steps:
+            raise DataError(f"input {spec.name!r} has no axis of time: a sequence cannot be read from rows")
+        row, step = layout.rows[spec.name], layout.steps[spec.name]
+        axes = [axis for axis in range(len(spec.shape)) if axis != row]
+        if axes[0] != step:
+            raise DataError(f"input {spec.name!r} has shape {spec.shape}: its first axis besides the batch is not time")
+        found.append(
+            Input(spec.name, spec.dtype, tuple(spec.shape[axis] for axis in axes[1:]), tuple(named.get(spec.name, ())))
+        )
+    return tuple(found)
+
+
+def _outputs(model: Model, names: Sequence[str] | None) -> tuple[TensorSpec, ...]:
+    """Those that `predict` gives, or some of them."""
+    known = {spec.name: spec for spec in model.outputs}
+    if unknown := [name for name in names or () if name not in known]:
+        raise DataError(f"outputs {', '.join(unknown)}: the model's are {', '.join(known)}")
+    return tuple(known[name] for name in names) if names else model.outputs
+
+
+def _plain(job: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return dict(json.loads(json.dumps(job)))

@@ -1,0 +1,188 @@
+"""Finished parts of an output: each lies in `OUT.parts/` under its final name only when it is whole.
+
+A second run of the same job goes on behind the last of them; at the end they become one file, and the folder goes.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zipfile import ZIP_STORED, ZipFile
+
+import numpy as np
+
+from fastgru.errors import DataError
+
+__all__ = ["SUFFIXES", "Column", "Fault", "Parts", "parts_of", "write_npz"]
+
+SUFFIXES: Final = (".jsonl", ".npz", ".parquet")
+Column = tuple[Any, Any]  # values, one a row, and which of them there are; True for all
+
+
+class Fault(NamedTuple):
+    """What was wrong with a sequence of `rows` rows from row `first` on: the reason is found in row `row`."""
+
+    row: int
+    first: int
+    rows: int
+    id: list[Any]
+    reason: str
+
+
+def parts_of(output: Path) -> Path:
+    """The folder of an output's parts."""
+    return output.with_name(output.name + ".parts")
+
+
+class Parts:
+    """Of `output`. job: what the parts belong to; those of another job are refused.
+
+    Raises `DataError`.
+    """
+
+    def __init__(self, output: Path, job: Mapping[str, Any], *, restart: bool) -> None:
+        self.output, self.job = output, dict(job)
+        self.folder = parts_of(output)
+        if restart:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.done = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.done"))]
+        if [part["number"] for part in self.done] != list(range(len(self.done))):
+            raise DataError(f"{self.folder}: a part is missing; drop them with --restart")
+        before = json.loads((self.folder / "job.json").read_text(encoding="utf-8")) if self.done else self.job
+        if changed := sorted(key for key in {*before, *self.job} if before.get(key) != self.job.get(key)):
+            raise DataError(
+                f"{self.folder} holds parts of another job ({', '.join(changed)} changed); finish that one, or drop its"
+                " parts with --restart"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Of the input, those that the finished parts hold."""
+        return sum(part["rows"] for part in self.done)
+
+    @property
+    def sequences(self) -> int:
+        return sum(part["sequences"] for part in self.done)
+
+    def keys(self) -> set[int]:
+        """Of the sequences in the finished parts."""
+        return {int(key) for k in range(len(self.done)) for key in np.load(self.folder / f"{k:06}.keys.npy")}
+
+    def faults(self) -> list[Fault]:
+        return [Fault(**fault) for part in self.done for fault in part["faults"]]
+
+    def write(self, columns: Mapping[str, Column], rows: int, keys: list[int], faults: list[Fault]) -> None:
+        """One more part. It counts when the last of its files has its name."""
+        number = len(self.done)
+        if not number:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stated = json.dumps(self.job, indent=2)
+            _replace(self.folder / "job.json", lambda path: path.write_text(stated, encoding="utf-8"))
+        name = self.folder / f"{number:06}"
+        _replace(name.with_suffix(self.output.suffix), lambda path: self._write_table(path, columns))
+        _replace(name.with_suffix(".keys.npy"), lambda path: _save_keys(path, keys))
+        part = {"number": number, "rows": rows, "sequences": len(keys), "faults": [fault._asdict() for fault in faults]}
+        _replace(name.with_suffix(".done"), lambda path: path.write_text(json.dumps(part), encoding="utf-8"))
+        self.done.append(part)
+
+    def _write_table(self, path: Path, columns: Mapping[str, Column]) -> None:
+        if self.output.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            table = pa.table({name: _arrow(*column) for name, column in columns.items()})
+            pq.write_table(table.replace_schema_metadata({"fastgru": json.dumps(self.job)}), path)
+            return
+        lists = [_listed(*column) for column in columns.values()]
+        with path.open("w", encoding="utf-8") as file:
+            for row in zip(*lists, strict=True):
+                file.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")
+
+    def join(self) -> None:
+        """One file of all parts, then no parts."""
+        paths = [self.folder / f"{k:06}{self.output.suffix}" for k in range(len(self.done))]
+        _replace(self.output, lambda path: _join(paths, path))
+        faults = self.faults()
+        listed = self.output.with_name(self.output.name + ".errors.jsonl")
+        listed.unlink(missing_ok=True)
+        if faults:
+            lines = "".join(json.dumps(fault._asdict()) + "\n" for fault in faults)
+            _replace(listed, lambda path: path.write_text(lines, encoding="utf-8"))
+        shutil.rmtree(self.folder)
+
+
+def write_npz(output: Path, arrays: Iterator[tuple[str, np.ndarray[Any, Any]]]) -> int:
+    """Arrays as they come, and how many; the file has its name when it is whole. Raises `DataError`."""
+    count = 0
+
+    def write(path: Path) -> None:
+        nonlocal count
+        with ZipFile(path, "w", ZIP_STORED, allowZip64=True) as archive:
+            for name, array in arrays:
+                if f"{name}.npy" in archive.NameToInfo:
+                    raise DataError(f"{output}: two arrays of the name {name!r}")
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                count += 1
+
+    _replace(output, write)
+    return count
+
+
+def _join(paths: list[Path], output: Path) -> None:
+    if output.name.removesuffix(".tmp").endswith(".jsonl"):
+        with output.open("wb") as file:
+            for path in paths:
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, file)
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # A part in which a column has nothing but null knows no type for it.
+    schema = pa.unify_schemas([pq.read_schema(path) for path in paths], promote_options="permissive")
+    with pq.ParquetWriter(output, schema) as writer:
+        for path in paths:
+            writer.write_table(pq.read_table(path).cast(schema))
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Write beside it, then rename: a reader sees all of it or nothing, after a crash as well."""
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        write(beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _save_keys(path: Path, keys: list[int]) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.array(keys, np.uint64))
+
+
+def _arrow(values: Any, there: Any) -> Any:
+    """A column of Parquet. values: an array (n,) or (n, width), or a list of arrays and None."""
+    import pyarrow as pa
+
+    if not isinstance(values, np.ndarray):
+        return pa.array([v.tolist() if isinstance(v, np.ndarray) and v.ndim > 1 else v for v in values])
+    missing = None if there is True else ~there
+    if missing is not None and missing.all():
+        return pa.nulls(len(values))
+    if values.ndim == 1:
+        return pa.array(values, mask=missing)
+    flat = pa.array(np.ascontiguousarray(values).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=None if missing is None else pa.array(missing))
+
+
+def _listed(values: Any, there: Any) -> list[Any]:
+    """A column of JSON."""
+    if isinstance(values, np.ndarray):
+        found = values.tolist()
+        return found if there is True else [v if has else None for v, has in zip(found, there, strict=True)]
+    return [value.tolist() if isinstance(value, np.ndarray | np.generic) else value for value in values]

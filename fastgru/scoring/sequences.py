@@ -1,0 +1,278 @@
+"""Rows become sequences: those that follow one another with the same id, or single rows that hold lists."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgru.errors import DataError
+from fastgru.graph import Array
+from fastgru.scoring.sources import ARRAYS, arrays, batches
+
+__all__ = ["Input", "Record", "records"]
+
+
+class Input(NamedTuple):
+    """Of the model. rest: the sizes of one step, None for a free one. columns: of the table; empty for all others."""
+
+    name: str
+    dtype: str
+    rest: tuple[int | None, ...]
+    columns: tuple[str, ...]
+
+
+class Record(NamedTuple):
+    """A sequence. ids: what names it, in the order of the id's columns. first, rows: its rows in the data set.
+
+    arrays: one an input, (T, ...); None where `fault` says why there are none. at: the row of the fault. key:
+    tells ids apart. stepwise: each row is a step.
+    """
+
+    ids: tuple[Any, ...]
+    first: int
+    rows: int
+    arrays: tuple[Array, ...] | None
+    fault: str
+    at: int = 0
+    key: int = 0
+    stepwise: bool = False
+
+
+class _Rows(NamedTuple):
+    """Rows of one batch with one id."""
+
+    ids: tuple[Any, ...]
+    first: int
+    arrays: tuple[Array, ...]
+    faults: dict[int, str]
+
+
+def records(
+    files: Sequence[Path],
+    inputs: Sequence[Input],
+    ids: Sequence[str],
+    *,
+    frames: bool | None,
+    skip: int,
+    seen: set[int],
+) -> Iterator[Record]:
+    """The sequences from row `skip` on, where one begins. frames: rows are single steps; None where columns tell it.
+    seen: the keys of what came before; those that come are added.
+
+    Raises `DataError` for a column that is not there, and for rows of one id that do not follow one another.
+    """
+    if files[0].suffix.lower() in ARRAYS:
+        yield from _of_arrays(files, inputs, skip)
+        return
+    pending = list[_Rows]()
+    for first, batch, faults in batches(files, skip):
+        chosen = _chosen(batch.schema.names, inputs, ids)
+        cells = {name: _cells(name, batch.column(name), first) for names in chosen for name in names}
+        for found in cells.values():
+            for row, fault in found[1].items():
+                faults.setdefault(row, fault)
+        labels = [batch.column(name).to_pylist() for name in ids]
+        deep = max(found[2] for found in cells.values())
+        single = deep == 1 and all(len(names) == 1 for names in chosen) and all(entry.rest for entry in inputs)
+        if not (frames if frames is not None else deep == 0 or (single and bool(ids))):
+            yield from _of_rows(first, batch.num_rows, inputs, chosen, cells, labels, faults)
+            continue
+        if not ids:
+            raise DataError("each row is one step: name the columns that tell which rows make a sequence (--id)")
+        parts = [
+            _steps(entry, [cells[name][0] for name in names], first, faults)
+            for entry, names in zip(inputs, chosen, strict=True)
+        ]
+        for row in range(batch.num_rows):
+            if any(column[row] is None for column in labels):
+                faults.setdefault(first + row, "the id is null")
+        for begin, end in pairwise(_borders(labels, batch.num_rows)):
+            key = tuple(column[begin] for column in labels)
+            of = {row: fault for row, fault in faults.items() if first + begin <= row < first + end}
+            found_rows = _Rows(key, first + begin, tuple(part[begin:end] for part in parts), of)
+            if pending and (pending[-1].ids != key or None in key):
+                yield _joined(pending, seen)
+                pending = []
+            pending.append(found_rows)
+    if pending:
+        yield _joined(pending, seen)
+
+
+def _of_arrays(files: Sequence[Path], inputs: Sequence[Input], skip: int) -> Iterator[Record]:
+    if len(inputs) != 1:
+        names = ", ".join(entry.name for entry in inputs)
+        raise DataError(f"arrays are sequences of one input, and the model has {names}: give a table instead")
+    for row, (name, array) in enumerate(arrays(files)):
+        if row < skip:
+            continue
+        try:
+            yield Record((name,), row, 1, (_fitted(inputs[0], array),), "")
+        except ValueError as error:
+            yield Record((name,), row, 1, None, str(error), row)
+
+
+def _of_rows(
+    first: int,
+    count: int,
+    inputs: Sequence[Input],
+    chosen: Sequence[Sequence[str]],
+    cells: Mapping[str, tuple[Any, dict[int, str], int]],
+    labels: Sequence[Sequence[Any]],
+    faults: Mapping[int, str],
+) -> Iterator[Record]:
+    """Each row is a sequence: lists of steps, of one column or side by side in several."""
+    for row in range(count):
+        key, found, fault = tuple(column[row] for column in labels), list[Array](), faults.get(first + row, "")
+        try:
+            for entry, names in zip(inputs, chosen, strict=True):
+                if fault:
+                    break
+                columns = [np.array(cells[name][0][row]) for name in names]
+                if len({len(column) if column.ndim else -1 for column in columns}) > 1:
+                    raise ValueError(f"lists of different lengths in {', '.join(names)}")
+                found.append(_fitted(entry, columns[0] if len(columns) == 1 else np.stack(columns, -1)))
+        except ValueError as error:
+            fault = str(error)
+        yield Record(key, first + row, 1, None if fault else tuple(found), fault, first + row)
+
+
+def _joined(pending: Sequence[_Rows], seen: set[int]) -> Record:
+    """The rows of one id as a sequence; any fault of a row is one of the sequence."""
+    ids, first = pending[0].ids, pending[0].first
+    rows, key = sum(len(piece.arrays[0]) for piece in pending), 0
+    if None not in ids:
+        key = int.from_bytes(hashlib.blake2b(repr(ids).encode(), digest_size=8).digest())
+        if key in seen:
+            again = f"sequence {', '.join(map(repr, ids))} comes again"
+            raise DataError(f"row {first} (the first is 0): {again}; the rows of a sequence must follow one another")
+        seen.add(key)
+    faults = {row: fault for piece in pending for row, fault in piece.faults.items()}
+    if faults:
+        row = min(faults)
+        return Record(ids, first, rows, None, faults[row], row, key, True)
+    arrays = tuple(np.concatenate(each) for each in zip(*(piece.arrays for piece in pending), strict=True))
+    return Record(ids, first, rows, arrays, "", 0, key, True)
+
+
+def _borders(labels: Sequence[Sequence[Any]], count: int) -> list[int]:
+    """Where a sequence begins, and the end. A row without an id is one of its own."""
+    keys = list(zip(*labels, strict=True))
+    return [0, *(row for row in range(1, count) if keys[row] != keys[row - 1] or None in keys[row]), count]
+
+
+def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str]) -> list[Sequence[str]]:
+    others = [name for name in names if name not in ids]
+    chosen: list[Sequence[str]] = [entry.columns or others for entry in inputs]
+    if missing := [name for columns in (ids, *chosen) for name in columns if name not in names]:
+        raise DataError(f"the data has no column {', '.join(missing)}; there are {', '.join(names)}")
+    if not all(chosen):
+        raise DataError("the data has no column besides those of the id")
+    return chosen
+
+
+def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int]:
+    """A column's values, what is wrong with which row, and how deep lists are nested.
+
+    Numbers are an array; lists are left as a list.
+    """
+    import pyarrow as pa
+
+    faults = {first + int(row): f"{name} is null" for row in np.flatnonzero(column.is_null())}
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        try:
+            column = column.cast(pa.float64())
+        except pa.ArrowInvalid:
+            values = [
+                None if text is None else _parsed(text, first + row, faults)
+                for row, text in enumerate(column.to_pylist())
+            ]
+            deep = max((_depth(value) for value in values), default=0)
+            return (np.array([np.nan if v is None else v for v in values]) if not deep else values), faults, deep
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type):
+        empty = column.fill_null(0) if column.null_count else column
+        return empty.to_numpy(zero_copy_only=False), faults, 0
+    deep, kind = 0, column.type
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        deep, kind = deep + 1, kind.value_type
+    if pa.types.is_null(kind):
+        return (np.zeros(len(column)) if not deep else column.to_pylist()), faults, deep
+    if not deep or not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise DataError(f"column {name!r}: expected numbers or lists of numbers, got {column.type}")
+    return column.to_pylist(), faults, deep
+
+
+def _parsed(text: str, row: int, faults: dict[int, str]) -> Any:
+    """A cell of text: a number, or lists of numbers as JSON writes them."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        value = json.loads(text)
+        np.array(value, np.float64)
+    except (ValueError, TypeError):
+        faults.setdefault(row, f"expected a number, got {text[:40]!r}")
+        return None
+    return value
+
+
+def _depth(value: Any) -> int:
+    return 1 + max((_depth(entry) for entry in value[:1]), default=0) if isinstance(value, list) else 0
+
+
+def _steps(entry: Input, columns: Sequence[Any], first: int, faults: dict[int, str]) -> Array:
+    """(n, ...): the rows of a batch as steps of an input; what does not fit is zero, and a fault."""
+    if len(columns) > 1 or not _depth(next((v for v in columns[0] if v is not None), 0)):
+        found = np.stack([np.asarray(column) for column in columns], -1)
+    else:
+        sizes = [len(value) if value is not None else 0 for value in columns[0]]
+        usual = max(sizes, key=sizes.count, default=1)
+        width = math.prod(n or 0 for n in entry.rest) or usual
+        found = np.zeros((len(sizes), width))
+        for row, value in enumerate(columns[0]):
+            try:
+                found[row] = np.array(value, np.float64).reshape(width)
+            except (ValueError, TypeError):
+                faults.setdefault(first + row, f"expected {width} numbers, got {sizes[row]}")
+    for bad in np.flatnonzero(~np.isfinite(found).all(-1)).tolist():
+        faults.setdefault(first + bad, "a value is not finite")
+    shape = tuple(n or found.shape[1] for n in entry.rest)
+    if math.prod(shape) != found.shape[1]:
+        wanted = _said(entry.rest) or "one value"
+        raise DataError(f"input {entry.name!r} takes {wanted} a step, and the columns give {found.shape[1]} values")
+    return _cast(entry, np.nan_to_num(found)).reshape(len(found), *shape)
+
+
+def _fitted(entry: Input, array: Array) -> Array:
+    """A whole sequence as the model takes it. Raises `ValueError`."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError("expected numbers, or lists of equal lengths")
+    if array.ndim == len(entry.rest) + 2 and array.shape[1] == 1:
+        raise ValueError(f"got shape {array.shape}, expected (T, {_said(entry.rest)}), without a batch")
+    if array.ndim == 1 and entry.rest in ((1,), (None,)):
+        array = array[:, None]
+    fits = array.ndim == 1 + len(entry.rest) and all(
+        n in (None, m) for n, m in zip(entry.rest, array.shape[1:], strict=True)
+    )
+    if not fits or not len(array):
+        raise ValueError(f"got shape {array.shape}, expected (T, {_said(entry.rest)})".replace(", )", ",)"))
+    if not np.isfinite(array).all():
+        raise ValueError("a value is not finite")
+    return _cast(entry, array)
+
+
+def _cast(entry: Input, array: Array) -> Array:
+    dtype = np.dtype(entry.dtype)
+    cast = array.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(cast, array):
+        raise DataError(f"input {entry.name!r} takes {entry.dtype}, and the data has other numbers")
+    return cast
+
+
+def _said(rest: tuple[int | None, ...]) -> str:
+    return ", ".join("any" if n is None else str(n) for n in rest)

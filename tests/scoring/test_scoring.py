@@ -1,0 +1,342 @@
+"""Data sets through a model: every format gives what `predict` gives, faults are told, an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from example_files import save_onnx, torch_gru
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from readme_files import draw
+from slowness import within
+
+import fastgru
+from fastgru.cli import main
+from fastgru.errors import DataError
+from fastgru.scoring import score
+from fastgru.scoring.parts import Parts
+
+pa = pytest.importorskip("pyarrow", reason="not installed: the extra `data`")
+pq = pytest.importorskip("pyarrow.parquet", reason="not installed: the extra `data`")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """x (T, N, 3), h0 -> y (T, N, 2), hn."""
+    path, rng = tmp_path_factory.mktemp("model") / "model.onnx", np.random.default_rng(0)
+    save_onnx(path, torch_gru(rng, 3, 8, ""), (draw(rng, 2, 8), draw(rng, 2)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(file: Path) -> fastgru.Model:
+    return fastgru.load(file)
+
+
+def make(lengths: list[int]) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
+    """(names, sequences)."""
+    rng = np.random.default_rng(sum(lengths))
+    return [f"s{k}" for k in range(len(lengths))], [rng.standard_normal((T, 3), dtype=np.float32) for T in lengths]
+
+
+def steps(names: list[str], sequences: list[np.ndarray[Any, Any]]) -> dict[str, list[Any]]:
+    """A row a step."""
+    x = np.concatenate(sequences)
+    ids = [name for name, s in zip(names, sequences, strict=True) for _ in s]
+    return {"id": ids, **{c: x[:, k].tolist() for k, c in enumerate("abc")}}
+
+
+def write(path: Path, table: dict[str, list[Any]]) -> Path:
+    """As the suffix says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(table), path)
+    elif path.suffix == ".csv":
+        rows = (",".join("" if v is None else str(v) for v in row) for row in zip(*table.values(), strict=True))
+        path.write_text("\n".join([",".join(table), *rows]) + "\n", encoding="utf-8")
+    else:
+        rows = (json.dumps(dict(zip(table, row, strict=True))) for row in zip(*table.values(), strict=True))
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> dict[str, list[Any]]:
+    if path.suffix == ".parquet":
+        return dict(pq.read_table(path).to_pydict())
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def expected(model: fastgru.Model, sequences: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    return np.concatenate([y for y, _ in model.predict(sequences)])
+
+
+@pytest.mark.parametrize("target", ["parquet", "jsonl"])
+@pytest.mark.parametrize("source", ["parquet", "csv", "jsonl"])
+def test_rows_of_steps(model: fastgru.Model, tmp_path: Path, source: str, target: str) -> None:
+    names, sequences = make([5, 1, 300, 41])
+    table = steps(names, sequences)
+    out = tmp_path / f"out.{target}"
+    done = score(model, write(tmp_path / f"in.{source}", table), out, ids=["id"], outputs=["y"], part_rows=50)
+    assert (done.rows, done.sequences, done.faults, done.resumed) == (347, 4, [], 0)
+    found = read(out)
+    assert list(found) == ["id", "y"]
+    assert found["id"] == table["id"]
+    np.testing.assert_array_equal(np.array(found["y"], np.float32), expected(model, sequences))
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == [out.name]
+
+
+def test_an_output_a_sequence_is_a_row_a_sequence(model: fastgru.Model, tmp_path: Path) -> None:
+    names, sequences = make([5, 7])
+    score(model, write(tmp_path / "in.parquet", steps(names, sequences)), tmp_path / "out.parquet", ids=["id"])
+    found = read(tmp_path / "out.parquet")
+    assert found["id"] == names
+    for y, hn, (right_y, right_hn) in zip(found["y"], found["hn"], model.predict(sequences), strict=True):
+        np.testing.assert_array_equal(np.array(y, np.float32), right_y)
+        np.testing.assert_array_equal(np.array(hn, np.float32), right_hn)
+
+
+@pytest.mark.parametrize("source", ["parquet", "jsonl"])
+def test_rows_of_lists(model: fastgru.Model, tmp_path: Path, source: str) -> None:
+    names, sequences = make([5, 1, 30])
+    tables = [
+        {"name": names, "x": [s.tolist() for s in sequences]},
+        {"name": names, **{c: [s[:, k].tolist() for s in sequences] for k, c in enumerate("abc")}},
+        {
+            "name": [n for n, s in zip(names, sequences, strict=True) for _ in s],
+            "x": np.concatenate(sequences).tolist(),
+        },
+    ]
+    for k, table in enumerate(tables):
+        score(model, write(tmp_path / f"in{k}.{source}", table), tmp_path / f"o{k}.jsonl", ids=["name"], outputs=["y"])
+        y = read(tmp_path / f"o{k}.jsonl")["y"]
+        found = np.concatenate([np.array(each, np.float32) for each in y]) if k < 2 else np.array(y, np.float32)
+        np.testing.assert_array_equal(found, expected(model, sequences))
+
+
+def test_arrays_and_folders(model: fastgru.Model, tmp_path: Path) -> None:
+    names, sequences = make([5, 1, 30])
+    np.savez(tmp_path / "in.npz", **dict(zip(names, sequences, strict=True)))
+    folder, tables = tmp_path / "arrays", tmp_path / "tables"
+    folder.mkdir()
+    tables.mkdir()
+    for name, sequence in zip(names, sequences, strict=True):
+        np.save(folder / f"{name}.npy", sequence)
+        write(tables / f"{name}.csv", steps([name], [sequence]))
+    for source, ids in ((tmp_path / "in.npz", ()), (folder, ()), (tables, ["id"])):
+        score(model, source, tmp_path / "out.npz", ids=ids, outputs=["y"], restart=True)
+        with np.load(tmp_path / "out.npz") as out:
+            assert out.files == names
+            np.testing.assert_array_equal(np.concatenate([out[name] for name in names]), expected(model, sequences))
+    score(model, folder, tmp_path / "both.npz")
+    with np.load(tmp_path / "both.npz") as out:
+        assert out.files == [f"{name}/{output}" for name in names for output in ("y", "hn")]
+
+
+FAULTS = [
+    ("a", None, "a is null"),
+    ("b", float("nan"), "a value is not finite"),
+    ("id", None, "the id is null"),
+    ("c", "many", "expected a number, got"),
+]
+
+
+@pytest.mark.parametrize("source", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize(("column", "value", "reason"), FAULTS)
+def test_a_row_with_a_fault(
+    model: fastgru.Model, tmp_path: Path, source: str, column: str, value: Any, reason: str
+) -> None:
+    names, sequences = make([3, 4, 2])
+    table = steps(names, sequences)
+    table[column][3] = value
+    if source == "parquet" and value == "many":
+        table[column] = [str(v) for v in table[column]]
+    path = write(tmp_path / f"in.{source}", table)
+    with pytest.raises(DataError, match=r"row 3 \(the first is 0\)"):
+        score(model, path, tmp_path / "stopped.parquet", ids=["id"], outputs=["y"])
+    assert not (tmp_path / "stopped.parquet").exists()
+    done = score(model, path, tmp_path / "out.parquet", ids=["id"], outputs=["y"], on_error="null", part_rows=1)
+    assert [(f.row, reason in f.reason) for f in done.faults] == [(3, True)]
+    found = read(tmp_path / "out.parquet")
+    lost = [k for k, y in enumerate(found["y"]) if y is None]
+    assert lost == ([3] if column == "id" else [3, 4, 5, 6])
+    assert found["y"][:3] == expected(model, sequences)[:3].tolist()
+    assert found["y"][7:] == expected(model, sequences)[7:].tolist()
+    (listed,) = (tmp_path / "out.parquet.errors.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(listed)["row"] == 3
+
+
+def test_a_line_that_is_no_json(model: fastgru.Model, tmp_path: Path) -> None:
+    names, sequences = make([3, 2])
+    path = write(tmp_path / "in.jsonl", steps(names, sequences))
+    path.write_text(path.read_text(encoding="utf-8") + "{\n[1]\n", encoding="utf-8")
+    done = score(model, path, tmp_path / "out.jsonl", ids=["id"], outputs=["y"], on_error="null")
+    assert [fault.row for fault in done.faults] == [5, 6]
+    assert all("no JSON" in fault.reason for fault in done.faults)
+    assert len(read(tmp_path / "out.jsonl")["y"]) == 7
+
+
+def refused(model: fastgru.Model, tmp_path: Path, match: str, table: dict[str, list[Any]], **options: Any) -> None:
+    with pytest.raises(DataError, match=match):
+        score(model, write(tmp_path / "in.parquet", table), tmp_path / "out.parquet", **options)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_what_does_not_fit_is_refused_by_name(model: fastgru.Model, tmp_path: Path) -> None:
+    table = steps(*make([3, 2]))
+    refused(model, tmp_path, "no column wrong; there are id, a, b, c", table, ids=["wrong"])
+    refused(model, tmp_path, "takes 3 a step, and the columns give 2 values", table, ids=["id"], columns=["a", "b"])
+    refused(model, tmp_path, "name the columns that tell which rows make a sequence", table, columns=["a", "b", "c"])
+    refused(model, tmp_path, "outputs z: the model's are y, hn", table, ids=["id"], outputs=["z"])
+    refused(model, tmp_path, "columns of z: the model's inputs are x", table, ids=["id"], columns={"z": ["a"]})
+    again = steps(["s", "t", "s"], make([1, 1, 1])[1])
+    refused(model, tmp_path, r"row 2 .*'s' comes again", again, ids=["id"])
+    refused(model, tmp_path, "column 'a': expected numbers", {"id": [1], "a": [{"b": 1}]}, ids=["id"])
+    for bad in ("out.csv", "out"):
+        with pytest.raises(DataError, match="expected a name that ends in"):
+            score(model, tmp_path / "in.parquet", tmp_path / bad)
+    for name, content in (("bad.parquet", b"PAR1"), ("bad.npz", b"PK"), ("bad.npy", b"\x93NUMPY")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            score(model, tmp_path / name, tmp_path / "out.jsonl")
+    with pytest.raises(DataError, match="expected files of one kind"):
+        score(model, tmp_path, tmp_path / "out.jsonl")
+
+
+class StoppedError(Exception):
+    """In the place of a crash."""
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30),
+    part_rows=st.integers(1, 80),
+    stops=st.lists(st.integers(0, 6), max_size=4),
+)
+def test_a_run_that_is_stopped_goes_on(
+    model: fastgru.Model, tmp_path_factory: pytest.TempPathFactory, lengths: list[int], part_rows: int, stops: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    names, sequences = make(lengths)
+    source = write(folder / "in.parquet", steps(names, sequences))
+
+    def run() -> Any:
+        return score(model, source, folder / "out.parquet", ids=["id"], outputs=["y"], part_rows=part_rows)
+
+    finished, right = Parts.write, False
+    for stop in stops:
+        left = [stop]
+
+        def write_some(self: Parts, *arguments: Any, left: list[int] = left) -> None:
+            if not left[0]:
+                raise StoppedError
+            left[0] -= 1
+            finished(self, *arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Parts, "write", write_some)
+            try:
+                run()
+                right = True
+                break
+            except StoppedError:
+                assert not (folder / "out.parquet").exists()
+    if not right:
+        run()
+    found = read(folder / "out.parquet")
+    assert found["id"] == steps(names, sequences)["id"]
+    np.testing.assert_array_equal(np.array(found["y"], np.float32), expected(model, sequences))
+
+
+def test_parts_of_another_job_are_refused(
+    model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = steps(*make([30, 20, 10]))
+    source, out = write(tmp_path / "in.parquet", table), tmp_path / "out.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "join", lambda self: (_ for _ in ()).throw(StoppedError))
+        with pytest.raises(StoppedError):
+            score(model, source, out, ids=["id"], outputs=["y"], part_rows=25)
+    with pytest.raises(DataError, match=r"another job \(options changed\).*--restart"):
+        score(model, source, out, ids=["id"], part_rows=25)
+    write(source, steps(*make([30, 20, 11])))
+    with pytest.raises(DataError, match=r"another job \(input changed\)"):
+        score(model, source, out, ids=["id"], outputs=["y"], part_rows=25)
+    done = score(model, source, out, ids=["id"], outputs=["y"], part_rows=25, restart=True)
+    assert (done.sequences, done.resumed) == (3, 0)
+
+
+def killed(file: Path, source: Path, out: Path, times: int) -> int:
+    """Run the command, ended by SIGKILL at random moments, until it has finished; how often it was killed."""
+    words = [sys.executable, "-m", "fastgru", "score", str(file), "--input", str(source), "--output", str(out)]
+    words += ["--id", "id", "--outputs", "y"]
+    chance, kills, longest = random.Random(0), 0, 2.0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    while True:
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begin = time.monotonic()
+        try:
+            process.wait(chance.uniform(0, longest) if kills < times else within(300))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert process.returncode == 0
+        if kills >= times:
+            return kills
+        longest = time.monotonic() - begin  # it was quicker than the kill: begin anew, and kill earlier
+        out.unlink()
+
+
+def make_large(path: Path, rows: int) -> list[np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(10, 400, rows // 200).tolist()
+    lengths[-1] += rows - sum(lengths) if sum(lengths) <= rows else 0
+    names, sequences = make(lengths)
+    pq.write_table(pa.table(steps(names, sequences)), path)
+    return sequences
+
+
+@pytest.mark.parametrize("rows", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_ten_kills_lose_nothing(file: Path, model: fastgru.Model, tmp_path: Path, rows: int) -> None:
+    sequences = make_large(tmp_path / "in.parquet", rows)
+    assert killed(file, tmp_path / "in.parquet", tmp_path / "out.parquet", 10) == 10
+    score(model, tmp_path / "in.parquet", tmp_path / "whole.parquet", ids=["id"], outputs=["y"])
+    assert pq.read_table(tmp_path / "out.parquet").equals(pq.read_table(tmp_path / "whole.parquet"))
+    y = np.array(read(tmp_path / "out.parquet")["y"], np.float32)
+    np.testing.assert_array_equal(y, expected(model, sequences))
+
+
+def test_the_command(file: Path, model: fastgru.Model, tmp_path: Path) -> None:
+    names, sequences = make([3, 4, 2])
+    table = steps(names, sequences)
+    table["a"][3] = None
+    source, out = write(tmp_path / "in.csv", table), tmp_path / "out.jsonl"
+    words = ["score", str(file), "--input", str(source), "--output", str(out), "--id", "id", "--outputs", "y"]
+    stopped = CliRunner().invoke(main, words)
+    assert stopped.exit_code == 2
+    assert "row 3 (the first is 0), sequence s1: a is null; --on-error null goes on behind it" in stopped.stderr
+    done = CliRunner().invoke(main, [*words, "--on-error", "null", "--restart"])
+    assert done.exit_code == 0, done.output
+    assert "3 sequences of 9 rows" in done.stdout
+    assert "row 3: a is null" in done.stdout
+    again = CliRunner().invoke(main, words)
+    assert "exists already; --restart overwrites it" in again.stderr
+    out.unlink()
+    told = CliRunner().invoke(main, [*words, "--on-error", "null", "--columns", "x=a,b,c", "--json"])
+    assert json.loads(told.stdout)["faults"][0]["row"] == 3
+    mixed = CliRunner().invoke(main, [*words, "--columns", "a", "--columns", "x=b"])
+    assert "each input's columns" in mixed.stderr
