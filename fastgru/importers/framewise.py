@@ -43,10 +43,11 @@ class Past(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """A value with steps along an axis, behind `lead` steps of the past."""
+    """A value with steps along an axis, behind `lead` steps of the past, and before `trail` that are nobody's."""
 
     axis: int
     lead: int = 0
+    trail: int = 0
 
 
 def time_axes(graph: Graph, facts: Mapping[str, ValueFacts]) -> list[tuple[Axis, ...]]:
@@ -76,11 +77,17 @@ def _recurrences(node: Node) -> Iterator[Axis]:
 
 
 def _causal(node: Node, facts: Mapping[str, ValueFacts]) -> Iterator[Axis]:
-    rank = facts[node.inputs[0]].rank if node.op in ("conv", "pad") and node.inputs[0] in facts else None
-    pads = node.attrs.get("pads") if node.op == "conv" else None
-    for axis in range(2, rank or 0):
-        if node.op == "pad" or (isinstance(pads, list | tuple) and pads[axis - 2] and not pads[axis - 4 + (rank or 0)]):
+    """The axes along which it is padded as something that reads the past alone is."""
+    rank = (facts[node.inputs[0]].rank if node.op in ("conv", "pad") and node.inputs[0] in facts else None) or 0
+    taps = (facts[node.inputs[1]].sizes if node.op == "conv" and node.inputs[1] in facts else None) or ()
+    pads = node.attrs.get("pads")
+    for axis in range(2, rank):
+        if node.op == "pad":
             yield node.inputs[0], axis
+        elif isinstance(pads, list | tuple) and isinstance(count := taps[axis], int) and count > 1:
+            reach = (count - 1) * node.attrs["dilations"][axis - 2]
+            if pads[axis - 2] == reach and pads[axis - 2 + len(pads) // 2] in (0, reach):
+                yield node.inputs[0], axis
 
 
 class _Joined:
@@ -131,7 +138,7 @@ class Framewise:
             self._last.discard("")
             self._sized.discard("")
         for spec in graph.outputs:
-            if spec.name in self._sized or self._steps.get(spec.name, _Steps(0)).lead:
+            if spec.name in self._sized or any(self._steps.get(spec.name, (0,))[1:]):
                 raise UnsupportedModelError(f"output {spec.name!r} counts the frames of a call: {_ALONE}")
 
     def _follow(self, node: Node) -> None:
@@ -160,6 +167,8 @@ class Framewise:
             self._conv(node)
         elif node.op == "last" or self._takes_last(node):
             self._last.update(node.outputs)
+        elif node.op == "slice" and self._cuts_trail(node):
+            self._steps[node.outputs[0]] = self._steps[node.inputs[0]]._replace(trail=0)
         else:
             self._apart(node, marked)
 
@@ -170,17 +179,26 @@ class Framewise:
         rank, (axis, _) = self._facts[node.inputs[0]].rank, takes_last(node, self._graph.constants)
         return axis is not None and rank is not None and self._steps.get(node.inputs[0]) == _Steps(axis % rank)
 
+    def _cuts_trail(self, node: Node) -> bool:
+        """Whether it takes away those steps at the end that a convolution has made of what it is padded with behind."""
+        steps, rank = self._steps[node.inputs[0]], self._facts[node.inputs[0]].rank or 0
+        constants = self._graph.constants
+        read = [np.asarray(constants[n]).reshape(-1).tolist() if n in constants else None for n in node.inputs[1:]]
+        begin, end, axes, step = [*read, *[None] * (3 - len(read)), [1]][:4]
+        where = axes is not None and len(axes) == 1 and axes[0] % max(rank, 1) == steps.axis
+        return where and steps.trail > 0 and (begin, end, step) == ([0], [-steps.trail], [1])
+
     def _apart(self, node: Node, marked: Sequence[int]) -> None:
         """A node that gives each frame what it gives that frame alone."""
         inputs = [self._facts.get(name, ValueFacts()) if name else None for name in node.inputs]
         mixing, same = mixes(node.op, inputs, node.attrs), ties(node.op, inputs, node.attrs, len(node.outputs)).same
-        leads = {self._steps[node.inputs[i]].lead for i in marked}
+        around = {self._steps[node.inputs[i]][1:] for i in marked}
         for j, output in enumerate(node.outputs):
             found = set()
             for i in marked:
                 axis = self._steps[node.inputs[i]].axis
                 places = [b for a, (k, b) in same if a == (i, axis) and k == j]
-                if mixing is None or len(places) != 1 or (i == 0 and axis in mixing) or len(leads) > 1:
+                if mixing is None or len(places) != 1 or (i == 0 and axis in mixing) or len(around) > 1:
                     raise self._refused(node, "looks at other frames than its own, or at how many there are")
                 found.add(places[0])
             if len(found) > 1:
@@ -190,14 +208,15 @@ class Framewise:
                 size = (self._facts[node.inputs[i]].sizes or ())[axis] if node.inputs[i] in self._facts else None
                 if (k, b) == (j, place) and i not in marked and isinstance(size, int) and size > 1:
                     raise self._refused(node, f"takes {node.inputs[i]!r}, which differs from frame to frame")
-            self._steps[output] = _Steps(place, *leads)
+            ((lead, trail),) = around
+            self._steps[output] = _Steps(place, lead, trail)
 
     def _recurrent(self, node: Node) -> None:
         spec = node.attrs["spec"]
         t = 1 if spec.get("batch_first") else 0
         x, initial, lengths, mask, *rest = [*node.inputs, "", "", "", ""][: max(len(node.inputs), 4)]
         states = [(1, initial), *((4 + k, name) for k, name in enumerate(rest[: len(RECURRENT[node.op].STATES) - 1]))]
-        if any(self._steps[name].lead for name in node.inputs if name in self._steps):
+        if any(any(self._steps[name][1:]) for name in node.inputs if name in self._steps):
             raise self._refused(node, "reads steps before the first frame")
         if self._steps.get(x) == _Steps(1 - t):  # rows of its batch are frames, each gone through by itself
             begins = [np.asarray(self._graph.constants.get(name, 0.0)) for _, name in states]
@@ -255,29 +274,32 @@ class Framewise:
             return
         widths: Array = read[0].reshape(2, -1)
         before, after = map(int, widths[:, axes.index(steps.axis)])
-        if (before or after) and (before < 0 or after or steps.lead or node.attrs["mode"] != "constant"):
+        if (before or after) and (before < 0 or after or any(steps[1:]) or node.attrs["mode"] != "constant"):
             raise self._refused(node, "adds steps behind the last frame, or other ones than of one value before it")
         if before:
             self.found.append(Past(node, steps.axis, before, float(value.reshape(-1)[0])))
-        self._steps[node.outputs[0]] = _Steps(steps.axis, steps.lead + before)
+        self._steps[node.outputs[0]] = steps._replace(lead=steps.lead + before)
 
     def _conv(self, node: Node) -> None:
         """A convolution along time that reads the past alone."""
-        axis, lead = self._steps[node.inputs[0]]
+        axis, lead, trail = self._steps[node.inputs[0]]
         sizes, k = self._facts[node.inputs[1]].sizes, axis - 2
         taps = None if sizes is None else sizes[axis]
         pads: Any = node.attrs["pads"]
-        if taps != 1 or isinstance(pads, str) or lead:
+        if taps != 1 or isinstance(pads, str) or lead or trail:
             reach = (taps - 1) * node.attrs["dilations"][k] if isinstance(taps, int) else -1
             before, after = (-1, -1) if isinstance(pads, str) else (pads[k], pads[k + len(pads) // 2])
-            if reach < 0 or after or before + lead != reach or (before and lead) or node.attrs["strides"][k] != 1:
+            odd = (before and lead) or trail or after not in (0, reach) or node.attrs["strides"][k] != 1
+            if reach < 0 or before + lead != reach or odd:
                 way = "only convolutions that read the past alone, padded before and not behind, go frame by frame"
                 raise self._refused(node, "looks at the frames around its own, or leaves some out", way)
             if before:
                 self.found.append(Past(node, axis, before, 0.0))
         elif node.attrs["strides"][k] != 1 or pads[k] or pads[k + len(pads) // 2]:
             raise self._refused(node, "adds frames, or leaves some out")
-        self._steps[node.outputs[0]] = _Steps(axis)
+        else:
+            after = 0
+        self._steps[node.outputs[0]] = _Steps(axis, 0, after)
 
 
 def _reads(body: Subgraph, name: str) -> bool:

@@ -441,3 +441,74 @@ def test_rnnoise_of_keras(shared_models):
 def test_only_true_and_false():
     with pytest.raises(fastgru.UnsupportedModelError, match="open_states is 'yes'"):
         fastgru.load(b"", open_states="yes")
+
+
+@given(st.integers(2, 4), st.integers(1, 3), st.integers(1, 12), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_convolutions_that_are_padded_on_both_sides_and_cut(taps, dilation, steps, seed):
+    """The temporal blocks of PyTorch: what a convolution makes of the padding behind is cut away."""
+    rng = np.random.default_rng(seed)
+    reach = (taps - 1) * dilation
+    ends = {"zero": np.array([0]), "end": np.array([-reach]), "axis": np.array([2])}
+    nodes = [
+        conv("wide", "x", "w", pads=(reach, reach), dilation=dilation, taps=taps),
+        helper.make_node("Slice", ["wide", "zero", "end", "axis"], ["cut"], name="chomp"),
+        helper.make_node("Relu", ["cut"], ["relu"]),
+        helper.make_node("Add", ["relu", "x"], ["y"]),
+    ]
+    data = file(nodes, ("N", I, "T"), ["y"], ends | {"w": rng.standard_normal((I, I, taps)).astype("f4")})
+    x = rng.standard_normal((2, I, steps)).astype("f4")
+    model = fastgru.load(data, open_states=True)
+    cuts = [cut for cut in rng.integers(1, steps + 1, 3).tolist() if cut < steps]
+    assert np.array_equal(streamed(model, x, 2, sorted(set(cuts)), 2), fastgru.load(data)(x))
+    nodes[3] = helper.make_node("Identity", ["wide"], ["y"])
+    with pytest.raises(fastgru.UnsupportedModelError, match="output 'y' counts the frames of a call"):
+        fastgru.load(
+            file([nodes[0], nodes[3]], ("N", I, "T"), ["y"], {"w": np.ones((I, I, taps), "f4")}), open_states=True
+        )
+
+
+def test_a_network_for_speech():
+    """Convolutions over (time, bands), a GRU over the bands of each frame, and one over the frames of each band."""
+    rng = np.random.default_rng(0)
+    C, F = 4, 6
+
+    def normal(*shape):
+        return (rng.standard_normal(shape) / 2).astype("f4")
+
+    bands = recurrent_arrays(rng, I=C, H=2, D=2, gates=3)
+    frames = recurrent_arrays(rng, I=4, H=4, D=1, gates=3)
+    arrays = {f"{k}1": a for k, a in bands.items()} | {f"{k}2": a for k, a in frames.items()}
+    arrays |= {
+        "w": normal(C, 1, 3, 3), "b": normal(C), "slope": np.abs(normal(C, 1, 1)), "scale": normal(4),
+        "bias": normal(4), "head": normal(4, 1), "rows": np.array([-1, F, C]), "apart": np.array([1, -1, F, 4]),
+        "axis": np.array([1]),
+    }  # fmt: skip
+    nodes = [  # x (1, 1, T, F)
+        helper.make_node("Conv", ["x", "w", "b"], ["conv"], name="/encoder/conv", pads=[2, 1, 0, 1]),
+        helper.make_node("PRelu", ["conv", "slope"], ["act"]),
+        helper.make_node("Transpose", ["act"], ["tfc"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["tfc", "rows"], ["each"]),
+        helper.make_node("Transpose", ["each"], ["ftc"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["ftc", "W1", "R1", "B1"], ["Y1"], name="/intra/GRU", hidden_size=2,
+                         direction="bidirectional", linear_before_reset=1),
+        helper.make_node("Transpose", ["Y1"], ["fth"], perm=[2, 0, 1, 3]),
+        helper.make_node("Reshape", ["fth", "apart"], ["intra"]),
+        helper.make_node("LayerNormalization", ["intra", "scale", "bias"], ["norm"], axis=-1),
+        helper.make_node("Add", ["norm", "tfc"], ["sum"]),
+        helper.make_node("Transpose", ["sum"], ["tbc"], perm=[1, 0, 2, 3]),
+        helper.make_node("Squeeze", ["tbc", "axis"], ["steps"]),
+        helper.make_node("GRU", ["steps", "W2", "R2", "B2"], ["Y2"], name="/inter/GRU", hidden_size=4,
+                         linear_before_reset=1),
+        helper.make_node("Squeeze", ["Y2", "axis"], ["inter"]),
+        helper.make_node("MatMul", ["inter", "head"], ["mask"]),
+        helper.make_node("Sigmoid", ["mask"], ["y"]),
+    ]  # fmt: skip
+    used = {name for node in nodes for name in node.input}
+    data = file(nodes, (1, 1, "T", F), ["y"], {k: a for k, a in arrays.items() if k in used})
+    x = rng.standard_normal((1, 1, 15, F)).astype("f4")
+    model = fastgru.load(data, open_states=True)
+    assert list(model.graph.states) == ["encoder_conv_past_in", "inter_GRU_state_in"]
+    stream = model.stream()
+    made = [stream.push(piece) for piece in pieces(x, 2, [1, 2, 7])]
+    assert np.array_equal(np.concatenate(made), fastgru.load(data)(x))
