@@ -1,7 +1,7 @@
 """A result in the terminal: a table for each number of threads, the tiny nets, the steadiness, what is absent."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, ConsoleRenderable
 from rich.table import Table
@@ -16,7 +16,11 @@ from fastgru.terminal import counted, plain_table
 
 __all__ = ["print_report"]
 
-_STYLES = {"": "", "bad": "red", "good": "green"}
+_STYLES: Final = {"": "", "bad": "red", "good": "green"}
+# From this width on, a rival's time stands beside its ratio. What is left out for lack of room, the first one first.
+_WIDE: Final = 110
+_SPARE: Final = ("spread", "p99", "of 1 thread", "of the limit", "")
+_GAP, _CASE = 3, 28
 
 
 def print_report(result: Result, console: Console) -> None:
@@ -28,13 +32,14 @@ def print_report(result: Result, console: Console) -> None:
         console.print(part, soft_wrap=isinstance(part, Text))
     if result.sides is None or any(set(row.rivals) - {OTHER} for row in result.rows):
         for threads in sorted({row.threads for row in result.rows}):
-            console.print(_table([row for row in result.rows if row.threads == threads]))
+            for part in _table([row for row in result.rows if row.threads == threads], console.width):
+                console.print(part)
         for part in (*_tiny(result), *_notes(result)):
             console.print(part)
     if result.steady is not None and OTHER not in result.steady:
         for part in _steady(result.steady):
             console.print(part)
-    count = f"{len(result.rows)} measurements " if result.rows else ""
+    count = f"{counted(len(result.rows), 'measurement')} " if result.rows else ""
     console.print(Text(f"{count}in {result.seconds:.0f} s", style="dim"))
 
 
@@ -52,17 +57,31 @@ def _against(result: Result) -> Iterator[ConsoleRenderable]:
         yield Text(line)
 
 
-def _table(rows: list[Row]) -> Table:
+def _table(rows: list[Row], width: int) -> Iterator[ConsoleRenderable]:
+    """As many columns as there is room for; where there is little, rivals have ratios alone."""
     heads, lines = table_of(rows, without=OTHER)
     title = f"{threads_of(rows)}: the time of one call, and how many times as long a rival takes"
-    shown = [[_shown(cell) for cell in line] if len(line) == len(heads) else [line[0].words, "none"] for line in lines]
-    return plain_table(*heads, rows=shown, right=tuple(heads[1:]), title=title)
+    brief = width < _WIDE
+    cells = [[_shown(cell, brief=brief) for cell in line] for line in lines if len(line) == len(heads)]
+    kept, left_out = list(range(len(heads))), []
+    for name in _SPARE:
+        widths = [max([len(heads[i]), *(len(line[i]) for line in cells)]) + _GAP for i in kept]
+        if sum(widths) + min(0, _CASE - widths[0]) <= width:
+            break
+        if name in heads:
+            kept.remove(heads.index(name))
+            left_out.append(name)
+    shown = [[line[i] for i in kept] for line in cells]
+    shown += [[Text(line[0].words), Text("none", style="red")] for line in lines if len(line) < len(heads)]
+    yield plain_table(*(heads[i] for i in kept), rows=shown, right=tuple(heads[1:]), title=title)
+    if left_out:
+        yield Text(f"There is no room for {', '.join(left_out)}: --json and --html have everything.", style="dim")
 
 
-def _shown(cell: Cell) -> Text:
+def _shown(cell: Cell, *, brief: bool = False) -> Text:
     style = f"bold {_STYLES[cell.kind]}" if cell.strong else _STYLES[cell.kind]
-    if not cell.more:
-        return Text(cell.words, style=style)
+    if not cell.more or brief:
+        return Text(cell.more or cell.words, style=style)
     return Text.assemble(cell.words, " ", (f"{cell.more:>6}", style))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,21 @@ def test_the_terminal_shows_every_case(result: Result) -> None:
     for words in ("woken late", "20 calls, one due every 10 ms", "after warm_up 5 us", "hidden units"):
         assert words in text
     assert "goal" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_no_word_or_number_of_the_terminal_is_cut(result: Result, width: int) -> None:
+    out = io.StringIO()
+    print_report(result, Console(file=out, width=width))
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    whole = io.StringIO()
+    print_report(result, Console(file=whole, width=300))
+    words = " ".join(text.split())
+    text = re.sub(r"There is no room for [^:]*: --json and --html have everything\.|─+", "", words)
+    assert set(text.split()) <= set(whole.getvalue().split())
+    for row in result.rows:
+        assert set(row.title.split()) <= set(text.split())
 
 
 def test_only_a_rival_that_is_faster_is_red(result: Result) -> None:
