@@ -5,6 +5,7 @@ __all__ = [
     "FastGRUError",
     "FunctionError",
     "InvalidModelError",
+    "LearningError",
     "SessionError",
     "ShapeError",
     "SpecError",
@@ -57,6 +58,10 @@ class StateError(FastGRUError, ValueError):
     """There is no state where one is needed, a saved state is damaged or belongs to another model, or a state is in
     use.
     """
+
+
+class LearningError(FastGRUError, ArithmeticError):
+    """A fit has come to a loss, or gradients, that are no finite numbers."""
 
 
 class SessionError(FastGRUError, LookupError):

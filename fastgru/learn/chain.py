@@ -18,7 +18,7 @@ from fastgru.spec import SIGMOID, TANH, GRUSpec
 __all__ = ["Chain", "why_not"]
 
 _OF_A_STEP: Final = frozenset({"activation", "layer_norm", "unary"})
-_FAR_BELOW: Final = -1e30  # a logit of a class that there is not
+_FAR_BELOW: Final = -3e38  # a logit of a class that there is not
 
 
 def why_not(graph: Graph) -> str | None:

@@ -18,7 +18,8 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Updates"]
 class Updates(Protocol):
     """What an optimizer has become for certain weights: `step` changes them, and `state` is all that it keeps."""
 
-    state: Mapping[str, Array]
+    @property
+    def state(self) -> Mapping[str, Array]: ...
 
     def step(self, count: int, lr: float, weight_decay: float, scale: float) -> None:
         """The count-th step, from 1: scale times the gradients that are there."""
@@ -65,7 +66,7 @@ class _Descent:
     def __init__(self, rule: SGD, native: Native, weights: Weights, names: Sequence[str]) -> None:
         self.rule, self.weights, self.ranges = rule, weights, _ranges(weights, names)
         size = len(weights.flat)
-        self.state = {"velocity": native.zeros(size)} if rule.momentum else {}
+        self.state: dict[str, Array] = {"velocity": native.zeros(size)} if rule.momentum else {}
         self._room = native.zeros(size)
 
     def step(self, count: int, lr: float, weight_decay: float, scale: float) -> None:

@@ -1,0 +1,52 @@
+"""A fit that can go on where it was: everything that it keeps between two steps, in one file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import InvalidModelError, StateError
+from fastgru.graphfile import write_whole
+from fastgru.tensorfile import read_tensor_file, tensor_file_chunks
+
+__all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
+
+
+def fingerprint(settings: Mapping[str, Any], arrays: Mapping[str, Array | None]) -> str:
+    """A hash of what a fit is of: settings and data, and the weights that it began with."""
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
+    for name, a in arrays.items():
+        found.update(f"{name} {None if a is None else (a.dtype.str, a.shape)}".encode())
+        found.update(b"" if a is None else np.ascontiguousarray(a).tobytes())
+    return found.hexdigest()
+
+
+def write_checkpoint(path: str | PathLike[str], arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
+    """Write it whole, or not at all: one that was there stays until then."""
+    write_whole(tensor_file_chunks(arrays, {"fit": json.dumps(facts)}), path, ".safetensors")
+
+
+def read_checkpoint(path: str | PathLike[str], expected: str) -> tuple[dict[str, Array], dict[str, Any]] | None:
+    """What `write_checkpoint` wrote; None where there is no file.
+
+    Raises `StateError` for one that is damaged, or of other settings, data or weights than `expected`.
+    """
+    if not Path(path).exists():
+        return None
+    try:
+        file = read_tensor_file(path)
+        facts = json.loads(file.metadata["fit"])
+        found = facts["fingerprint"]
+    except (InvalidModelError, KeyError, TypeError, ValueError) as error:
+        raise StateError(f"checkpoint {str(path)!r}: not one of a fit, or damaged ({error})") from None
+    if found != expected:
+        raise StateError(
+            f"checkpoint {str(path)!r}: it is of a fit with other settings, data or weights: remove it to begin anew,"
+            " or give what it was begun with"
+        )
+    return {name: np.array(a) for name, a in file.tensors.items()}, facts

@@ -1,0 +1,123 @@
+"""What a fit learns with: the loss of a window, its gradients in one array, and the states behind it.
+
+`NativeLearner` runs a chain of native parts, `DefinedLearner` any network whose operators have gradients, by their
+definitions, which is far slower. Windows are time first, (T, N, ...), states a list, one array (N, H) a layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import UnsupportedModelError
+from fastgru.graph import Graph
+from fastgru.kernels.operands.learn import RESET
+from fastgru.learn.backward import backward, forward
+from fastgru.learn.chain import Chain
+from fastgru.learn.losses import Loss, check_targets, cross_entropy
+from fastgru.learn.network import output_of, time_axis_of, weight_names
+from fastgru.learn.parts import Linear, Weights
+from fastgru.learn.rows import Native
+from fastgru.learn.windows import Window
+from fastgru.spec import RECURRENT, RecurrentSpec, spec_of
+
+__all__ = ["DefinedLearner", "Learner", "NativeLearner"]
+
+
+class Learner(Protocol):
+    """Its weights, and `run`: (the sum of E over what counts, how much does, the states behind)."""
+
+    native: Native
+    weights: Weights
+    timed: bool  # whether the output has steps
+
+    def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
+        """learn: leave the gradients of the mean of E in `weights`, in the place of those before."""
+
+
+def _counted(shape: tuple[int, ...], mask: Array | None) -> Array:
+    return np.ones(shape, bool) if mask is None else np.broadcast_to(mask, shape)
+
+
+class NativeLearner:
+    """Of a graph that is a chain (`learn.chain`). Raises `UnsupportedModelError` where it is none."""
+
+    def __init__(self, graph: Graph, loss: Loss, dtype: str, threads: int, gate_bytes: int | None) -> None:
+        self.chain, self.loss = Chain(graph, dtype, threads, gate_bytes), loss
+        self.native, self.weights, self.timed = self.chain.native, self.chain.weights, True
+
+    def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
+        chain, last = self.chain, self.chain.parts[-1]
+        chain.begin(states)
+        flags = None if window.reset is None else (window.reset * RESET).astype(np.uint8)
+        rows = chain.forward(window.x, flags)
+        T, N = window.x.shape[:2]
+        counted = _counted((T, N), window.mask)
+        targets = check_targets(self.loss, window.targets, (T, N, last.size), counted)
+        count = int(counted.sum())
+        scale = 1 / max(count, 1)
+        if self.loss is cross_entropy and targets.dtype.kind in "iu" and isinstance(last, Linear):
+            each = chain.entropy(rows, np.where(counted, targets, -1), scale) / scale
+            up = rows
+        else:
+            y = rows[:, : last.size].reshape(T, N, last.size)
+            each, slope = self.loss(y, targets)
+            each = np.where(counted, each, 0)
+            up = chain.kept("up", *rows.shape)
+            up[:, : last.size] = (np.where(counted[..., None], slope, 0) * scale).reshape(T * N, -1)
+        if learn:
+            self.weights.flat_gradient[...] = 0
+            chain.back(up)
+        return float(each.sum(dtype=np.float64)), count, chain.states()
+
+
+class DefinedLearner:
+    """Of any graph whose nodes have gradients, with its states as inputs."""
+
+    def __init__(self, graph: Graph, loss: Loss, dtype: str, threads: int) -> None:
+        self.graph, self.loss, self.dtype = graph, loss, dtype
+        self.native = Native(dtype, threads)
+        self.weights = Weights(self.native, {name: np.asarray(graph.constants[name]) for name in weight_names(graph)})
+        self.specs = [spec for spec in graph.inputs if spec.name in graph.states]
+        forms: list[RecurrentSpec] = [spec_of(n.op, n.attrs) for n in graph.nodes if n.op in RECURRENT]
+        self.batch_first = bool(forms) and forms[0].batch_first
+        self.output = output_of(graph, None)
+        sizes = {s.name: tuple(7 + k if n is None else n for k, n in enumerate(s.shape or ())) for s in graph.inputs}
+        samples = {name: np.broadcast_to(np.zeros(1), shape) for name, shape in sizes.items()}
+        self.timed = time_axis_of(graph, self.output, samples) is not None
+
+    def _turned(self, a: Array) -> Array:
+        return a.swapaxes(0, 1) if self.batch_first else a
+
+    def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
+        N = window.x.shape[1]
+        feeds: dict[str, Any] = {next(s.name for s in self.graph.inputs if s not in self.specs): self._turned(window.x)}
+        for k, spec in enumerate(self.specs):
+            shape = tuple(N if n is None else n for n in spec.shape or ())
+            h = np.zeros(shape, self.dtype) if states is None else states[k]
+            if window.reset is not None:
+                if window.reset[1:].any():
+                    raise UnsupportedModelError(
+                        "reset: within a window it needs a network that learns natively; cut windows where rows begin"
+                    )
+                h = np.where(window.reset[0][:, None], 0, h)
+            feeds[spec.name] = h
+        graph = replace(self.graph, constants={**self.graph.constants, **self.weights.arrays})
+        values = forward(graph, feeds, self.dtype)
+        y = values[self.output]
+        timed = self.timed
+        shape = window.x.shape[:2] if timed else y.shape[:-1]
+        counted = _counted(shape, window.mask)
+        out = self._turned(y) if timed else y
+        targets = check_targets(self.loss, window.targets, out.shape, counted)
+        each, slope = self.loss(out, targets)
+        count = int(counted.sum())
+        if learn:
+            up = np.where(counted[..., None], slope, 0) / max(count, 1)
+            found = backward(graph, values, {self.output: self._turned(up) if timed else up})
+            for name, gradient in self.weights.gradients.items():
+                gradient[...] = found.get(name, 0)
+        after = [values[self.graph.states[spec.name]].copy() for spec in self.specs]
+        return float(np.where(counted, each, 0).sum(dtype=np.float64)), count, after

@@ -1,0 +1,68 @@
+"""The data of a fit: sets of rows, time first, and windows of their steps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import ShapeError
+from fastgru.learn.losses import check_finite
+from fastgru.learn.network import as_floats
+from fastgru.records import dataclass
+
+__all__ = ["Window", "windows_of"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """x (T, N, ...), targets (T, N, ...), what counts and which steps begin anew (T, N) bool.
+
+    None for all, for none.
+    """
+
+    x: Array
+    targets: Array
+    mask: Array | None = None
+    reset: Array | None = None
+
+    def cut(self, first: int, last: int) -> "Window":
+        """Its steps `first` to `last` - 1; all of them with targets that have no steps, too."""
+        if first == 0 and last >= len(self.x):
+            return self
+        arrays = (self.x, self.targets, self.mask, self.reset)
+        return Window(*(None if a is None else a[first:last] for a in arrays))  # type: ignore[arg-type]
+
+
+def windows_of(data: Sequence[Any], resets: Any, dtype: str, *, batch_first: bool, timed: bool) -> list[Window]:
+    """The sets of rows, time first. timed: whether targets have steps. Raises `ShapeError` naming what does not fit."""
+    if not data or (resets is not None and len(resets) != len(data)):
+        raise ShapeError(f"data: {len(data)} set(s) of rows, and reset for {0 if resets is None else len(resets)}")
+    found = []
+    for k, each in enumerate(data):
+        name = "data" if len(data) == 1 else f"data[{k}]"
+        if not isinstance(each, tuple) or len(each) not in (2, 3):
+            raise ShapeError(f"{name}: got {type(each).__name__}, expected (x, targets) or (x, targets, mask)")
+        x, targets = as_floats(f"{name}: x", each[0], dtype), as_floats(f"{name}: targets", each[1], dtype)
+        check_finite(f"{name}: x", x)
+        if x.ndim < 2 or 0 in x.shape:
+            raise ShapeError(f"{name}: x has shape {x.shape}, expected sequences, a batch of them")
+        bools = [
+            None if a is None else np.asarray(a)
+            for a in (each[2] if len(each) > 2 else None, resets[k] if resets else None)
+        ]
+        for what, a in zip(("mask", "reset"), bools, strict=True):
+            if a is not None and (a.dtype != np.bool_ or a.shape != x.shape[:2]):
+                raise ShapeError(f"{name}: {what} is {a.dtype} {a.shape}, expected bool {x.shape[:2]}")
+        arrays = [x, targets, *bools]
+        if timed and targets.shape[:2] != x.shape[:2]:
+            raise ShapeError(
+                f"{name}: targets: got shape {targets.shape}, expected {x.shape[:2]} on the first two axes"
+            )
+        if not timed and arrays[2] is not None:
+            raise ShapeError(f"{name}: mask came, and the output has one place a row; leave rows out of the data")
+        if batch_first:
+            turned = (True, timed, True, True)
+            arrays = [a.swapaxes(0, 1) if a is not None and turn else a for a, turn in zip(arrays, turned, strict=True)]
+        found.append(Window(*arrays))  # type: ignore[arg-type]
+    return found

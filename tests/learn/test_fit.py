@@ -1,0 +1,246 @@
+"""Fits: against torch's optimizers, frozen weights, resumed bits, what is refused, and what learns at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from learn_cases import gru_of
+
+import fastgru
+from fastgru import learn
+from fastgru.errors import LearningError, ShapeError, StateError, UnsupportedModelError
+from fastgru.spec import Activation, GRUSpec
+
+
+def char_net(seed=0, V=9, D=6, H=12, batch_first=False, **spec):
+    rng = np.random.default_rng(seed)
+    single = {"precision": "float32"}
+    return fastgru.Sequential(
+        fastgru.Embedding(rng.standard_normal((V, D)).astype(np.float32), **single),
+        gru_of(rng, GRUSpec(D, H, batch_first=batch_first, **spec), **single),
+        fastgru.Linear(rng.standard_normal((V, H)).astype(np.float32) / 4, np.zeros(V, np.float32), **single),
+    )
+
+
+def text(T=121, N=4, V=9, seed=1):
+    """Each symbol follows from the one before, and some noise."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((T, N), np.int64)
+    for t in range(1, T):
+        ids[t] = np.where(rng.random(N) < 0.9, (3 * ids[t - 1] + 1) % V, rng.integers(0, V, N))
+    return ids[:-1], ids[1:]
+
+
+def arrays_of(net):
+    graph = net.to_graph()
+    return {name: np.array(graph.constants[name]) for name in graph.constants}
+
+
+def test_a_network_learns_and_the_one_that_was_given_does_not_change():
+    net, data = char_net(), text()
+    before, y = arrays_of(net), net(data[0])
+    told = []
+    found = learn.fit(net, data, lr=1e-2, epochs=30, window=20, progress=told.append)
+    assert found.native
+    assert len(found.history) == 30 * 6
+    assert told == list(found.history)
+    assert found.history[0].loss > 1.8
+    assert found.history[-1].loss < 0.9
+    for name, a in arrays_of(net).items():
+        np.testing.assert_array_equal(a, before[name])
+    np.testing.assert_array_equal(net(data[0]), y)
+    assert isinstance(found.net, fastgru.Sequential)
+    mean = learn.gradients(found.net, *data, reduction="mean").loss
+    assert mean == pytest.approx(found.history[-1].loss, abs=0.2)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_step_is_that_of_the_definition(batch_first):
+    """SGD with a rate of 1: the weights less the gradient of the mean, also from the second window with its state."""
+    net, (x, targets) = char_net(batch_first=batch_first), text(T=21)
+    data = (x.T, targets.T) if batch_first else (x, targets)
+    found = learn.fit(net, data, optimizer=learn.SGD, lr=1.0, dtype="float64")
+    expected = learn.gradients(net, *data, reduction="mean")
+    after, before = arrays_of(found.net), arrays_of(net)
+    for name, gradient in expected.weights.items():
+        np.testing.assert_allclose(after[name], before[name] - gradient, rtol=0, atol=1e-6)
+    two = learn.fit(net, data, optimizer=learn.SGD, lr=0.0, window=10, dtype="float64")
+    assert np.mean([step.loss for step in two.history]) == pytest.approx(expected.loss, rel=1e-6), "the state goes on"
+
+
+def test_models_and_single_layers_are_what_they_were():
+    net, data = char_net(), text(T=31)
+    model = fastgru.Model(net.to_graph())
+    found = learn.fit(model, data, lr=1e-2)
+    assert isinstance(found.net, fastgru.Model)
+    np.testing.assert_array_equal(found.net(data[0]), learn.fit(net, data, lr=1e-2).net(data[0]))
+    rng = np.random.default_rng(2)
+    gru = gru_of(rng, GRUSpec(3, 4), GRUSpec(4, 4))
+    x = rng.standard_normal((10, 2, 3))
+    made = learn.fit(gru, (x, rng.standard_normal((10, 2, 4))), loss="squared_error", dtype="float64").net
+    assert isinstance(made, fastgru.GRU)
+    assert not np.array_equal(made.weights[1][0].weight_hh, gru.weights[1][0].weight_hh)
+
+
+def test_frozen_weights_keep_their_bits():
+    net, data = char_net(), text()
+    after = arrays_of(learn.fit(net, data, train=["2."], lr=0.1, weight_decay=0.1, optimizer=learn.AdamW).net)
+    for name, a in arrays_of(net).items():
+        assert np.array_equal(a, after[name]) == (not name.startswith("2.")), name
+    after = arrays_of(learn.fit(net, data, train=["1.bias_hh_l0", "0.weight"], lr=0.1, optimizer=learn.SGD(0.9)).net)
+    changed = {name for name, a in arrays_of(net).items() if not np.array_equal(a, after[name])}
+    assert changed == {"1.bias_hh_l0", "0.weight"}
+
+
+@pytest.mark.parametrize("optimizer", [learn.SGD(momentum=0.9), learn.Adam(), learn.AdamW(betas=(0.8, 0.9))])
+def test_interrupted_and_resumed_gives_the_same_bits(optimizer, tmp_path):
+    net, data, held = char_net(), [text(seed=1), text(T=61, seed=2)], text(seed=3)
+    settings = {"optimizer": optimizer, "lr": lambda step: 0.02 / (1 + step / 10), "clip_norm": 1.0, "window": 25}
+    settings |= {"epochs": 4, "seed": 5, "held_out": held, "weight_decay": 0.01}
+    whole = learn.fit(net, data, **settings)
+    path = tmp_path / "fit.safetensors"
+
+    def stop(step):
+        if step.step in (8, 17):
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            learn.fit(net, data, **settings, checkpoint=path, checkpoint_steps=3, progress=stop)
+    resumed = learn.fit(net, data, **settings, checkpoint=path, checkpoint_steps=3, threads=2)
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    for name, a in arrays_of(whole.net).items():
+        np.testing.assert_array_equal(arrays_of(resumed.net)[name], a)
+    with pytest.raises(StateError, match="other settings, data or weights"):
+        learn.fit(net, data, **{**settings, "window": 24}, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StateError, match="not one of a fit, or damaged"):
+        learn.fit(net, data, **settings, checkpoint=path)
+
+
+def test_another_seed_is_another_order_and_threads_change_no_bit():
+    net, data = char_net(), [text(seed=k, T=31) for k in range(4)]
+    one, same, other = (learn.fit(net, data, seed=s, threads=t, lr=0.01) for s, t in ((0, 1), (0, 3), (1, 1)))
+    assert one.history == same.history
+    assert one.history != other.history
+
+
+def test_early_stopping_keeps_the_best_weights():
+    net, data, held = char_net(), text(T=31), text(T=31, seed=9)
+    found = learn.fit(net, data, held_out=held, patience=2, epochs=200, lr=0.05)
+    losses = [step.held_out for step in found.history]
+    assert len(losses) < 200
+    assert found.best_epoch == 1 + int(np.argmin(losses)) == len(losses) - 2
+    assert learn.gradients(found.net, *held, reduction="mean").loss == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_resets_and_masks():
+    net, (x, targets) = char_net(), text(T=41)
+    reset = np.zeros(x.shape, bool)
+    reset[20] = True
+    joined = learn.fit(net, (x, targets), reset=reset, optimizer=learn.SGD, lr=0.0, dtype="float64")
+    halves = [learn.gradients(net, x[a : a + 20], targets[a : a + 20], reduction="mean").loss for a in (0, 20)]
+    assert joined.history[0].loss == pytest.approx(np.mean(halves), rel=1e-9)
+    mask = np.random.default_rng(0).random(x.shape) < 0.5
+    masked = learn.fit(net, (x, targets, mask), lr=0.0, dtype="float64")
+    assert masked.history[0].loss == pytest.approx(learn.gradients(net, x, targets, mask=mask, reduction="mean").loss)
+
+
+def test_networks_that_learn_by_the_definitions():
+    rng = np.random.default_rng(3)
+    spec = GRUSpec(3, 4, candidate_activations=(Activation("softsign"),), batch_first=True)
+    net = fastgru.Sequential(gru_of(rng, spec), fastgru.Linear(rng.standard_normal((2, 4)), precision="float64"))
+    x, targets = rng.standard_normal((2, 12, 3)), rng.standard_normal((2, 12, 2))
+    found = learn.fit(net, (x, targets), loss="squared_error", lr=0.02, epochs=20, window=6, dtype="float64")
+    assert not found.native
+    assert found.history[-1].loss < 0.7 * found.history[0].loss
+    both = fastgru.Sequential(gru_of(rng, GRUSpec(3, 4, "bidirectional")), fastgru.LastStep(precision="float64"),
+                              fastgru.Linear(rng.standard_normal((3, 8)), precision="float64"))  # fmt: skip
+    labels = rng.integers(0, 3, 6)
+    found = learn.fit(both, (rng.standard_normal((5, 6, 3)), labels), lr=0.05, epochs=40, dtype="float64")
+    assert found.history[-1].loss < 0.2
+    with pytest.raises(UnsupportedModelError, match="window: the network needs whole sequences"):
+        learn.fit(both, (rng.standard_normal((5, 6, 3)), labels), window=2)
+    with pytest.raises(ShapeError, match="mask came"):
+        learn.fit(both, (rng.standard_normal((5, 6, 3)), labels, np.ones((5, 6), bool)))
+    with pytest.raises(UnsupportedModelError, match="within a window"):
+        learn.fit(net, (x, targets), loss="squared_error", reset=np.ones((2, 12), bool))
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_torchs_optimizers(name):
+    torch = pytest.importorskip("torch", reason="needs torch, whose optimizers are the oracle")
+    net, (x, targets) = char_net(), text(T=41)
+    modules = torch.nn.ModuleList([torch.nn.Embedding(9, 6), torch.nn.GRU(6, 12), torch.nn.Linear(12, 9)]).double()
+    modules.load_state_dict({k: torch.from_numpy(v).double() for k, v in arrays_of(net).items()})
+    given = {"momentum": 0.9} if name == "SGD" else {}
+    optimizer = getattr(torch.optim, name)(modules.parameters(), lr=0.05, weight_decay=0.02, **given)
+    h = None
+    for _ in range(2):
+        h = None
+        for first in range(0, 40, 10):
+            optimizer.zero_grad()
+            y, h = modules[1](modules[0](torch.from_numpy(x[first : first + 10])), h)
+            loss = torch.nn.functional.cross_entropy(
+                modules[2](y).flatten(0, 1), torch.from_numpy(targets[first : first + 10]).flatten()
+            )
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(modules.parameters(), 0.5)
+            optimizer.step()
+            h = h.detach()
+    rule = getattr(learn, name)(**given)
+    found = learn.fit(net, (x, targets), optimizer=rule, lr=0.05, weight_decay=0.02, clip_norm=0.5, window=10, epochs=2,
+                      dtype="float64")  # fmt: skip
+    for key, parameter in modules.named_parameters():
+        np.testing.assert_allclose(arrays_of(found.net)[key], parameter.detach().numpy(), rtol=0, atol=1e-5)
+    assert found.history[-1].loss == pytest.approx(loss.item(), rel=1e-6)
+
+
+X, T = text(T=21)
+
+
+@pytest.mark.parametrize(("arguments", "options", "message"), [
+    ((X, T + 5), {}, "out of range, expected classes from 0 to 8"),
+    ((X, T[:5]), {}, r"data: targets: got shape \(5, 4\), expected \(20, 4\)"),
+    (X, {}, r"data: got ndarray, expected \(x, targets\)"),
+    ([(X, T), (X,)], {}, r"data\[1\]: got tuple"),
+    ([], {}, r"data: 0 set\(s\) of rows"),
+    ((X, T, T), {}, "mask is int64"),
+    ((X, T), {"reset": np.zeros((3, 3), bool)}, r"reset is bool \(3, 3\), expected bool \(20, 4\)"),
+    ((X, T), {"train": ["3."]}, r"train: there is no 3.; the weights are 0.weight, 1.weight_ih_l0"),
+    ((X, T), {"train": "2."}, "train is '2.', expected names"),
+    ((X, T), {"lr": -1.0}, "lr is -1.0 at step 0"),
+    ((X, T), {"lr": lambda step: float("nan")}, "lr is nan"),
+    ((X, T), {"epochs": 0}, "epochs is 0, expected an integer of at least 1"),
+    ((X, T), {"clip_norm": -1}, "clip_norm is -1"),
+    ((X, T), {"patience": 2}, "patience came without held_out"),
+    ((X, T), {"dtype": "float16"}, "dtype is 'float16'"),
+    ((X, T), {"seed": -1}, "seed is -1"),
+    ((X, T), {"optimizer": "adam"}, "optimizer is 'adam'"),
+    ((X, T), {"loss": "hinge"}, "loss is 'hinge'"),
+])  # fmt: skip
+def test_bad_input_is_refused_by_name(arguments, options, message):
+    net = char_net()
+    before = arrays_of(net)
+    with pytest.raises(ShapeError, match=message):
+        learn.fit(net, arguments, **options)
+    for name, a in arrays_of(net).items():
+        np.testing.assert_array_equal(a, before[name])
+
+
+def test_a_fit_that_diverges_changes_nothing():
+    net = char_net()
+    before, wanted = arrays_of(net), np.zeros((20, 4, 9), np.float32)
+    with pytest.raises(LearningError, match=r"step \d+: the loss is"), np.errstate(all="ignore"):
+        learn.fit(net, (X, wanted), loss="squared_error", optimizer=learn.SGD, lr=1e30, epochs=5)
+    for name, a in arrays_of(net).items():
+        np.testing.assert_array_equal(a, before[name])
+    with pytest.raises(TypeError, match="fit takes no learning_rate"):
+        learn.fit(net, (X, T), learning_rate=1)
+    with pytest.raises(UnsupportedModelError, match="its weights are int8"):
+        learn.fit(fastgru.Sequential(*net.layers, precision="int8"), (X, T))
+    with pytest.raises(ShapeError, match="momentum is 1"):
+        learn.SGD(momentum=1)
+    with pytest.raises(ShapeError, match="a beta is 2"):
+        learn.Adam(betas=(0.9, 2))
