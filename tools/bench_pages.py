@@ -148,6 +148,21 @@ def _steady(result: Result) -> Iterator[str]:
     yield "\n".join(f"- {name[0].upper()}{name[1:]}: {printed(words)}." for name, words in steady_facts(result.steady))
 
 
+def _threads(result: Result) -> Iterator[str]:
+    """What more threads make of one step of a stream."""
+    rows = [
+        row
+        for row in result.rows
+        if row.own_ratio and (c := row.case) and c.kind == "step" and c.I == c.H and c.H >= 64
+    ]
+    if not rows:
+        raise InvalidModelError("no row of a result is one step of a stream on more than one thread")
+    yield _where(result, threads_of(rows))
+    heads = ["hidden units", *(f"{row.case.H}" for row in rows if row.case)]
+    ratios = [f"{row.own_ratio.median:.1f}x" for row in rows if row.own_ratio]
+    yield _table(heads, [["as fast as one thread", *ratios]], right=len(ratios))
+
+
 def _tables(result: Result) -> Iterator[str]:
     yield f"The machine: {machine_line(result.machine)}.\nThe versions: {versions_line(result.machine)}."
     for count in sorted({row.threads for row in result.rows}):
@@ -172,7 +187,7 @@ def _tables(result: Result) -> Iterator[str]:
         yield f"A dash stands where a rival cannot run the case: {'; '.join(reasons)}."
 
 
-SECTIONS: Final = {"summary": _summary, "steady": _steady, "tables": _tables}
+SECTIONS: Final = {"summary": _summary, "threads": _threads, "steady": _steady, "tables": _tables}
 
 
 def _rivals(rows: Sequence[Row]) -> list[str]:

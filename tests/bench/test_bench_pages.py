@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from pages import load_tool
 
+from fastgru.bench.measure import Ratio
 from fastgru.bench.result import Result
 from fastgru.errors import InvalidModelError
 
@@ -22,7 +23,9 @@ EMPTY = "".join(f"before\n{tool.begin(name)}\nold\n{tool.end(name)}\nafter\n" fo
 @pytest.fixture
 def measured(result: Result) -> Result:
     """Only rows that ran."""
-    return replace(result, rows=tuple(row for row in result.rows if row.ours is not None))
+    rows = [row for row in result.rows if row.ours is not None]
+    two = replace(rows[1], threads=2, own_ratio=Ratio(1.9, 1.8, 2.0))
+    return replace(result, rows=(*rows, two))
 
 
 def test_sections_are_replaced_and_nothing_else(measured: Result) -> None:
@@ -31,6 +34,7 @@ def test_sections_are_replaced_and_nothing_else(measured: Result) -> None:
     assert new.count("before\n") == new.count("after\n") == len(tool.SECTIONS)
     assert "| step N=1 H=16 | 1 \N{MICRO SIGN}s | **5.00x** | 50 % L2 |" in new
     assert "`fastgru bench --suite full --threads 1`" in new
+    assert "| as fast as one thread | 1.9x |" in new
     assert tool.update(new, measured) == new
 
 
