@@ -85,7 +85,7 @@ def _shown(cell: Cell, *, brief: bool = False) -> Text:
     return Text.assemble(cell.words, " ", (f"{cell.more:>6}", style))
 
 
-def _tiny(result: Result) -> Iterator[Table]:
+def _tiny(result: Result) -> Iterator[ConsoleRenderable]:
     if tiny := tiny_lines(result):
         title = "tiny nets: nanoseconds a step in a block call, beside RTNeural's published best (desktop CPU of 2018)"
         heads = ("case", "fastgru", "RTNeural", "onnxruntime, once a sample")
