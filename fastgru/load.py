@@ -94,14 +94,14 @@ def load(
         and made again if their shapes come back.
     allow_unread: accept tensors of the file that nothing reads. Otherwise they are an error.
     linear_before_reset: for ONNX, 0 or 1 overrides this attribute of every GRU.
-    inputs: load a part of a model of ONNX, Keras or our own format: names of tensors, or of layers of Keras, which
-        become the inputs in the place of the model's own. What is before them is not read. A dict gives shapes, where
-        the file does not tell them: {"encoded": (None, None, 64)}, with the batch, None for a free size.
-    outputs: the same for outputs: names of tensors, or of layers of Keras, in the place of the model's own.
-    custom_objects: for Keras, what stands for layers whose code is not in the file, by the name of a layer, of its
-        class, or of the function that it calls: a function of NumPy arrays, which runs in Python between the native
-        parts (`Model.python_layers` lists them); a description of layers, a layer of this package, or a model; the name
-        of a class of Keras; or a `CustomLayer` around one of these.
+    inputs: load a part of a model: names of tensors, or of layers for Keras, that become the inputs instead of the
+        model's own. Nothing before them is read. A dict also gives shapes, with the batch and with None for free sizes,
+        if the file does not contain them: {"encoded": (None, None, 64)}.
+    outputs: in the same way, names of tensors or layers that become the outputs.
+    custom_objects: for Keras, what to use for layers whose code is not in the file, by the name of a layer, of its
+        class, or of the function that it calls. It can be a function of NumPy arrays, which runs in Python between the
+        native parts (`Model.python_layers` lists them); a description of layers, a layer of this package, or a model;
+        the name of a class of Keras; or a `CustomLayer` around one of these.
     fallback: for ONNX, "reference" runs nodes that are not implemented by onnx's own reference implementation. That is
         slow, and only done for what was proved to give the numbers of ONNX Runtime. `Model.reference_nodes` lists them.
         With None such nodes are refused.

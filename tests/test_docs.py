@@ -83,6 +83,8 @@ def test_every_page_is_in_the_site_and_every_table_is_filled(site: Path) -> None
     built = {path.parent.name or "index" for path in site.rglob("index.html")}
     for name in PAGES:
         assert name.removesuffix(".md") in built | {"index"}, name
+    navigation = (ROOT / "docs" / "zensical.toml").read_text(encoding="utf-8")
+    assert [name for name in PAGES if f'"{name}"' not in navigation] == []
     html = (site / "operators" / "index.html").read_text(encoding="utf-8")
     (table,) = load_tool("docs_tables").tables(PAGES["operators.md"])[:1]
     rows = re.findall(r"^\| `(\w+)` ", table, re.MULTILINE)
