@@ -68,6 +68,7 @@ class Asked(NamedTuple):
 
 
 def checked(options: Any) -> Asked:
+    """The options with their defaults. Raises `TypeError` for what a fit does not take, `ShapeError` for values."""
     if unknown := sorted(set(options) - set(Asked._fields)):
         raise TypeError(f"fit takes no {', '.join(unknown)}; there are {', '.join(Asked._fields)}")
     asked = Asked(**options)
