@@ -72,6 +72,8 @@ def _report(
 ) -> None:
     setting.note("70 % load: " + calm.line())
     setting.note("overload: " + outcome.line())
+    setting.found(f"{title}: core of the client", 100 * outcome.client_share, "%")
+    setting.found(f"{title}: p99 by which the client's loop was late", outcome.lag_ns / 1e6, "ms")
     good = outcome.statuses[200] / outcome.seconds / rate
     setting.found(f"{title}: goodput, of the capacity", 100 * good, "%", least, least=True)
     setting.found(f"{title}: p99 of those admitted, over that at 70 % load", outcome.us(99) / calm.us(99), "x", 2)

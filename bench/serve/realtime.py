@@ -112,5 +112,6 @@ def tail(setting: Setting) -> None:
         echo = _echo(setting, len(frames[0].tobytes()), sessions, schedule)
         setting.found(f"{title}: p50", outcome.us(50), "us")
         setting.found(f"{title}: p99 over p50", outcome.us(99) / outcome.us(50), "x", 3)
+        setting.found(f"{title}: p99 over p50 of an echo", echo.us(99) / echo.us(50), "x")
         beyond = (outcome.us(99.9) - echo.us(99.9)) / 1e3
         setting.found(f"{title}: p99.9 beyond an echo's", beyond, "ms", 5)
