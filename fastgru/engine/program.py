@@ -36,7 +36,7 @@ from fastgru.process import process
 from fastgru.records import dataclass
 from fastgru.simd.ndarray import WRITEABLE, expectation
 
-__all__ = ["CallFrame", "Joined", "Program", "Slot", "refuse_second_user"]
+__all__ = ["CallFrame", "Joined", "Program", "Slot", "StoppedError", "refuse_second_user"]
 
 Array = NDArray[Any]
 
@@ -44,8 +44,15 @@ Array = NDArray[Any]
 _OBJECT_BYTES: Final = 4096
 _INSTRUCTION_BYTES: Final = 256
 
+# Why a run ends that another thread has stopped: no code of `FAILURES`.
+_STOPPED: Final = 1 << 16
+
 # The state of a call that has none: nobody at it, no arrays.
 _STATELESS: Final = (0,) * (STATE.words + 1)
+
+
+class StoppedError(Exception):
+    """A run has ended early because another thread wanted it to."""
 
 
 class Joined(NamedTuple):
@@ -108,7 +115,7 @@ class CallFrame:
     outputs, in order; it answers 0, or what `raise_for` takes.
     """
 
-    __slots__ = ("_keeps", "_words", "call", "nbytes", "program", "ticket")
+    __slots__ = ("_keeps", "_status", "_words", "call", "nbytes", "program", "ticket")
 
     def __init__(
         self,
@@ -136,6 +143,7 @@ class CallFrame:
         ends = [
             (slot, _expected(slot, flags)) for slots, flags in ((free_in, 0), (free_out, WRITEABLE)) for slot in slots
         ]
+        self._status = status
         self._words = np.zeros(TICKET.words + ARRAY.words * len(ends), np.int64)
         self._words[[TICKET.state, TICKET.program]] = state.ctypes.data, program.words.ctypes.data
         self._words[[TICKET.bases, TICKET.bases + 1]] = tables[0].ctypes.data, tables[1].ctypes.data
@@ -153,6 +161,10 @@ class CallFrame:
         if team is not None:
             return team_caller()(*team, self.ticket, inputs, outputs)
         return self.call(self.ticket, inputs, outputs)
+
+    def stop(self) -> None:
+        """Have a run on one thread end within about a millisecond, in `StoppedError`. No run: no effect."""
+        self._status[:, STATUS.code] = _STOPPED
 
     @property
     def rows(self) -> int:
@@ -175,6 +187,8 @@ class CallFrame:
 
     def raise_for(self, code: int) -> NoReturn:
         """Raise what an answer of `call` says."""
+        if code == _STOPPED:
+            raise StoppedError
         if code == IN_USE:
             refuse_second_user()
         if code == MISFIT:

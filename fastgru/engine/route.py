@@ -31,15 +31,18 @@ class Route:
         self.program, self.sharing = program, Sharing(program.members, program.gain_s, spin_us)
         self.inputs = tuple(program.inputs)
         self.outputs = [(name, slot.shape, np.dtype(slot.dtype)) for name, slot in program.outputs.items()]
-        self._idle: list[CallFrame] = [CallFrame(program)]
+        self._idle: list[CallFrame] = [self.new_frame()]
         self.nbytes = program.nbytes + _MAX_IDLE_FRAMES * self._idle[0].nbytes
+
+    def new_frame(self) -> CallFrame:
+        return CallFrame(self.program)
 
     def call(self, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> bool:
         """Run on arrays of the caller; False, and nothing done, where one does not fit. Raises as `CallFrame.run`."""
         try:
             frame = self._idle.pop()
         except IndexError:
-            frame = CallFrame(self.program)
+            frame = self.new_frame()
         if self.sharing.members > 1:
             code = frame.call_on(self.sharing.team(partial(self.trial, inputs)), inputs, outputs)
         else:
@@ -56,7 +59,7 @@ class Route:
         try:
             frame = self._idle.pop()
         except IndexError:
-            frame = CallFrame(self.program)
+            frame = self.new_frame()
         given, taken, code = tuple(outputs.values()), 0, PAUSED
         blocks: dict[str, list[Array]] = {name: [] for name in self.program.open_ended}
         while code == PAUSED:

@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Final
 
 import numpy as np
 
 from fastgru.budget import Budget
 from fastgru.engine import Runnable
-from fastgru.engine.route import Route
+from fastgru.engine.program import Program
 from fastgru.errors import FastGRUError, ShapeError
-from fastgru.graph import Array, TensorSpec
-from fastgru.packing.aligned import empty
+from fastgru.graph import Array, Graph, TensorSpec, inlined
 from fastgru.process import lock
-from fastgru.records import dataclass
 from fastgru.reference.facts import infer_graph
 from fastgru.reference.operator import numpy_dtype
-from fastgru.streaming.ragged import Layout
+from fastgru.streaming.cutting import rounded
+from fastgru.streaming.items import Call, Item, Planned
+from fastgru.streaming.ragged import RECURRENT, Layout
+from fastgru.streaming.scratch import Scratch
 
-__all__ = ["Call", "Finish", "Item", "Network", "Scratch"]
+__all__ = ["Network"]
 
-Finish = Callable[[tuple[Array, ...]], Any]  # what becomes of the outputs of one sequence
-Scratch = dict[str, Array]  # memory of one thread, which its batches have one after another, by input or output
-
-
-@dataclass
-class Item:
-    """A sequence: its number, its arrays without an axis for the batch, its steps, and what has come of it."""
-
-    number: int
-    arrays: list[Array]
-    steps: int
-    result: Any = None
-    error: FastGRUError | None = None
-
-
-@dataclass
-class Call:
-    """What one call of `predict` has: plans of its own, and what it may take."""
-
-    max_rows: int
-    share: int  # bytes that one thread may take at a time
-    plans: Budget
-    finish: Finish
-    scratch: list[Scratch]  # one for each thread
-    factor: float = 1.0  # what running takes of what goes in and comes out, as far as it is known
-    routes: dict[tuple[tuple[int, ...], ...], Route | None] = field(default_factory=dict)
+_ITEM_BYTES: Final = 256  # of a sequence, besides its arrays
+_PROGRAM_BYTES: Final = 4 << 20  # of those that are kept from one call to the next
 
 
 class Network:
@@ -63,6 +40,10 @@ class Network:
         self.frames = [replace(typed[name], dims=()) for name in frames]
         self._states = [typed[name] for name in states]
         self.dtypes = {name: numpy_dtype(spec.dtype) for name, spec in typed.items()}
+        self._unread = [name for name in frames if layout.lengths and _is_cut_short(runnable.graph, name)]
+        self._known_bytes: dict[int, int] = {}
+        self._programs: dict[tuple[tuple[int, ...], ...], Program] = {}  # without the memory in which they run
+        self._kept = Budget(_PROGRAM_BYTES)
         facts = infer_graph(runnable.graph)
         self._sizes = [
             (numpy_dtype(spec.dtype).itemsize, facts[spec.name].sizes or (), layout.steps.get(spec.name))
@@ -83,11 +64,12 @@ class Network:
 
     def nbytes(self, arrays: Sequence[Array], steps: int) -> int:
         """Of a sequence and of what it gives, where sizes are not known by as much as it takes itself."""
-        known = sum(
-            size * prod([steps if axis == time else n if isinstance(n, int) else 1 for axis, n in enumerate(sizes)])
-            for size, sizes, time in self._sizes
-        )
-        return known + sum(array.nbytes for array in arrays) + 256
+        if (known := self._known_bytes.get(steps)) is None:
+            known = self._known_bytes[steps] = sum(
+                size * prod([steps if axis == time else n if isinstance(n, int) else 1 for axis, n in enumerate(sizes)])
+                for size, sizes, time in self._sizes
+            )
+        return known + sum([array.nbytes for array in arrays]) + _ITEM_BYTES
 
     def run(self, call: Call, batch: list[Item], scratch: Scratch) -> None:
         """A batch that fails runs row by row, so that the sequence is named whose fault it is."""
@@ -105,89 +87,103 @@ class Network:
             self.run(call, batch[:half], scratch)
             self.run(call, batch[half:], scratch)
             return
-        for row, item in enumerate(batch):
+        rows = [self._by_row(name, output) for name, output in outputs.items()]
+        for item, *arrays in zip(batch, *[by_row for by_row, _ in rows], strict=True):
             item.arrays = []
-            item.result = call.finish(tuple([self._cut(name, a, row, item.steps) for name, a in outputs.items()]))
+            item.result = call.finish(
+                tuple([
+                    array.copy() if time is None else array[(*[slice(None)] * time, slice(item.steps))].copy()
+                    for array, (_, time) in zip(arrays, rows, strict=True)
+                ])
+            )  # fmt: skip
 
-    def _cut(self, name: str, output: Array, row: int, steps: int) -> Array:
-        index: list[Any] = [slice(None)] * output.ndim
-        index[self.layout.rows[name]] = row
-        if name in self.layout.steps and self.layout.lengths:
-            index[self.layout.steps[name]] = slice(steps)
-        return np.array(output[tuple(index)])
+    def _by_row(self, name: str, output: Array) -> tuple[Array, int | None]:
+        """With the axis of the batch in front, and the axis of a row along which it is cut to its steps."""
+        row, time = self.layout.rows[name], self.layout.steps.get(name) if self.layout.lengths else None
+        return np.moveaxis(output, row, 0), None if time is None else time - (row < time)
 
     def _outputs(self, call: Call, batch: Sequence[Item], scratch: Scratch) -> dict[str, Array] | None:
         """None where so many rows take more than the share. Raises `ShapeError` where one does."""
-        feeds = self._feeds(batch, scratch)
-        shapes = {name: array.shape for name, array in feeds.items()}
+        shapes = self._shapes(batch)
         with lock:
             route, taken = self._route(call, shapes)
         if taken > call.share:
-            call.factor = max(call.factor, taken / max(1, len(batch) * self.nbytes(batch[0].arrays, batch[0].steps)))
+            call.factor = max(call.factor, taken / max(1, len(batch) * batch[0].nbytes))
             if len(batch) > 1:
                 return None
             need = 4 * self.threads * taken
             raise ShapeError(f"its {batch[0].steps} steps take {taken:,} bytes to run: give budget={need} or more")
+        feeds = self._feeds(batch, shapes, scratch)
         if route is None:
             return self._runnable.run(feeds)
-        results = {name: _taken(scratch, f"{name} (output)", shape, dtype) for name, shape, dtype in route.outputs}
+        results = {name: scratch.take(f"{name} (output)", shape, dtype) for name, shape, dtype in route.outputs}
         if not route.call(*route.plain([feeds[name] for name in route.inputs], list(results.values()))):
             raise ShapeError("an array changed its shape or dtype during the call")
         return results
 
-    def _route(self, call: Call, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Route | None, int]:
+    def _route(self, call: Call, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Planned | None, int]:
         """What runs these shapes, None where that is no single program, and the bytes that it takes, where known."""
         key = tuple(shapes.values())
         if key in call.routes:
             call.plans.touch(key)
             return call.routes[key], 0
-        program = self._runnable.planned(shapes)
+        program = self._programs.get(key) or self._runnable.planned(shapes)
         if program is None:
             return call.routes.setdefault(key, None), 0
+        if key not in self._programs:
+            self._programs[key] = program
+            self._kept.add(key, program.nbytes, partial(self._programs.pop, key, None))
+        self._kept.touch(key)
         slots = [*program.inputs.values(), *program.outputs.values()]
         taken = program.arena_bytes + sum(prod(slot.shape) * numpy_dtype(slot.dtype).itemsize for slot in slots)
         if taken > call.share:
             return None, taken
-        route = call.routes[key] = Route(program)
+        route = call.routes[key] = Planned(program)
         call.plans.add(key, program.nbytes + self.threads * program.arena_bytes, partial(call.routes.pop, key, None))
         return route, taken
 
-    def _feeds(self, batch: Sequence[Item], scratch: Scratch) -> dict[str, Array]:
-        """The rows side by side, each with its last frame repeated up to the length of the longest, and a little more,
-        so that few lengths have plans of their own."""
+    def _shapes(self, batch: Sequence[Item]) -> dict[str, tuple[int, ...]]:
+        """Of the inputs, in order. Rows reach to the longest, and where they may a little further (`cutting`)."""
         rows, longest = len(batch), max(item.steps for item in batch)
         if self.layout.lengths and self.layout.steps and not self.layout.unequal and rows > 1:
-            grain = 1 << max(0, longest.bit_length() - 5)
-            longest = -(-longest // grain) * grain
-        feeds: dict[str, Array] = {}
-        for i, spec in enumerate(self.frames):
-            axis, time = self.row(spec), self.time(spec)
-            shape = list(batch[0].arrays[i].shape)
+            longest = rounded(longest)
+        shapes: dict[str, tuple[int, ...]] = {self.layout.lengths: (rows,)}
+        for array, spec in zip(batch[0].arrays, self.frames, strict=True):
+            time, shape = self.time(spec), list(array.shape)
             if time is not None:
                 shape[time] = longest
-            shape.insert(axis, rows)
-            joined = _taken(scratch, spec.name, shape, self.dtypes[spec.name])
-            by_row = np.moveaxis(joined, axis, 0)
+            shape.insert(self.row(spec), rows)
+            shapes[spec.name] = tuple(shape)
+        for spec in self._states:
+            shapes[spec.name] = tuple([n if n is not None else rows for n in spec.shape or ()])
+        return {spec.name: shapes[spec.name] for spec in self._runnable.inputs}
+
+    def _feeds(
+        self, batch: Sequence[Item], shapes: Mapping[str, tuple[int, ...]], scratch: Scratch
+    ) -> dict[str, Array]:
+        """The rows side by side, each with its last frame repeated to the end where that is read."""
+        feeds = {name: scratch.take(name, shape, self.dtypes[name]) for name, shape in shapes.items()}
+        for i, spec in enumerate(self.frames):
+            time, by_row = self.time(spec), np.moveaxis(feeds[spec.name], self.row(spec), 0)
+            head = (slice(None),) * (time or 0)
             for row, item in zip(by_row, batch, strict=True):
                 array = item.arrays[i]
-                if time is None or item.steps in (0, longest):
+                if time is None or item.steps in (0, row.shape[time]):
                     row[...] = array
                     continue
-                head = (slice(None),) * time
                 row[(*head, slice(item.steps))] = array
-                row[(*head, slice(item.steps, None))] = array[(*head, slice(item.steps - 1, None))]
-            feeds[spec.name] = joined
+                if spec.name not in self._unread:
+                    row[(*head, slice(item.steps, None))] = array[(*head, slice(item.steps - 1, None))]
         for spec in self._states:
-            shape = [n if n is not None else rows for n in spec.shape or ()]
-            feeds[spec.name] = self._runnable.graph.start(spec.name, shape, self.dtypes[spec.name])
+            feeds[spec.name][...] = self._runnable.graph.start(spec.name, shapes[spec.name], self.dtypes[spec.name])
         if self.layout.lengths:
-            feeds[self.layout.lengths] = np.array([i.steps for i in batch], self.dtypes[self.layout.lengths])
-        return {spec.name: feeds[spec.name] for spec in self._runnable.inputs}
+            feeds[self.layout.lengths][...] = [item.steps for item in batch]
+        return feeds
 
 
-def _taken(scratch: Scratch, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """An array in the memory of this name, which grows where it has to."""
-    nbytes = prod(shape) * dtype.itemsize
-    if name not in scratch or scratch[name].nbytes < nbytes:
-        scratch[name] = empty(nbytes, np.uint8)
-    return scratch[name][:nbytes].view(dtype).reshape(shape)
+def _is_cut_short(graph: Graph, name: str) -> bool:
+    """Whether nothing reads an input beyond the lengths: recurrent layers alone read it, as their frames."""
+    readers = [(node, i) for node in inlined(graph.nodes) for i, each in enumerate(node.inputs) if each == name]
+    return all(node.op in RECURRENT and i == 0 and node.inputs[2] for node, i in readers) and name not in {
+        spec.name for spec in graph.outputs
+    }

@@ -1,13 +1,13 @@
 """Sequences of any lengths through a network: side by side in batches, in order, within a budget of memory.
 
-Sequences are read ahead for as much as half of the budget allows. Those that were read are sorted by their lengths and
-cut into batches, the longest first, which the threads take one after another; each thread runs its batch by itself.
-What they give is handed out in the order of the sequences before more are read.
+Sequences are read window by window. Those of a window are sorted by their lengths and cut into batches, the longest
+first, which the threads take one after another; each thread runs its batch by itself. Where there are several threads,
+they run a window while the caller's thread reads the next one, or has what the one before has given. What sequences
+give is handed out in their order.
 """
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,19 +20,39 @@ from fastgru.budget import Budget
 from fastgru.engine import Runnable
 from fastgru.errors import FastGRUError, ShapeError
 from fastgru.graph import Array, Graph, inlined
+from fastgru.records import dataclass
 from fastgru.reference import bind_inputs
 from fastgru.reference.facts import domains, infer_graph
 from fastgru.reference.operator import as_array
-from fastgru.streaming.batches import Call, Finish, Item, Network, Scratch
+from fastgru.streaming.batches import Network
+from fastgru.streaming.crew import Crew, Job
+from fastgru.streaming.cutting import cut
+from fastgru.streaming.items import Call, Finish, Item
 from fastgru.streaming.named import in_order
 from fastgru.streaming.progress import Progress, Report, reporter
 from fastgru.streaming.ragged import find_layout
+from fastgru.streaming.scratch import Copies, Scratch
 
 __all__ = ["PREDICT_BYTES", "Finish", "Predictor"]
 
 PREDICT_BYTES: Final = 256 << 20
-_LEAST_ROWS: Final = 32  # of a batch that is cut so that no thread is idle
 _LEAST_BYTES: Final = 1 << 20
+
+
+@dataclass
+class _Window:
+    """Sequences that were read one after another, and what has ended the reading."""
+
+    items: list[Item]
+    failure: Exception | None = None
+
+
+class _Reading:
+    """Of sequences, as far as it has come. room: bytes of a window; copies: of each window that there is at a time."""
+
+    def __init__(self, source: Iterator[Any], room: int, copies: Sequence[Copies | None]) -> None:
+        self.source, self.room, self.copies = source, room, deque(copies)
+        self.number, self.ended = 0, False
 
 
 class Predictor:
@@ -51,6 +71,8 @@ class Predictor:
             make(self.layout.graph), self.layout, [s.name for s in frames], [s.name for s in states], threads
         )
         self.threads, self._warned = threads, False
+        self._times = [self._network.time(spec) for spec in self._network.frames]
+        self._known: set[tuple[Any, ...]] = set()  # kinds of sequences that need no check
 
     def predict(
         self, sequences: Iterable[Any], max_rows: int, budget: int, progress: Progress, finish: Finish
@@ -60,130 +82,123 @@ class Predictor:
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise ShapeError(f"predict: got {type(sequences).__name__}, expected a list or an iterable of arrays")
         counted = isinstance(sequences, Sequence | np.ndarray)
-        call = Call(max_rows, share, Budget(budget // 4), finish, [{} for _ in range(self.threads)])
+        call = Call(max_rows, share, Budget(budget // 4), finish)
         report = reporter(progress, len(sequences) if isinstance(sequences, Sequence | np.ndarray) else None)
-        results = self._results(call, iter(sequences), budget // 2, report, owned=not counted)
+        ahead = 1 if self.threads == 1 else 2
+        room = budget // 2 // ahead
+        kept = [None if counted else Copies(room) for _ in range(ahead)]
+        results = self._results(call, _Reading(iter(sequences), room, kept), report, ahead)
         return list(results) if counted else results
 
-    def _results(self, call: Call, source: Iterator[Any], room: int, report: Report, *, owned: bool) -> Iterator[Any]:
-        done, ended = 0, False
-        while not ended:
-            items, failure, taken = list[Item](), None, 0
-            while taken < room:
-                try:
-                    given = next(source)
-                except StopIteration:
-                    ended = True
-                    break
-                except Exception as error:
-                    error.add_note(f"predict: raised in the place of sequence {done + len(items)} (the first is 0)")
-                    failure = error
-                    break
-                try:
-                    items.append(self._read(done + len(items), given, owned=owned))
-                except FastGRUError as error:
-                    failure = type(error)(f"sequence {done + len(items)}: {error}")
-                    break
-                taken += self._network.nbytes(items[-1].arrays, items[-1].steps)
-            self._run_all(call, self._batches(call, items), partial(report, done))
-            done += len(items)
-            for item in items:
-                if item.error is not None:
-                    raise item.error
-                yield item.result
-                item.result = None  # what was handed out can go
-            if failure is not None:
-                raise failure
+    def _results(self, call: Call, reading: _Reading, report: Report, ahead: int) -> Iterator[Any]:
+        """While a window is read, the threads run the one before."""
+        done, windows = 0, deque[tuple[_Window, list[Job[list[Item]]]]]()
+        with Crew(partial(self._network.run, call), [Scratch() for _ in range(self.threads)], call.stop) as crew:
+            while windows or not reading.ended:
+                if len(windows) < ahead and not reading.ended:
+                    window = self._read_window(reading)
+                    windows.append((window, crew.add(self._batches(call, window.items))))
+                    continue
+                window, jobs = windows.popleft()
+                crew.finish(jobs, partial(_tell, report, done, jobs))
+                done += len(window.items)
+                for item in window.items:
+                    if item.error is not None:
+                        raise item.error
+                    yield item.result
+                    item.result = None  # what was handed out can go
+                if window.failure is not None:
+                    raise window.failure
         report(done, 0, True)
 
-    def _read(self, number: int, given: Any, *, owned: bool) -> Item:
-        """owned: copy what the caller may write into again before it has run."""
-        names = [spec.name for spec in self._network.frames]
+    def _read_window(self, reading: _Reading) -> _Window:
+        """As many sequences as there is room for."""
+        window, taken = _Window([]), 0
+        copies = reading.copies[0]
+        reading.copies.rotate()
+        if copies is not None:
+            copies.forget()
+        while taken < reading.room:
+            number = reading.number + len(window.items)
+            try:
+                given = next(reading.source)
+            except StopIteration:
+                reading.ended = True
+                break
+            except Exception as error:
+                error.add_note(f"predict: raised in the place of sequence {number} (the first is 0)")
+                window.failure, reading.ended = error, True
+                break
+            try:
+                window.items.append(self._read(number, given, copies))
+            except FastGRUError as error:
+                window.failure, reading.ended = type(error)(f"sequence {number}: {error}"), True
+                break
+            taken += window.items[-1].nbytes
+        reading.number += len(window.items)
+        return window
+
+    def _read(self, number: int, given: Any, copies: Copies | None) -> Item:
+        """copies: for what the caller may write into again before it has run."""
+        network, plain = self._network, None
+        if type(given) is np.ndarray and len(network.frames) == 1:
+            plain = [given] if _kind(given, self._times[0]) in self._known else None
+        arrays = plain or self._bound(given)
+        dtypes = [network.dtypes[spec.name] for spec in network.frames]
+        steps = next((a.shape[t] for a, t in zip(arrays, self._times, strict=True) if t is not None), 0)
+        if copies is None:
+            arrays = [np.asarray(a, dtype, order="C") for a, dtype in zip(arrays, dtypes, strict=True)]
+        else:
+            arrays = [copies.copy(a, dtype) for a, dtype in zip(arrays, dtypes, strict=True)]
+        return Item(number, arrays, steps, network.nbytes(arrays, steps))
+
+    def _bound(self, given: Any) -> list[Array]:
+        """Checked, without an axis for the batch. Raises `ShapeError`."""
+        network, rows = self._network, dict[str, Array]()
+        names = [spec.name for spec in network.frames]
         arrays = given if isinstance(given, tuple) else in_order("sequence", names, (given,))
-        if len(arrays) != len(self._network.frames):
+        if len(arrays) != len(network.frames):
             raise ShapeError(f"got {len(arrays)} arrays, expected {len(names)}: {', '.join(names)}")
-        rows: dict[str, Array] = {}
-        for spec, array in zip(self._network.frames, arrays, strict=True):
+        for spec, array in zip(network.frames, arrays, strict=True):
             plain = as_array(f"input {spec.name!r}", array)
             if spec.shape is not None and plain.ndim != len(spec.shape) - 1:
-                shape = tuple(n for axis, n in enumerate(spec.shape) if axis != self._network.row(spec))
+                shape = tuple(n for axis, n in enumerate(spec.shape) if axis != network.row(spec))
                 raise ShapeError(f"input {spec.name!r}: got shape {plain.shape}, expected {shape}, without a batch")
-            rows[spec.name] = np.expand_dims(plain, self._network.row(spec))
-        bound = bind_inputs(self._network.frames, rows)
+            rows[spec.name] = np.expand_dims(plain, network.row(spec))
+        bound = bind_inputs(network.frames, rows)
         steps = {bound[name].shape[axis] for name, axis in self.layout.steps.items() if name in bound}
         if len(steps) > 1:
             raise ShapeError(f"inputs of {sorted(steps)} steps, expected as many of each")
-        convert = np.array if owned else np.asarray
-        made = [
-            convert(bound[spec.name].squeeze(self._network.row(spec)), self._network.dtypes[spec.name], order="C")
-            for spec in self._network.frames
-        ]
-        return Item(number, made, steps.pop() if steps else 0)
+        made = [bound[spec.name].squeeze(network.row(spec)) for spec in network.frames]
+        if len(made) == 1 and made[0].size and made[0].dtype == network.dtypes[network.frames[0].name]:
+            self._known.add(_kind(made[0], self._times[0]))
+        return made
 
     def _batches(self, call: Call, items: Sequence[Item]) -> list[list[Item]]:
         groups: dict[tuple[Any, ...], list[Item]] = {}
         for item in items:
-            key = tuple(
-                tuple(n for axis, n in enumerate(array.shape) if axis != self._network.time(spec))
-                for array, spec in zip(item.arrays, self._network.frames, strict=True)
-            )
+            key = [_kind(array, time)[:2] for array, time in zip(item.arrays, self._times, strict=True)]
             groups.setdefault((*key, item.steps if self.layout.unequal or not item.steps else -1), []).append(item)
         if self.layout.unequal and len(groups) > 1 and not self._warned:
             self._warned = True
             warnings.warn(
                 f"predict: only sequences of equal lengths share a batch, for {self.layout.unequal}", stacklevel=4
             )
-        found = []
-        for group in groups.values():
-            group.sort(key=lambda item: -item.steps)
-            most = max(_LEAST_ROWS, len(group) // (4 * self.threads))
-            most = min(call.max_rows, 1 << most.bit_length() - 1)  # few numbers of rows, so that plans come again
-            begin = 0
-            while begin < len(group):
-                each = call.factor * self._network.nbytes(group[begin].arrays, group[begin].steps)
-                fits = int(call.share / max(1, each))
-                rows = 1 if self.layout.apart else max(1, min(most, fits))
-                found.append(group[begin : begin + rows])
-                begin += rows
-        return sorted(found, key=lambda batch: -sum(item.steps for item in batch))
+        if self.layout.apart:
+            found = [[item] for item in items]
+        else:
+            found = [batch for group in groups.values() for batch in cut(call, group, self.threads)]
+        return sorted(found, key=lambda batch: -sum([item.steps for item in batch]))
 
-    def _run_all(self, call: Call, batches: Sequence[list[Item]], report: Callable[[int], object]) -> None:
-        """This thread works, too: it is the one that signals come to."""
-        left, failed, ready = deque(batches), list[BaseException](), list[int]()
 
-        def work(scratch: Scratch, tell: Callable[[int], object] | None = None) -> None:
-            while left:
-                try:
-                    batch = left.popleft()
-                except IndexError:
-                    return
-                self._network.run(call, batch, scratch)
-                ready.append(len(batch))
-                if tell is not None:
-                    tell(sum(ready))
+def _kind(array: Array, time: int | None) -> tuple[Any, ...]:
+    """Its sizes without its steps, and its dtype."""
+    shape = array.shape
+    return shape if time is None else shape[:time] + shape[time + 1 :], array.ndim, array.dtype
 
-        def help_out(scratch: Scratch) -> None:
-            try:
-                work(scratch)
-            except BaseException as error:
-                failed.append(error)
-                left.clear()
 
-        own, *others = call.scratch[: max(1, len(batches))]
-        helpers = [
-            threading.Thread(target=help_out, args=(each,), daemon=True, name="fastgru-predict") for each in others
-        ]
-        try:
-            for helper in helpers:
-                helper.start()
-            work(own, report)
-        finally:
-            left.clear()
-            for helper in helpers:
-                if helper.ident is not None:
-                    helper.join()
-        if failed:
-            raise failed[0]
+def _tell(report: Report, before: int, jobs: Sequence[Job[list[Item]]]) -> None:
+    report(before, sum([len(job.work) for job in jobs if job.done]))
 
 
 def _lengths_of(graph: Graph) -> str:

@@ -18,10 +18,10 @@ from fastgru.reference.facts import ValueFacts, infer_graph, mixes, ties
 from fastgru.reference.slicing import takes_last
 from fastgru.streaming.batch import find_batch_axes
 
-__all__ = ["Layout", "find_layout"]
+__all__ = ["RECURRENT", "Layout", "find_layout"]
 
 N, T = "the batch\0", "time\0"  # marks of axes, and names of their sizes, which no file has
-_RECURRENT: Final = ("gru", "lstm", "rnn")
+RECURRENT: Final = ("gru", "lstm", "rnn")
 
 Marks = Mapping[int, str]  # by axis
 
@@ -191,7 +191,7 @@ class _Trace:
                 self.sized.update(node.outputs)
         elif sized and (node.op not in ("reshape", "expand") or 0 in sized):
             raise _MixedError(f"{node} computes with sizes")
-        elif node.op in _RECURRENT and marked:
+        elif node.op in RECURRENT and marked:
             return [self._recurrent(node, why)]
         elif marked:
             if not why and (made := self._last_step(node)) is not None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import pickle
+import signal
+import subprocess
+import sys
 import threading
+import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
@@ -241,8 +245,53 @@ def test_ctrl_c_ends_it(threads: int) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         net.predict([normal(50, I) for _ in range(300)], max_rows=4, progress=interrupt)
-    assert not [t for t in threading.enumerate() if t.name == "fastgru-predict"]
+    assert not [t for t in threading.enumerate() if t.name.startswith("fastgru-predict")]
     same(net, xs := [normal(3, I)], net.predict(xs))
+
+
+_INTERRUPTED = """
+import sys, threading
+import numpy as np
+import fastgru
+rng = np.random.default_rng(0)
+normal = lambda *shape: rng.standard_normal(shape).astype(np.float32) / 20
+net = fastgru.GRU.from_onnx(normal(1, 1536, 512), normal(1, 1536, 512), layout=1, threads=int(sys.argv[1]))
+net.predict([normal(3, 512)] * 2)
+def source():
+    x = normal(4000, 512)
+    for k in range(10**6):
+        yield x
+try:
+    print("begun", flush=True)
+    for _ in net.predict(source(), budget=1 << 30):
+        pass
+finally:
+    print([each.name for each in threading.enumerate()], flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("after_s", [0.2, 1.5])
+def test_ctrl_c_in_the_middle_of_long_batches_ends_all_threads(threads: int, after_s: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _INTERRUPTED, str(threads)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        time.sleep(after_s)
+        child.send_signal(signal.SIGINT)
+        said, errors = child.communicate(timeout=120)
+    assert said == "['MainThread']\n"
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert child.returncode == -signal.SIGINT
+
+
+def test_a_generator_that_is_given_up_leaves_no_thread() -> None:
+    results = gru(threads=2).predict(normal(50, I) for _ in range(3000))
+    next(results)
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("fastgru-predict")]
 
 
 def test_progress(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,66 @@
+"""What a call of `predict` consists of: sequences, and what they may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any
+
+from fastgru.budget import Budget
+from fastgru.engine.program import CallFrame, Program
+from fastgru.engine.route import Route
+from fastgru.errors import FastGRUError
+from fastgru.graph import Array
+from fastgru.records import dataclass
+
+__all__ = ["Call", "Finish", "Item", "Planned"]
+
+Finish = Callable[[tuple[Array, ...]], Any]  # what becomes of the outputs of one sequence
+
+
+@dataclass
+class Item:
+    """A sequence: its number, its arrays without an axis for the batch, its steps, what it and what it gives take in
+    bytes, and what has come of it."""
+
+    number: int
+    arrays: list[Array]
+    steps: int
+    nbytes: int
+    result: Any = None
+    error: FastGRUError | None = None
+
+
+class Planned(Route):
+    """A route whose runs can be stopped."""
+
+    def __init__(self, program: Program) -> None:
+        self._frames: list[CallFrame] = []
+        super().__init__(program)
+
+    def new_frame(self) -> CallFrame:
+        self._frames.append(super().new_frame())
+        return self._frames[-1]
+
+    def stop(self) -> None:
+        """Have all runs end in `StoppedError`."""
+        for frame in self._frames:
+            frame.stop()
+
+
+@dataclass
+class Call:
+    """What one call of `predict` has: plans of its own, and what it may take."""
+
+    max_rows: int
+    share: int  # bytes that one thread may take at a time
+    plans: Budget
+    finish: Finish
+    factor: float = 1.0  # what running takes of what goes in and comes out, as far as it is known
+    routes: dict[tuple[tuple[int, ...], ...], Planned | None] = field(default_factory=dict)
+
+    def stop(self) -> None:
+        """End what runs, in `StoppedError`."""
+        for route in list(self.routes.values()):
+            if route is not None:
+                route.stop()
