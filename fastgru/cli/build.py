@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from fastgru.cli.building import build_for, targets_option
+from fastgru.cli.nearby import ModelPath
 from fastgru.cli.options import flags, load_options, precision_option
 from fastgru.simd.target import Target
 
@@ -13,7 +14,7 @@ __all__ = ["command"]
 
 
 @click.command("build")
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[MODEL]...")
+@click.argument("files", nargs=-1, type=ModelPath(), metavar="[MODEL]...")
 @targets_option(required=True)
 @click.option(
     "-o",

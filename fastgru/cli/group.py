@@ -1,40 +1,81 @@
-"""The group of commands: loads a command's module on demand, and turns our errors into one line and status 2."""
+"""The group of commands: loads a command's module on demand, and tells of errors and interruptions."""
 
+import contextlib
 import importlib
+import itertools
+import json
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from fastgru import __version__
+from fastgru.cli.formatter import Context
+from fastgru.cli.nearby import near_files
 from fastgru.errors import FastGRUError
+from fastgru.nearest import nearest
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "INTERRUPTED", "main"]
 
 # name -> its line in `fastgru --help`, so that listing the commands imports none of them.
 COMMANDS: Final[Mapping[str, str]] = {
-    "bench": "How fast: beside onnxruntime, openvino and torch, and beside the machine's limit.",
-    "build": "Build kernels for other CPUs and systems, into a folder.",
-    "convert": "Save a model of any format as one .safetensors or .onnx file.",
-    "demo": "Run the model that comes with the package: text, and its speed.",
-    "doctor": "The CPU, the kernels chosen for it, the cache, the versions.",
-    "inspect": "What is in a file: layers, shapes, conventions, what is not supported.",
-    "quantize": "Weights in int8 or bfloat16: what they cost and save, layer by layer.",
+    "bench": "Measure speed, next to other runtimes and to the limits of the CPU.",
+    "build": "Build kernels for other CPUs and systems into a folder.",
+    "convert": "Save any model as one .safetensors or .onnx file.",
+    "demo": "Run the model that is part of the package: it writes text.",
+    "doctor": "Show the CPU, the cache of kernels and all versions.",
+    "help": "Show the help of a command.",
+    "inspect": "Show what a file contains and whether it can run.",
+    "quantize": "Use int8 or bfloat16 weights and measure the error.",
     "run": "Run a model on arrays from .npy, .npz or .csv files.",
     "score": "Run a model over every sequence of a data set.",
-    "serve": "Serve models over HTTP and WebSocket, every client with its own state.",
-    "verify": "Compare a model with its float64 definition and its own framework.",
-    "warmup": "Compile and cache the kernels, so that later processes compile nothing.",
+    "serve": "Serve models over HTTP, WebSocket and gRPC.",
+    "verify": "Compare a model with its definition and its framework.",
+    "warmup": "Compile the kernels now, so that no later process has to.",
 }
+INTERRUPTED: Final = 130  # as shells report a process that SIGINT has ended
+_WITHOUT_TABLES: Final = ("build", "convert", "demo", "help", "serve", "warmup")
+
+
+class _Failure(click.ClickException):
+    """An error of ours, or of the system: one line, status 2."""
+
+    exit_code = 2
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(one_line(cause))
+        self.kind = type(cause).__name__
 
 
 class _Group(click.Group):
+    context_class = Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return importlib.import_module(f"fastgru.cli.{cmd_name}").command if cmd_name in COMMANDS else None
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"fastgru.cli.{cmd_name}").command
+        command.context_class = Context
+        present = {parameter.name for parameter in command.params}
+        skipped = ("wide",) * (cmd_name in _WITHOUT_TABLES) + ("quiet",) * (cmd_name in ("help", "serve"))
+        command.params += [option for option in _COMMON if option.name not in {*present, *skipped}]
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            if Path(name).exists():
+                raise click.UsageError(f"No such command '{name}'. To look into the file: fastgru inspect {name}", ctx)
+            close = nearest(name, COMMANDS)
+            raise click.UsageError(f"No such command '{name}'." + "".join(f" Did you mean '{c}'?" for c in close), ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -49,26 +90,109 @@ class _Group(click.Group):
             # click itself ends quietly when the reader of our output has gone.
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
-            click.echo(f"fastgru: error: {one_line(error)}", err=True)
-            ctx.exit(2)
+            raise _Failure(error) from error
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's, with the exit status of an interrupted command, and errors as JSON where JSON was asked for."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError):  # of a test, or closed
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            status = super().main(args, prog_name, complete_var, False, **extra)
+        except click.Abort:
+            status = INTERRUPTED
+            _tell(words, click.ClickException("interrupted"), "Interrupted", status)
+        except click.ClickException as error:
+            status = error.exit_code
+            _tell(words, error, getattr(error, "kind", type(error).__name__), status)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: int) -> None:
+    if wants_json(words):
+        told = {"type": kind, "message": error.format_message(), "status": status}
+        click.echo(json.dumps({"error": told}, indent=2))
+        return
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
+    _say("fastgru: interrupted" if status == INTERRUPTED else f"fastgru: error: {error.format_message()}")
+
+
+def _say(text: str) -> None:
+    """On standard error, with lines that end between words."""
+    from rich.text import Text
+
+    from fastgru.terminal import stderr
+
+    stderr().print(Text(text))
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether standard output is to hold JSON: --json, which names a file, or - for standard output, in bench."""
+    given = list(words[: words.index("--")] if "--" in words else words)
+    if "bench" in given:
+        return "--json=-" in given or ("--json", "-") in itertools.pairwise(given)
+    return "--json" in given
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"fastgru: warning: {' '.join(str(message).split())}", err=True)
+    from fastgru.terminal import is_quiet
+
+    if not is_quiet():
+        _say(f"fastgru: warning: {' '.join(str(message).split())}")
 
 
 def one_line(error: BaseException) -> str:
-    """The message without line breaks; of an `OSError` the reason and the file."""
+    """The message without line breaks; of an `OSError` the file, the reason, and which files are near a wrong path."""
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        near = near_files(Path(str(error.filename))) if isinstance(error, FileNotFoundError) else ""
+        return f"{error.filename}: {error.strerror}{near}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _asked(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    if value and parameter.name == "debug":
+        ctx.find_root().params["debug"] = True
+    elif value:
+        from fastgru.terminal import printing
+
+        ctx.with_resource(printing(**{str(parameter.name): True}))
+    return value
+
+
+_COMMON: Final = [
+    click.Option(["--wide"], is_flag=True, expose_value=False, callback=_asked, help="Show whole tables and names."),
+    click.Option(
+        ["-q", "--quiet"],
+        is_flag=True,
+        expose_value=False,
+        callback=_asked,
+        help="Print results and errors only: no progress, notes or warnings.",
+    ),
+    click.Option(
+        ["--debug"], is_flag=True, expose_value=False, callback=_asked, help="Show the traceback of an error."
+    ),
+]
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.version_option(__version__, message="fastgru %(version)s", help="The version.")
+@click.version_option(__version__, message="fastgru %(version)s", help="Show the version and exit.")
 def main(debug: bool) -> None:
-    """Trained GRU models on this CPU: look into a file, run it, check it.
+    """Run trained GRU models on this CPU.
 
-    Exit status: 0 done, 1 a check does not hold (verify, demo) or the model is not supported (inspect), 2 an error.
+    Start with `fastgru inspect FILE` to see what a file contains, or `fastgru demo` to see a model run.
+
+    Exit status: 0 if the command succeeded, 1 if a check failed or a model is not supported, 2 if there was an error,
+    130 if the command was interrupted.
     """

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from fastgru.cli.custom import read_custom_objects
+from fastgru.cli.nearby import ModelPath
 from fastgru.errors import UnreadTensorsError
 from fastgru.precisions import ASKED
 
@@ -16,7 +17,7 @@ __all__ = ["file_argument", "flags", "json_option", "load_options", "precision_o
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-file_argument = click.argument("file", type=click.Path(exists=True, path_type=Path))  # readers refuse a directory
+file_argument = click.argument("file", type=ModelPath())
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 precision_option = click.option(
     "--precision",

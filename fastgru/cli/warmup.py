@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import fastgru
 from fastgru.cli.building import build_for, targets_option
+from fastgru.cli.nearby import ModelPath
 from fastgru.cli.options import flags, load_options, precision_option
 from fastgru.simd.target import Target
 from fastgru.terminal import bytes_of, counted, stderr
@@ -17,7 +18,7 @@ __all__ = ["command"]
 
 
 @click.command("warmup")
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILE]...")
+@click.argument("files", nargs=-1, type=ModelPath(), metavar="[FILE]...")
 @targets_option(required=False)
 @load_options
 @precision_option

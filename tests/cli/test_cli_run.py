@@ -108,7 +108,10 @@ def test_a_conversion_that_fails_names_the_file_that_was_asked_for(
     invoke: Invoke, gru_onnx: Path, tmp_path: Path
 ) -> None:
     for target, words in (
-        (tmp_path / "nowhere" / "m.safetensors", "No such file or directory"),
+        (
+            tmp_path / "nowhere" / "m.safetensors",
+            f"No such file or directory; there is no folder {tmp_path / 'nowhere'}",
+        ),
         (gru_onnx / "m.safetensors", "Not a directory"),
     ):
         result = invoke("convert", gru_onnx, target)

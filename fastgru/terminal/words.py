@@ -1,57 +1,11 @@
-"""What all that prints shares: the consoles, numbers with units, the message of a first compilation."""
+"""Numbers with their units, and other words that several commands and reports share."""
 
 import importlib.metadata
 import itertools
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Final
+from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-__all__ = [
-    "bars",
-    "bytes_of",
-    "compiling",
-    "counted",
-    "kernels_used",
-    "plain_table",
-    "stderr",
-    "stdout",
-    "time_of",
-    "version_of",
-]
-
-_FILE_WIDTH: Final = 160
-
-
-def stdout(*, wide: bool = True) -> Console:
-    """wide: tables that go into a file or a pipe are not squeezed into the 80 columns of no terminal."""
-    console = Console(highlight=False)
-    if wide and not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _FILE_WIDTH
-    return console
-
-
-def stderr() -> Console:
-    """For progress and notes, so that standard output holds results only."""
-    return Console(stderr=True, highlight=False)
-
-
-def plain_table(
-    *columns: str, rows: Iterable[Iterable[str | Text]] = (), right: tuple[str, ...] = (), title: str | None = None
-) -> Table:
-    """A table in the look of all our tables; `right` names the columns of numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+__all__ = ["bars", "bytes_of", "counted", "kernels_used", "time_of", "version_of"]
 
 
 def bars(errors: Sequence[float], largest: float, *, width: int = 16) -> str:
@@ -96,24 +50,6 @@ def version_of(package: str) -> str | None:
 def counted(count: int, what: str) -> str:
     """2, "node" -> "2 nodes"."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-@contextmanager
-def compiling() -> Iterator[None]:
-    """Around the first use of kernels: say what is happening where nothing is cached yet."""
-    from fastgru.simd.cache import describe
-
-    console = stderr()
-    cache = describe()
-    if cache["entries"] or cache["prebuilt"]:
-        yield
-        return
-    once = f"once, then they come from {cache['directory']}"
-    message = f"Compiling the kernels for this CPU: {cache['problem'] or once}"
-    if not console.is_terminal:
-        console.print(message, soft_wrap=True)
-    with console.status(message) if console.is_terminal else nullcontext():
-        yield
 
 
 def kernels_used() -> str:

@@ -1,0 +1,25 @@
+"""What all that prints shares: consoles, tables that fit, progress, numbers with units."""
+
+from fastgru.terminal.consoles import is_quiet, print_facts, printing, stderr, stdout
+from fastgru.terminal.progress import compiling, progress
+from fastgru.terminal.tables import FittedTable, plain_table, shorten
+from fastgru.terminal.words import bars, bytes_of, counted, kernels_used, time_of, version_of
+
+__all__ = [
+    "FittedTable",
+    "bars",
+    "bytes_of",
+    "compiling",
+    "counted",
+    "is_quiet",
+    "kernels_used",
+    "plain_table",
+    "print_facts",
+    "printing",
+    "progress",
+    "shorten",
+    "stderr",
+    "stdout",
+    "time_of",
+    "version_of",
+]

@@ -1,0 +1,98 @@
+"""Where the commands print: standard output for results, standard error for everything else.
+
+On a terminal, lines are wrapped between words. A file or a pipe gets every line whole, unless `COLUMNS` says how wide
+it is; no colours and no rules either. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` mean what they mean elsewhere.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from fastgru.records import dataclass
+
+__all__ = ["UNBOUNDED", "is_interactive", "is_quiet", "print_facts", "printing", "stderr", "stdout"]
+
+UNBOUNDED: Final = 1_000_000  # the width of a file
+
+
+@dataclass
+class _Settings:
+    """wide: lines and tables are never fitted to a terminal. quiet: results and errors alone are printed."""
+
+    wide: bool = False
+    quiet: bool = False
+
+
+_settings = _Settings()
+
+
+@contextmanager
+def printing(*, wide: bool = False, quiet: bool = False) -> Iterator[None]:
+    """Within the block, what was asked for holds; what was asked for around it still does."""
+    before = _settings.wide, _settings.quiet
+    _settings.wide, _settings.quiet = before[0] or wide, before[1] or quiet
+    name = "FASTGRU_QUIET"
+    said = os.environ.get(name)
+    if quiet:
+        os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        _settings.wide, _settings.quiet = before
+        if quiet:
+            os.environ.pop(name) if said is None else os.environ.update({name: said})
+
+
+def is_quiet() -> bool:
+    """Whether nothing but results and errors is wanted."""
+    return _settings.quiet or bool(os.environ.get("FASTGRU_QUIET"))
+
+
+def is_interactive(stream: IO[str] | None) -> bool:
+    """Whether lines on this stream can be drawn again: a terminal, and not one that cannot move its cursor."""
+    try:
+        return stream is not None and stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    except ValueError:  # it is closed
+        return False
+
+
+class _Console(Console):
+    """Words are never broken: one that is longer than a line goes over its end."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*objects, **{"overflow": "ignore", "crop": False, **options})
+
+
+def stdout(*, wide: bool = True) -> Console:
+    """wide: a file or a pipe has no width; else it has 80 columns, as text of many lines needs."""
+    return _console(sys.stdout, wide=wide)
+
+
+def stderr() -> Console:
+    """For progress and notes, so that standard output holds results only."""
+    return _console(sys.stderr, wide=True)
+
+
+def _console(stream: IO[str], *, wide: bool) -> Console:
+    terminal = stream is not None and not stream.closed and stream.isatty()
+    width = shutil.get_terminal_size((UNBOUNDED if wide and not terminal else 80, 24)).columns
+    return _Console(file=stream, highlight=False, width=UNBOUNDED if _settings.wide else width)
+
+
+def print_facts(console: Console, facts: Mapping[str, str | Text], *, indent: int = 2, least: int = 16) -> None:
+    """A line for each name with its value, which goes on under itself where it is longer than the line."""
+    beside = max(least, *map(len, facts), 0) + indent + 1
+    for name, value in facts.items():
+        text = Text(" " * indent + name, style="dim")
+        lines = Text("").append(value).wrap(console, max(20, console.width - beside), overflow="ignore")
+        for number, line in enumerate(lines):
+            line.rstrip()
+            head = text if not number else Text("")
+            head.pad_right(beside - head.cell_len)
+            console.print(Text("").append(head).append(line), soft_wrap=True)
