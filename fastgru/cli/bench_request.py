@@ -10,7 +10,7 @@ import click
 
 from fastgru.cli.options import flags
 from fastgru.records import dataclass
-from fastgru.terminal import counted, stderr, time_of
+from fastgru.terminal import counted, progress, stderr, time_of
 
 if TYPE_CHECKING:
     from fastgru.bench import Case, Result, Row
@@ -116,7 +116,7 @@ class Request:
 
         started = time.perf_counter()
         sides = None if self.against is None else about_sides(self.against)
-        with stderr().status("") as status:
+        with progress() as tell:
             problem = None
             if self.model is not None:
                 problem = file_problem(self.model, parse_shapes(self.shapes), **self.options)
@@ -127,11 +127,11 @@ class Request:
                 rivals=self.asked_rivals,
                 plan=self.plan,
                 against=self.against,
-                progress=status.update,
+                progress=tell,
                 on_row=_print_row,
             )
             if self.suite == "steady" and (problem is None or not any(row.trouble for row in result.rows)):
-                result = replace(result, steady=self._watched(problem, status.update))
+                result = replace(result, steady=self._watched(problem, tell))
         suite = result.suite if self.model is None else self.model.name
         return replace(result, suite=suite, sides=sides, seconds=time.perf_counter() - started)
 

@@ -14,7 +14,7 @@ import click
 
 from fastgru.errors import FastGRUError
 from fastgru.records import dataclass
-from fastgru.terminal import stderr
+from fastgru.terminal import progress
 
 if TYPE_CHECKING:
     from fastgru.bench.serving.demand import Ramp
@@ -140,7 +140,7 @@ class Serving:
         given = self.given
         demand = Demand(**{name: given[name] for name in Demand.__dataclass_fields__})
         server = find_server(self._target(), given["serve"], given["served"])
-        with stderr().status("") as status, _interrupts() as stop:
+        with progress() as tell, _interrupts() as stop:
             return measure_serving(
                 server,
                 demand,
@@ -148,7 +148,7 @@ class Serving:
                 grpc_port=given["grpc_port"],
                 given=parse_shapes(shapes, server.inputs),
                 stop=stop,
-                progress=status.update,
+                progress=tell,
             )
 
     def _target(self) -> Target:

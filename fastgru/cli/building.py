@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fastgru.simd.target import TARGETS, Target, parse
-from fastgru.terminal import bytes_of, counted, stderr
+from fastgru.terminal import bytes_of, counted, progress
 
 __all__ = ["build_for", "targets_option"]
 
@@ -65,15 +64,18 @@ def build_for(
     environment = dict(os.environ) if folder is None else {**os.environ, "FASTGRU_CACHE_DIR": str(folder.absolute())}
     environment["FASTGRU_QUIET"] = "1"
     alike = [list(each) for _, each in groupby(targets, key=lambda target: (*target[:2], target.base))]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=stderr(), transient=True) as progress:
-        tasks = {target: progress.add_task(target.name, total=None) for target in targets}
+    with progress("Building kernels") as tell:
+        counts = dict.fromkeys(targets, "starting")
 
         def build(group: Sequence[Target]) -> list[str]:
             return [_build(target, request, environment, advance(target)) for target in group]
 
         def advance(target: Target) -> Callable[[int, int], None]:
-            return lambda done, total: progress.update(tasks[target], completed=done, total=total)
+            def advanced(done: int, total: int) -> None:
+                counts[target] = f"{done} of {total}"
+                tell("Building kernels: " + ", ".join(f"{each.name} {count}" for each, count in counts.items()))
+
+            return advanced
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             lines = [line for group in pool.map(build, alike) for line in group]

@@ -8,7 +8,7 @@ from rich.text import Text
 
 import fastgru
 from fastgru.cli.options import json_option, show
-from fastgru.terminal import bytes_of, plain_table, stdout, version_of
+from fastgru.terminal import bytes_of, plain_table, print_facts, stdout, version_of
 
 __all__ = ["command", "examine"]
 
@@ -17,11 +17,17 @@ _RUNTIMES = ("onnxruntime", "openvino", "torch", "keras")
 
 
 @click.command("doctor")
+@click.option(
+    "--kernels", "with_kernels", is_flag=True, help="Also list every kernel and the target that it is built for."
+)
 @json_option
-def command(as_json: bool) -> None:
-    """Show the CPU, the target and kernels chosen for it, the cache of compiled kernels, and the versions."""
+def command(with_kernels: bool, as_json: bool) -> None:
+    """Show the CPU, the target that kernels are built for, the cache of kernels and the versions of all packages.
+
+    Please include this output when you report a problem. --json contains the kernels in any case.
+    """
     found = examine()
-    show(found, lambda: _print(found), as_json=as_json)
+    show(found, lambda: _print(found, with_kernels), as_json=as_json)
 
 
 def examine() -> dict[str, Any]:
@@ -43,7 +49,7 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], with_kernels: bool) -> None:
     console = stdout()
     cpu, cache, target, auto = (found[name] for name in ("cpu", "cache", "target", "auto"))
     lanes = ", ".join(f"{count} lanes of {dtype}" for dtype, count in target["lanes"].items())
@@ -77,13 +83,14 @@ def _print(found: dict[str, Any]) -> None:
     }
     for title, facts in sections.items():
         console.print(Text(title, style="bold"))
-        for name, value in facts.items():
-            console.print(Text(f"  {name:<16}", style="dim").append(value, style="default"), soft_wrap=True)
+        print_facts(console, facts)
+    if not with_kernels:
+        return
     by_op: dict[tuple[str, str], list[str]] = {}
     for row in found["kernels"]:
         by_op.setdefault((row["op"], row["target"]), []).append(row["dtype"])
     rows = [(op, " ".join(dtypes), level) for (op, level), dtypes in by_op.items()]
-    console.print(plain_table("kernel", "precisions", "built for", rows=rows))
+    console.print(plain_table("kernel", "precisions", "built for", rows=rows, sentences=("precisions",)))
 
 
 def _told(versions: dict[str, str | None]) -> dict[str, str]:

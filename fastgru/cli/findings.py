@@ -145,10 +145,9 @@ def _weights(graph: Graph, precision: str | None) -> list[dict[str, str]]:
 
 
 def _tensor(spec: TensorSpec, states: Mapping[str, str]) -> dict[str, Any]:
-    names = (*spec.dims, *(None for _ in range(len(spec.shape or ()) - len(spec.dims))))
-    sizes = [name or "?" if size is None else str(size) for name, size in zip(names, spec.shape or (), strict=True)]
-    shape = "any" if spec.shape is None else f"({', '.join(sizes)})"
-    return {"name": spec.name, "dtype": spec.dtype, "shape": shape, "state": states.get(spec.name)}
+    names = [*spec.dims, *(None for _ in range(len(spec.shape or ()) - len(spec.dims)))]
+    shape = None if spec.shape is None else list(spec.shape)
+    return {"name": spec.name, "dtype": spec.dtype, "shape": shape, "dims": names, "state": states.get(spec.name)}
 
 
 def _gru(node: Node, graph: Graph) -> dict[str, Any]:

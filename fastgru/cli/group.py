@@ -125,7 +125,8 @@ def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: 
         return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
-    _say("fastgru: interrupted" if status == INTERRUPTED else f"fastgru: error: {error.format_message()}")
+    head = "Error" if isinstance(error, click.UsageError) else "fastgru" if status == INTERRUPTED else "fastgru: error"
+    _say(f"{head}: {error.format_message()}")
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fastgru.cli.findings import examine, profile
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
-from fastgru.terminal import bytes_of, counted, plain_table, stdout, time_of
+from fastgru.terminal import bytes_of, counted, plain_table, print_facts, shorten, stdout, time_of
 
 __all__ = ["command"]
 
@@ -66,9 +66,7 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
     console = stdout()
     console.print(Text(found["file"], style="bold"), soft_wrap=True)
     facts = {"file type": found["description"], "size": bytes_of(found["bytes"]), **found["meta"]}
-    for name, value in facts.items():
-        shown = value if len(value) <= 100 else value[:97] + "..."
-        console.print(Text(f"  {name:<20}", style="dim").append(" ".join(shown.split()), style="default"))
+    print_facts(console, {name: shorten(" ".join(value.split()), 100) for name, value in facts.items()})
     if found["kind"] == "model":
         _print_model(console, found, with_nodes)
     elif found["kind"] == "weights":
@@ -78,7 +76,9 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
             (Text(f"--key {choice['key'] or repr('')}"), str(choice["tensors"]), Text(", ".join(choice["grus"])))
             for choice in found["choices"]
         ]
-        console.print(plain_table("dict of tensors", "tensors", "GRUs", rows=rows, right=("tensors",)))
+        console.print(
+            plain_table("dict of tensors", "tensors", "GRUs", rows=rows, right=("tensors",), sentences=("GRUs",))
+        )
     if "profile" in found:
         _print_profile(console, found["profile"])
     if found["unsupported"]:
@@ -86,13 +86,21 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
         console.print(Text(found["unsupported"]))
 
 
+def _shape(spec: dict[str, Any]) -> str:
+    """ "(T, N, 40)" with a "?" for a free dimension that has no name."""
+    if spec["shape"] is None:
+        return "any"
+    sizes = [name or "?" if n is None else str(n) for n, name in zip(spec["shape"], spec["dims"], strict=True)]
+    return f"({', '.join(sizes)})"
+
+
 def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
     tensors = [
-        (kind, Text(spec["name"]), spec["dtype"], spec["shape"], Text(spec["state"] or ""))
+        (kind, Text(spec["name"]), spec["dtype"], _shape(spec), Text(spec["state"] or ""))
         for kind in ("input", "output")
         for spec in found[f"{kind}s"]
     ]
-    console.print(plain_table("", "name", "dtype", "shape", "state", rows=tensors))
+    console.print(plain_table("", "name", "dtype", "shape", "state", rows=tensors, names=("name", "state")))
     if found["grus"]:
         columns = ("GRU", "in", "hidden", "direction", "reset", "gates", "candidate", "layout", "reads", "parameters")
         rows = [
@@ -110,7 +118,11 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
             )
             for gru in found["grus"]
         ]
-        console.print(plain_table(*columns, rows=rows, right=("in", "hidden", "parameters")))
+        spare = ("layout", "parameters", "reads", "candidate", "gates", "direction", "reset")
+        table = plain_table(
+            *columns, rows=rows, right=("in", "hidden", "parameters"), names=("GRU",), sentences=("reads",), spare=spare
+        )
+        console.print(table)
     operators = ", ".join(f"{op} {count}" if count > 1 else op for op, count in found["operators"].items())
     console.print(Text(f"{counted(len(found['nodes']), 'node')}: {operators}"))
     if found["reference_nodes"]:
@@ -130,7 +142,9 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
     console.print(Text(f"{memory}, {bytes_of(found['constant_bytes'])} of constants in the file's own dtypes"))
     if found["weights"]:
         weights = [(kept["op"], Text(kept["node"]), kept["precision"], Text(kept["why"])) for kept in found["weights"]]
-        console.print(plain_table("weights of", "node", "in", "because", rows=weights))
+        console.print(
+            plain_table("weights of", "node", "in", "because", rows=weights, names=("node",), sentences=("because",))
+        )
     if with_nodes:
         nodes = [
             (
@@ -141,7 +155,9 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
             )
             for node in found["nodes"]
         ]
-        console.print(plain_table("node", "name", "reads", "gives", rows=nodes))
+        console.print(
+            plain_table("node", "name", "reads", "gives", rows=nodes, names=("name", "gives"), sentences=("reads",))
+        )
 
 
 def _print_profile(console: Console, found: list[dict[str, Any]]) -> None:
@@ -159,7 +175,7 @@ def _print_profile(console: Console, found: list[dict[str, Any]]) -> None:
     ]
     columns = ("share", *(["times"] if again else []), "time")
     console.print(Text(f"{counted(len(rows), 'instruction')}, {time_of(total)} in all, each with its data in cache"))
-    console.print(plain_table(*columns, "kernel", "node", rows=rows, right=columns))
+    console.print(plain_table(*columns, "kernel", "node", rows=rows, right=columns, names=("kernel", "node")))
 
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
@@ -184,7 +200,7 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
             )
             for gru in found["grus"]
         ]
-        console.print(plain_table(*columns, rows=rows, right=("in", "hidden", "layers", "directions")))
+        console.print(plain_table(*columns, rows=rows, right=columns[1:5], names=("GRU",)))
     elif found["guesses"]:
         for certain, what in (
             (True, "GRUs of the file's configuration:"),
@@ -206,4 +222,4 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
         console.print(Text(found["code"] + "\n", style="cyan"), soft_wrap=True)
     if with_nodes:
         tensors = [(Text(each["name"]), each["dtype"], str(tuple(each["shape"]))) for each in found["tensors"]]
-        console.print(plain_table("tensor", "dtype", "shape", rows=tensors))
+        console.print(plain_table("tensor", "dtype", "shape", rows=tensors, names=("tensor",)))

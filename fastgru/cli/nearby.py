@@ -39,7 +39,7 @@ class ModelPath(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path: Path = super().convert(value, param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.exists():
             self.fail(f"There is no file {str(path)!r}{near_files(path)}", param, ctx)
         if path.is_dir():

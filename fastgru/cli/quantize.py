@@ -126,7 +126,7 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
 
 
 def _print_layers(console: Console, report: "QuantizeReport") -> None:
-    columns = ("node", "", "outputs", "inputs", "weights", "bytes", "largest error", "mean", "below", "alone", "")
+    columns = ("node", "op", "outputs", "inputs", "weights", "bytes", "largest error", "mean", "below", "alone", "why")
     rows: list[tuple[str | Text, ...]] = [
         (
             Text(layer.name),
@@ -141,7 +141,9 @@ def _print_layers(console: Console, report: "QuantizeReport") -> None:
         for layer in report.layers
     ]
     right = ("outputs", "inputs", "bytes", "largest error", "mean", "below", "alone")
-    console.print(plain_table(*columns, rows=rows, right=right))
+    spare = ("alone", "outputs", "inputs", "mean", "bytes", "op", "below")
+    table = plain_table(*columns, rows=rows, right=right, names=("node",), sentences=("why",), spare=spare)
+    console.print(table)
 
 
 def _print_kept_back(console: Console, report: "QuantizeReport") -> None:
@@ -160,14 +162,15 @@ def _print_kept_back(console: Console, report: "QuantizeReport") -> None:
         )
         for kept in report.kept_back[:_SHOWN]
     ]
-    console.print(plain_table(*columns, rows=rows, right=columns[2:]))
+    console.print(plain_table(*columns, rows=rows, right=columns[2:], names=("kept back",), spare=("below",)))
     if len(report.kept_back) > _SHOWN:
         console.print(Text(f"and {len(report.kept_back) - _SHOWN} more, which --json has", style="dim"))
 
 
 def _print_outputs(console: Console, report: "QuantizeReport") -> None:
     columns = ("output", "largest error", "mean", "below", "at most", "by step", "drift", "")
-    table = plain_table(*columns, right=("largest error", "mean", "below", "at most", "drift"))
+    right, spare = ("largest error", "mean", "below", "at most", "drift"), ("by step", "mean", "drift")
+    table = plain_table(*columns, right=right, names=("output",), spare=spare)
     for output in report.outputs:
         errors, beyond = output.errors, output.counts and report.beyond(output.errors)
         bounded = output.counts and (report.max_error is not None or report.min_db is not None)

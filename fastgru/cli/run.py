@@ -88,4 +88,5 @@ def _print_summary(outputs: Mapping[str, NDArray[Any]]) -> None:
         begins = " ".join(f"{v:.4g}" for v in numbers.ravel()[:4])
         rows.append((name, str(array.shape), str(array.dtype), *figures, begins))
     columns = ("output", "shape", "dtype", "min", "mean", "max", "begins")
-    stdout().print(plain_table(*columns, rows=rows, right=("min", "mean", "max")))
+    right, spare = ("min", "mean", "max"), ("begins", "mean")
+    stdout().print(plain_table(*columns, rows=rows, right=right, names=("output",), sentences=("begins",), spare=spare))

@@ -72,7 +72,9 @@ def _print(report: Report) -> None:
         for check in report.checks
     ]
     columns = ("output", "against", "largest error", "allowed", "worst step", "by step", "")
-    console.print(plain_table(*columns, rows=rows, right=("largest error", "allowed", "worst step")))
+    console.print(
+        plain_table(*columns, rows=rows, right=columns[2:5], names=("output",), spare=("by step", "worst step"))
+    )
     for name, reason in report.skipped:
         console.print(Text(f"{name} not compared: {reason}", style="dim"))
     for node in report.reference_nodes:

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import fastgru
 from fastgru.cli.building import build_for, targets_option
 from fastgru.cli.nearby import ModelPath
 from fastgru.cli.options import flags, load_options, precision_option
 from fastgru.simd.target import Target
-from fastgru.terminal import bytes_of, counted, stderr
+from fastgru.terminal import bytes_of, counted, progress
 
 __all__ = ["command"]
 
@@ -69,7 +68,7 @@ def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[st
     from fastgru.verify.cases import draw_cases
 
     for file in files:
-        with stderr().status(f"Compiling what {file} needs"):
+        with progress(f"Compiling the kernels that {file} needs"):
             model = fastgru.load(file, precision=precision, **options)
             for case in draw_cases(model.graph):
                 model.run(case.calls[0])
@@ -80,10 +79,7 @@ def _warm_all() -> None:
     from fastgru.kernels.table import entries
 
     handlers = list(entries())
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=stderr(), transient=True) as progress:
-        task = progress.add_task("", total=len(handlers))
-        for handler in handlers:
-            progress.update(task, description=f"Compiling {handler.name}")
+    with progress() as tell:
+        for number, handler in enumerate(handlers, 1):
+            tell(f"Compiling kernel {number} of {len(handlers)}: {handler.name}")
             assert handler.address
-            progress.advance(task)

@@ -5,18 +5,20 @@ it is; no colours and no rules either. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb`
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from fastgru.records import dataclass
 
-__all__ = ["UNBOUNDED", "is_interactive", "is_quiet", "print_facts", "printing", "stderr", "stdout"]
+__all__ = ["UNBOUNDED", "is_interactive", "is_quiet", "print_facts", "printing", "stderr", "stdout", "wrapped"]
 
 UNBOUNDED: Final = 1_000_000  # the width of a file
 
@@ -62,10 +64,27 @@ def is_interactive(stream: IO[str] | None) -> bool:
         return False
 
 
+def wrapped(text: Text, width: int) -> list[Text]:
+    """The lines of the text, which end between words: a word that is longer than a line stays whole."""
+    lines: list[Text] = []
+    for paragraph in text.split("\n", allow_blank=True):
+        ends, begin = [], 0
+        for word in re.finditer(r"\S+", paragraph.plain):
+            if word.start() > begin and cell_len(paragraph.plain[begin : word.end()]) > width:
+                begin = word.start()
+                ends.append(begin)
+        lines += paragraph.divide(ends)
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
 class _Console(Console):
     """Words are never broken: one that is longer than a line goes over its end."""
 
     def print(self, *objects: Any, **options: Any) -> None:
+        if objects and all(isinstance(each, Text) for each in objects):
+            objects = (Text("\n").join(wrapped(Text(" ").join(objects), self.width)),)
         super().print(*objects, **{"overflow": "ignore", "crop": False, **options})
 
 
@@ -90,9 +109,8 @@ def print_facts(console: Console, facts: Mapping[str, str | Text], *, indent: in
     beside = max(least, *map(len, facts), 0) + indent + 1
     for name, value in facts.items():
         text = Text(" " * indent + name, style="dim")
-        lines = Text("").append(value).wrap(console, max(20, console.width - beside), overflow="ignore")
+        lines = wrapped(Text("").append(value), max(20, console.width - beside))
         for number, line in enumerate(lines):
-            line.rstrip()
             head = text if not number else Text("")
             head.pad_right(beside - head.cell_len)
-            console.print(Text("").append(head).append(line), soft_wrap=True)
+            console.print(Text("").append(head).append(line))

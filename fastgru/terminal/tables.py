@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from fastgru.terminal.consoles import UNBOUNDED
+from fastgru.terminal.consoles import UNBOUNDED, wrapped
 
 __all__ = ["FittedTable", "plain_table", "shorten"]
 
@@ -70,14 +70,14 @@ class FittedTable:
                 shown.remove(i)
                 left_out.append(name)
                 widths = self._widths(shown, width)
+        yield Text("")
         if self._title:
             yield Text(self._title, style="bold", overflow="ignore")
-        if widths is None:
-            yield from self._stacked(console)
-            return
-        yield from self._lines(console, shown, widths)
-        if left_out:
-            yield Text(f"For lack of room, not shown: {', '.join(left_out)} (--wide shows it)", style="dim")
+        yield from self._stacked(console) if widths is None else self._lines(console, shown, widths)
+        if left_out and widths is not None:
+            words = f"Not shown for lack of room: {', '.join(left_out)}. --wide shows everything."
+            yield from wrapped(Text(words, style="dim", overflow="ignore"), width)
+        yield Text("")
 
     def _is_filled(self, column: int) -> bool:
         """Whether any row says something there: what nobody has needs no column."""
@@ -121,12 +121,11 @@ class FittedTable:
         for i, cell in zip(shown, cells, strict=True):
             if self._heads[i] in self._names and cell.cell_len > widths[i] and cell.plain != self._heads[i]:
                 cell = Text(shorten(cell.plain, widths[i]), style=cell.style)
-            blocks.append(list(cell.wrap(console, widths[i], overflow="ignore")))
+            blocks.append(wrapped(cell, widths[i]))
         for number in range(max(map(len, blocks))):
             line = Text(overflow="ignore", no_wrap=True)
             for i, block in zip(shown, blocks, strict=True):
                 cell = block[number] if number < len(block) else Text("")
-                cell.rstrip()
                 gap = " " * max(0, widths[i] - cell.cell_len)
                 line.append(gap if self._heads[i] in self._right else "").append(cell)
                 line.append("" if self._heads[i] in self._right else gap).append(" " * _GAP)
@@ -139,9 +138,7 @@ class FittedTable:
             yield Text(f"{self._heads[0]} ".lstrip()).append(row[0])
             for head, cell in zip(self._heads[1:], row[1:], strict=True):
                 if cell.plain.strip() not in ("", "-"):
-                    for number, line in enumerate(
-                        cell.wrap(console, max(20, console.width - beside), overflow="ignore")
-                    ):
+                    for number, line in enumerate(wrapped(cell, max(20, console.width - beside))):
                         label = Text(f"{'':{_GAP}}{'' if number else head}", style="dim", overflow="ignore")
                         label.pad_right(beside - label.cell_len)
                         line.rstrip()
