@@ -93,7 +93,7 @@ def run(command: str, folder: Path) -> str:
     result = subprocess.run(
         [sys.executable, "-m", *words],
         cwd=folder,
-        env={**environment, "PYTHONIOENCODING": "utf-8"},
+        env={**environment, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"},
         capture_output=True,
         encoding="utf-8",
         check=True,
@@ -108,7 +108,8 @@ def same_everywhere(command: str, output: str) -> str:
     if what == "demo":
         output = "\n".join(output.splitlines()[:2])
     elif what == "bench":
-        output = "\n".join(line.split("  ")[0] for line in output.splitlines() if line.startswith(" "))
+        timed = (line.strip() for line in output.splitlines() if re.search(r"  .*\d (ns|us|ms)\b", line.strip()))
+        output = "\n".join(line.split("  ")[0] for line in timed)
     elif what == "score":
         output = re.sub(r", on \S+$", "", output, flags=re.MULTILINE)
     elif what == "verify" or "--profile" in command:

@@ -27,7 +27,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     "convert": "Save any model as one .safetensors or .onnx file.",
     "demo": "Run the model that is part of the package: it writes text.",
     "doctor": "Show the CPU, the cache of kernels and all versions.",
-    "help": "Show the help of a command.",
     "inspect": "Show what a file contains and whether it can run.",
     "quantize": "Use int8 or bfloat16 weights and measure the error.",
     "run": "Run a model on arrays from .npy, .npz or .csv files.",
@@ -57,7 +56,7 @@ class _Group(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in (*COMMANDS, "help"):
             return None
         command: click.Command = importlib.import_module(f"fastgru.cli.{cmd_name}").command
         command.context_class = Context
@@ -70,7 +69,7 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+        if name not in (*COMMANDS, "help") and not name.startswith("-") and not ctx.resilient_parsing:
             if Path(name).exists():
                 raise click.UsageError(f"No such command '{name}'. To look into the file: fastgru inspect {name}", ctx)
             close = nearest(name, COMMANDS)

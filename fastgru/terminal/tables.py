@@ -72,7 +72,7 @@ class FittedTable:
                 widths = self._widths(shown, width)
         yield Text("")
         if self._title:
-            yield Text(self._title, style="bold", overflow="ignore")
+            yield from wrapped(Text(self._title, style="bold", overflow="ignore"), width)
         yield from self._stacked(console) if widths is None else self._lines(console, shown, widths)
         if left_out and widths is not None:
             words = f"Not shown for lack of room: {', '.join(left_out)}. --wide shows everything."

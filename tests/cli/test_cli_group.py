@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +87,51 @@ def test_messages_take_one_line() -> None:
     assert one_line(InvalidModelError("a\n  b\tc")) == "a b c"
     assert one_line(FileNotFoundError(2, "No such file or directory", "x.bin")) == "x.bin: No such file or directory"
     assert one_line(InvalidModelError("")) == "InvalidModelError"
+
+
+def test_what_is_mistyped_is_answered_with_what_is_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    for words, said in (
+        (["inspcet"], "Did you mean 'inspect'?"),
+        (["model.onnx"], "fastgru inspect model.onnx"),
+        (["inspect", "modl.onnx"], "did you mean model.onnx?"),
+        (["inspect", "."], "is a folder"),
+        (["inspect", "nowhere/model.onnx"], "there is no folder nowhere"),
+        (["inspect", "--presicion", "auto"], "--precision"),
+    ):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.split()), result.stderr
+
+
+@pytest.mark.parametrize("words", [["inspect", "nowhere.onnx"], ["inspect"], ["inspect", "noise.onnx"]])
+def test_with_json_an_error_is_one_object(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise.onnx").write_bytes(b"\xff" * 100)
+    result = CliRunner().invoke(main, [*words, "--json"])
+    error = json.loads(result.stdout)["error"]
+    assert result.exit_code == error["status"] == 2
+    assert error["message"]
+    assert error["type"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_an_interrupted_command_has_status_130() -> None:
+    command = [sys.executable, "-m", "fastgru", "demo", "--length", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is at work
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "fastgru: interrupted"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_breaks_no_word(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"], terminal_width=60)
+    for option in (o for p in main.get_command(main.make_context("m", ["help"]), name).params for o in p.opts):
+        if option.startswith("--"):
+            assert option in result.output
+    assert all(not line.rstrip().endswith("-") for line in result.output.splitlines())
