@@ -100,7 +100,9 @@ def _build(
         if child.returncode or "kernels" not in found:
             errors.seek(0)
             said = errors.read().strip().splitlines() or [f"exit status {child.returncode}"]
-            raise click.ClickException(f"{target.name}: {said[-1]}")
+            failure = click.ClickException(f"{target.name}: {said[-1]}")
+            failure.exit_code = 2
+            raise failure
     return f"{target.name}: {counted(found['kernels'], 'kernel')}, {bytes_of(found['bytes'])} in {found['directory']}"
 
 
