@@ -164,6 +164,9 @@ def command(
     The exit status is 1 if fastgru fails, if its outputs differ from the float64 definition, or if --fail-below is not
     met. With --serve it is 1 if a request ended in an error, if none was answered, or if no step of a ramp was held.
     """
+    for path in filter(None, (json_path, html_path)):
+        if not path.parent.is_dir():  # told before anything is measured
+            raise click.UsageError(f"{path}: there is no folder {path.parent}")
     if serving is not None:
         _load(serving, chosen["shapes"], json_path, html_path)
         return
@@ -186,6 +189,7 @@ def command(
         json_path.write_text(result.to_json(), encoding="utf-8")
     if html_path is not None:
         html_path.write_text(render_page(result), encoding="utf-8")
+        click.echo(f"{html_path}: the report with its plots", err=True)
     # A suite may ask for threads that are not to be had; a MODEL that does not run is why one looks at the status.
     fails = request.fail_below is not None and failures(result, request.fail_below)
     wrong = [row for row in result.rows if row.trouble and (request.model or not row.trouble.startswith("refused: "))]

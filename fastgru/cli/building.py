@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fastgru.errors import FastGRUError
 from fastgru.simd.target import TARGETS, Target, parse
 from fastgru.terminal import bytes_of, counted, progress
 
@@ -54,7 +55,7 @@ def build_for(
     """Build what models need, all kernels where there are none, for each target; print what there is.
 
     folder: of the cache, None for that of this user. Targets that share kernels come one after the other, the lowest
-    first, and others at the same time, as many as there are cores. Raises `ClickException` where one fails.
+    first, and others at the same time, as many as there are cores. Raises `FastGRUError` where one fails.
     """
     request = {
         "files": [str(file.absolute()) for file in files],
@@ -100,9 +101,7 @@ def _build(
         if child.returncode or "kernels" not in found:
             errors.seek(0)
             said = errors.read().strip().splitlines() or [f"exit status {child.returncode}"]
-            failure = click.ClickException(f"{target.name}: {said[-1]}")
-            failure.exit_code = 2
-            raise failure
+            raise FastGRUError(f"{target.name}: {said[-1]}")
     return f"{target.name}: {counted(found['kernels'], 'kernel')}, {bytes_of(found['bytes'])} in {found['directory']}"
 
 

@@ -32,7 +32,11 @@ _BOUND = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in float32; repeatable, not with auto.")
 @click.option("--data", multiple=True, metavar="[NAME=]FILE", help="Inputs instead of random ones; repeatable.")
-@click.option("--max-error", type=_BOUND, help="Difference allowed at magnitude 1; 0.02 with auto.")
+@click.option(
+    "--max-error",
+    type=_BOUND,
+    help="The largest difference allowed, relative to outputs larger than 1.  [default: 0.02 with auto]",
+)
 @click.option("--min-db", type=float, help="How far below an output the difference must lie, in decibel.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to save: .safetensors.")

@@ -50,6 +50,18 @@ __all__ = ["command"]
 )
 @click.option("--restart", is_flag=True, help="Begin anew: drop the parts of an earlier run, overwrite OUTPUT.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="The cores to use.")
+@click.option(
+    "--ray",
+    "address",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Run over Ray Data: on the cluster at ADDRESS, or on a Ray of this machine.",
+)
+@click.option("--ray-actors", type=click.IntRange(min=1), default=2, show_default=True, help="Actors with the model.")
+@click.option(
+    "--ray-cpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="CPUs of an actor."
+)
 @json_option
 @load_options
 @precision_option
@@ -77,6 +89,7 @@ def command(
             model = fastgru.load(file, precision=precision, threads=threads, outputs=names, **options)
         columns, ids = _columns(choices.pop("columns")), choices.pop("ids")
         choices |= {"columns": columns, "ids": ids.split(",") if ids else (), "outputs": names}
+        choices["cluster"] = _cluster(file, {"precision": precision, "threads": threads, **options}, choices)
         done = score(model, source, output, progress=not as_json, **choices)
     found = {**done._asdict(), "faults": [fault._asdict() for fault in done.faults], "output": str(output)}
 
@@ -90,6 +103,18 @@ def command(
             click.echo(f"{counted(len(done.faults), 'sequence')} without outputs: {output}.errors.jsonl")
 
     show(found, print_it, as_json=as_json)
+
+
+def _cluster(file: Path, options: dict[str, Any], choices: dict[str, Any]) -> Any:
+    """What `--ray` asks for, or None."""
+    address, actors, cpus = (choices.pop(name) for name in ("address", "ray_actors", "ray_cpus"))
+    if address is None:
+        return None
+    try:
+        from fastgru.scoring.ray import Cluster
+    except ImportError as error:
+        raise click.UsageError(f"--ray needs the extra `ray` ({error})") from error
+    return Cluster(None if address == "local" else address, file.read_bytes(), options, actors, cpus)
 
 
 def _columns(given: tuple[str, ...]) -> dict[str, list[str]] | list[str] | None:

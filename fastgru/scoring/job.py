@@ -2,10 +2,11 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from fastgru.scoring.sequences import Input, Record, records
 from fastgru.scoring.sources import ARRAYS, files_of, hash_of
 from fastgru.simd.target import TARGET
 from fastgru.streaming.predict import PREDICT_BYTES
+
+if TYPE_CHECKING:
+    from fastgru.scoring.ray import Cluster
 
 __all__ = ["Scored", "score"]
 
@@ -48,6 +52,7 @@ def score(
     part_rows: int = PART_ROWS,
     budget: int = PREDICT_BYTES,
     progress: bool = False,
+    cluster: "Cluster | None" = None,
 ) -> Scored:
     """Run a model over every sequence of a data set, and write its outputs.
 
@@ -65,6 +70,7 @@ def score(
     restart: begin anew: drop the parts of an earlier run, and overwrite an output that is whole.
     part_rows: a part has as many rows of the input, or some more, so that it ends with a sequence.
     budget: bytes that sequences and results take while they run, as in `Model.predict`.
+    cluster: run it over Ray: a `fastgru.scoring.ray.Cluster`, whose file and options are those of the model.
 
     Outputs with one entry a step are written a row a step; all others a row a sequence. Raises `DataError`.
     """
@@ -84,7 +90,7 @@ def score(
     chosen = _outputs(model, outputs)
     frames = None if rows is None else rows == "steps"
     labels = ("name",) if files[0].suffix.lower() in ARRAYS else tuple(ids)
-    run = _Run(model, inputs, chosen, labels, files, frames, on_error, budget, progress)
+    run = _Run(model, inputs, chosen, labels, files, frames, on_error, budget, progress, cluster)
     if output.suffix == ".npz":
         return run.into_npz(output)
     job = {
@@ -106,28 +112,45 @@ class _Run(NamedTuple):
     on_error: str
     budget: int
     progress: bool
+    cluster: "Cluster | None"
 
     def results(self, skip: int, seen: set[int]) -> Iterator[tuple[Record, tuple[Array, ...] | None]]:
         """Every sequence with its outputs, in order; None where it has a fault and `on_error` is "null"."""
-        waiting = deque[Record]()
         ids = () if self.files[0].suffix.lower() in ARRAYS else self.labels
+        read = partial(records, self.files, self.inputs, ids, frames=self.frames, skip=skip, seen=seen)
+        if self.cluster is None:
+            pairs = self.predicted(read)
+        else:
+            from fastgru.scoring.ray import results
+
+            pairs = results(self.cluster, read, TARGET.name, self.budget)
+        numbers = [[spec.name for spec in self.model.outputs].index(spec.name) for spec in self.outputs]
+        for record, found in pairs:
+            if found is None and self.on_error == "stop":
+                name = f", sequence {', '.join(map(str, record.ids))}" if record.ids else ""
+                where = f"row {record.at} (the first is 0){name}"
+                raise DataError(f"{where}: {record.fault}; --on-error null goes on behind it")
+            yield (
+                record,
+                None if found is None else tuple((found if isinstance(found, tuple) else (found,))[k] for k in numbers),
+            )
+
+    def predicted(self, read: Callable[[], Iterator[Record]]) -> Iterator[tuple[Record, Any]]:
+        """Every record that `read` gives, with what the model gives for it, in this process."""
+        waiting = deque[Record]()
 
         def good() -> Iterator[tuple[Array, ...]]:
-            for record in records(self.files, self.inputs, ids, frames=self.frames, skip=skip, seen=seen):
-                if record.arrays is None and self.on_error == "stop":
-                    where = f"row {record.at} (the first is 0)"
-                    name = f", sequence {', '.join(map(str, record.ids))}" if record.ids else ""
-                    raise DataError(f"{where}{name}: {record.fault}; --on-error null goes on behind it")
-                waiting.append(record._replace(arrays=None) if record.arrays is None else record)
+            for record in read():
+                waiting.append(record)
                 if record.arrays is not None:
                     yield record.arrays
+                elif self.on_error == "stop":
+                    return
 
-        numbers = [[spec.name for spec in self.model.outputs].index(spec.name) for spec in self.outputs]
         for result in self.model.predict(good(), budget=self.budget, progress=self.progress):
-            found = result if isinstance(result, tuple) else (result,)
             while waiting[0].arrays is None:
                 yield waiting.popleft(), None
-            yield waiting.popleft(), tuple(found[k] for k in numbers)
+            yield waiting.popleft(), result
         while waiting:
             yield waiting.popleft(), None
 

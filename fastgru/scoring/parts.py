@@ -110,7 +110,10 @@ class Parts:
         if faults:
             lines = "".join(json.dumps(fault._asdict()) + "\n" for fault in faults)
             _replace(listed, lambda path: path.write_text(lines, encoding="utf-8"))
-        shutil.rmtree(self.folder)
+        gone = self.folder.with_name(self.folder.name + ".old")  # at once, or a kill would leave some of the parts
+        shutil.rmtree(gone, ignore_errors=True)
+        self.folder.replace(gone)
+        shutil.rmtree(gone)
 
 
 def write_npz(output: Path, arrays: Iterator[tuple[str, np.ndarray[Any, Any]]]) -> int:

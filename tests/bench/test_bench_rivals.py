@@ -91,7 +91,7 @@ def test_a_model_file_is_run_beside_the_rivals(tmp_path: Path, case: Case, quick
     rivals = ["onnxruntime", "torch"]
     row = run_problem(problem, "model", 1, [RIVALS[r] for r in rivals], quick_plan)
     assert not row.trouble
-    assert row.absent["torch"] in ("has no model of this file", "not installed")
+    assert row.absent["torch"] in ("has no model of this file", "not installed (pip install torch)")
     if importlib.util.find_spec("onnxruntime"):
         assert row.best_rival == "onnxruntime"
 

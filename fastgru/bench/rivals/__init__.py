@@ -53,7 +53,7 @@ class Rival:
     def contenders(self, problem: Problem, threads: int) -> list[Contender]:
         """Raises `UnableError` where the rival is absent, cannot run this problem, or fails on it."""
         if importlib.util.find_spec(self.package) is None:
-            raise UnableError("not installed")
+            raise UnableError(f"not installed (pip install {self.package})")
         if best().base != TARGET.base:
             if not self.has_isa_switch or TARGET.base != "v3":
                 raise UnableError(f"has no switch that limits it to {TARGET.short}")

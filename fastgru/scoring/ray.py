@@ -1,0 +1,118 @@
+"""The same over Ray Data: one task reads the sequences in order, actors run them, and their order is kept.
+
+Scheduling, retries and memory are Ray's. An actor loads the model once.
+"""
+
+import pickle
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, read_datasource
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+from ray.exceptions import RayTaskError
+
+from fastgru.errors import DataError
+from fastgru.graph import Array
+from fastgru.load import load
+from fastgru.scoring.sequences import Record
+
+__all__ = ["Cluster", "results"]
+
+_BLOCK_BYTES: Final = 4 << 20
+
+
+class Cluster(NamedTuple):
+    """address: of a cluster, or None for a Ray of this process. file, options: what each actor gives to `load`.
+
+    actors: how many there are. cpus: of each, which may be a fraction.
+    """
+
+    address: str | None
+    file: bytes
+    options: dict[str, Any]
+    actors: int
+    cpus: float
+
+
+class _Sequences(Datasource):  # type: ignore[misc]
+    """One read task, whose rows are pickled lists of records."""
+
+    def __init__(self, read: Any) -> None:
+        super().__init__()
+        self._read = read
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        metadata = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+        return [ReadTask(partial(_blocks, self._read), metadata)]
+
+
+class _Actor:
+    """Has the model, and runs blocks of sequences."""
+
+    def __init__(self, file: bytes, options: dict[str, Any], target: str, budget: int) -> None:
+        from fastgru.simd.target import TARGET
+
+        if TARGET.name != target:
+            raise DataError(
+                f"a node of the cluster is {TARGET.name}, this machine {target}: set FASTGRU_TARGET for both"
+            )
+        self._model, self._budget = load(file, **options), budget
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        done = []
+        for block in batch["block"]:
+            records: list[Record] = pickle.loads(block)
+            found = iter(self._model.predict([r.arrays for r in records if r.arrays is not None], budget=self._budget))
+            pairs = [(r._replace(arrays=None), None if r.arrays is None else next(found)) for r in records]
+            done.append(pickle.dumps(pairs, protocol=5))
+        return {"block": done}
+
+
+def results(
+    cluster: Cluster, read: Any, target: str, budget: int
+) -> Iterator[tuple[Record, Array | tuple[Array, ...] | None]]:
+    """Every record that `read()` gives, with what the model gives for it, in order. Raises `DataError`."""
+    if not ray.is_initialized():
+        ray.init(address=cluster.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    data: Dataset = read_datasource(
+        _Sequences(read), override_num_blocks=1, ray_remote_args={"num_cpus": 0}
+    ).map_batches(
+        _Actor,
+        fn_constructor_args=(cluster.file, cluster.options, target, budget),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=cluster.actors),
+        num_cpus=cluster.cpus,
+    )
+    try:
+        for row in data.iter_rows():
+            yield from pickle.loads(row["block"])
+    except RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, BaseException) else error
+        while not isinstance(cause, DataError) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise (cause if isinstance(cause, DataError) else error) from None
+
+
+def _blocks(read: Any) -> Iterable[Any]:
+    """Tables of one row each, of some megabytes."""
+    import pyarrow as pa
+
+    kept: list[Record] = []
+    size = 0
+    for record in read():
+        kept.append(record)
+        size += sum(array.nbytes for array in record.arrays or ())
+        if size >= _BLOCK_BYTES:
+            yield pa.table({"block": [pickle.dumps(kept, protocol=5)]})
+            kept, size = [], 0
+    if kept:
+        yield pa.table({"block": [pickle.dumps(kept, protocol=5)]})
