@@ -133,7 +133,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="With --suite steady: how often a call is due.  [default: 10]",
 )
 @click.option("--gc/--no-gc", "collect", default=False, help="Leave Python's garbage collector on while timing.")
-@click.option("--json", "json_path", type=_FILE, help="Also write every figure to this file, as JSON.")
+@click.option(
+    "--json", "json_path", type=_FILE, help="Also write every figure to this file, as JSON; with -, print only that."
+)
 @click.option(
     "--html",
     "html_path",
@@ -184,9 +186,7 @@ def command(
     if html_path is not None:
         check_matplotlib()
     result = replace(request.measure(), command=_typed())
-    print_report(result, stdout())
-    if json_path is not None:
-        json_path.write_text(result.to_json(), encoding="utf-8")
+    _report(json_path, result.to_json, lambda: print_report(result, stdout()))
     if html_path is not None:
         html_path.write_text(render_page(result), encoding="utf-8")
         click.echo(f"{html_path}: the report with its plots", err=True)
@@ -197,6 +197,16 @@ def command(
         raise click.exceptions.Exit(1)
 
 
+def _report(json_path: Path | None, to_json: Callable[[], str], print_it: Callable[[], None]) -> None:
+    """Print the report; with - as the file, the JSON instead."""
+    if json_path == Path("-"):
+        click.echo(to_json())
+        return
+    print_it()
+    if json_path is not None:
+        json_path.write_text(to_json(), encoding="utf-8")
+
+
 def _load(serving: Serving, shapes: tuple[str, ...], json_path: Path | None, html_path: Path | None) -> None:
     from fastgru.bench.plots import check_matplotlib
     from fastgru.bench.serving.page import render_serving
@@ -205,9 +215,7 @@ def _load(serving: Serving, shapes: tuple[str, ...], json_path: Path | None, htm
     if html_path is not None:
         check_matplotlib()
     result = serving.measure(shapes)
-    print_serving(result, stdout())
-    if json_path is not None:
-        json_path.write_text(result.to_json(), encoding="utf-8")
+    _report(json_path, result.to_json, lambda: print_serving(result, stdout()))
     if html_path is not None:
         html_path.write_text(render_serving(result), encoding="utf-8")
     if result.errors_came:

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from fastgru.cli.building import build_for, targets_option
+from fastgru.cli.building import build_for, print_built, targets_option
 from fastgru.cli.nearby import ModelPath
-from fastgru.cli.options import flags, load_options, precision_option
+from fastgru.cli.options import flags, json_option, load_options, precision_option, show
 from fastgru.simd.target import Target
 
 __all__ = ["command"]
@@ -24,12 +24,14 @@ __all__ = ["command"]
     metavar="DIR",
     help="The folder, to be named by FASTGRU_CACHE_DIR where it is used; it gets one folder a target.",
 )
+@json_option
 @load_options
 @precision_option
 def command(
     files: tuple[Path, ...],
     targets: tuple[Target, ...],
     output: Path,
+    as_json: bool,
     options: dict[str, Any],
     precision: str | None,
 ) -> None:
@@ -40,4 +42,5 @@ def command(
     """
     if options and not files:
         raise click.UsageError(f"{flags(options)}: how to read a MODEL, and none is given")
-    build_for(targets, files, precision, options, output)
+    built = build_for(targets, files, precision, options, output)
+    show({"targets": built}, lambda: print_built(built), as_json=as_json)

@@ -21,9 +21,9 @@ import click
 
 from fastgru.errors import FastGRUError
 from fastgru.simd.target import TARGETS, Target, parse
-from fastgru.terminal import bytes_of, counted, progress
+from fastgru.terminal import bytes_of, counted, progress, say
 
-__all__ = ["build_for", "targets_option"]
+__all__ = ["build_for", "print_built", "targets_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,8 +51,8 @@ def build_for(
     precision: str | None,
     options: dict[str, Any],
     folder: Path | None,
-) -> None:
-    """Build what models need, all kernels where there are none, for each target; print what there is.
+) -> list[dict[str, Any]]:
+    """Build what models need, all kernels where there are none, for each target; tell what there is for each.
 
     folder: of the cache, None for that of this user. Targets that share kernels come one after the other, the lowest
     first, and others at the same time, as many as there are cores. Raises `FastGRUError` where one fails.
@@ -68,7 +68,7 @@ def build_for(
     with progress("Building kernels") as tell:
         counts = dict.fromkeys(targets, "starting")
 
-        def build(group: Sequence[Target]) -> list[str]:
+        def build(group: Sequence[Target]) -> list[dict[str, Any]]:
             return [_build(target, request, environment, advance(target)) for target in group]
 
         def advance(target: Target) -> Callable[[int, int], None]:
@@ -79,13 +79,19 @@ def build_for(
             return advanced
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            lines = [line for group in pool.map(build, alike) for line in group]
-    click.echo("\n".join(lines))
+            return [found for group in pool.map(build, alike) for found in group]
+
+
+def print_built(built: Sequence[dict[str, Any]]) -> None:
+    """A line for each target of `build_for`."""
+    for each in built:
+        size = bytes_of(each["bytes"])
+        say(f"{each['target']}: {counted(each['kernels'], 'kernel')}, {size} in {each['directory']}")
 
 
 def _build(
     target: Target, request: dict[str, Any], environment: dict[str, str], tell: Callable[[int, int], None]
-) -> str:
+) -> dict[str, Any]:
     command = [sys.executable, "-m", "fastgru.cli.building", json.dumps(request)]
     environment = {**environment, "FASTGRU_TARGET": target.name}
     found: dict[str, Any] = {}
@@ -102,7 +108,7 @@ def _build(
             errors.seek(0)
             said = errors.read().strip().splitlines() or [f"exit status {child.returncode}"]
             raise FastGRUError(f"{target.name}: {said[-1]}")
-    return f"{target.name}: {counted(found['kernels'], 'kernel')}, {bytes_of(found['bytes'])} in {found['directory']}"
+    return {"target": target.name, **found}
 
 
 def _wanted(request: dict[str, Any]) -> Iterator[Any]:

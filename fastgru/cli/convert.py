@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from fastgru.cli.options import file_argument, load_options
+from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.load import load_graph
 from fastgru.precisions import LOWP
-from fastgru.terminal import bytes_of, counted
+from fastgru.terminal import bytes_of, counted, say
 
 __all__ = ["command"]
 
@@ -22,8 +22,11 @@ __all__ = ["command"]
     type=click.Choice(("float32", *LOWP)),
     help="Of the weights in a .safetensors file, where there are kernels for it.  [default: that of FILE]",
 )
+@json_option
 @load_options
-def command(file: Path, output: Path, force: bool, precision: str | None, options: dict[str, Any]) -> None:
+def command(
+    file: Path, output: Path, force: bool, precision: str | None, as_json: bool, options: dict[str, Any]
+) -> None:
     """Save the model in FILE as OUTPUT: one .safetensors file that any CPU can load, or an .onnx file.
 
     --precision rounds the weights and measures nothing; `fastgru quantize` shows what that costs.
@@ -50,7 +53,7 @@ def command(file: Path, output: Path, force: bool, precision: str | None, option
     else:
         write_graph(graph, output)
         read_graph(output)
-    click.echo(
-        f"{output}: {counted(len(graph.nodes), 'node')}, {counted(graph.num_parameters, 'parameter')},"
-        f" {bytes_of(output.stat().st_size)}"
-    )
+    nodes, parameters, nbytes = len(graph.nodes), graph.num_parameters, output.stat().st_size
+    found = {"output": str(output), "nodes": nodes, "parameters": parameters, "bytes": nbytes}
+    told = f"{output}: {counted(nodes, 'node')}, {counted(parameters, 'parameter')}, {bytes_of(nbytes)}"
+    show(found, lambda: say(told), as_json=as_json)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgru.cli.charmodel import ALLOWED, DATA, CharModel, Timing
+from fastgru.cli.options import json_option, show
 from fastgru.terminal import bytes_of, compiling, kernels_used, stdout, time_of
 
 __all__ = ["colour_of", "command", "legend", "typewrite"]
@@ -29,7 +30,8 @@ _MARGIN = 2
 @click.option("--temperature", type=click.FloatRange(0, 5), default=0.6, show_default=True, help="0: the likeliest.")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Another seed, another text.")
 @click.option("--no-pause", is_flag=True, help="Print as fast as the model writes, on a terminal too.")
-def command(prompt: str, length: int, temperature: float, seed: int, no_pause: bool) -> None:
+@json_option
+def command(prompt: str, length: int, temperature: float, seed: int, no_pause: bool, as_json: bool) -> None:
     """Load the character model that comes with the package, check its numbers, and let it write.
 
     Exit status 1 where its logits are not those that torch gave when it was trained.
@@ -39,6 +41,15 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
         model = CharModel()
         model.encode(prompt)
         difference = model.check()
+    timing = Timing()
+    written = model.write(prompt, length, temperature=temperature, seed=seed, timing=timing)
+    if as_json:
+        holds = difference <= ALLOWED
+        text = "".join(character for character, _ in written) if holds else ""
+        checked = {"difference": difference if np.isfinite(difference) else None, "allowed": ALLOWED, "holds": holds}
+        speed = {"step_s": _step_s(timing), "characters_per_s": _rate(timing)} if holds else {}
+        show({**checked, "prompt": prompt, "text": text, **speed}, lambda: None, as_json=True)
+        raise click.exceptions.Exit(0 if holds else 1)
     _print_title(console, model)
     facts = f"loaded in {time_of(model.load_s)}; its logits are torch's, within {difference:.1e}"
     if difference > ALLOWED:
@@ -48,8 +59,6 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
     console.print(Text("✓ ", style="green").append(facts, style="default"))
     console.print(Rule(style="dim"))
 
-    timing = Timing()
-    written = model.write(prompt, length, temperature=temperature, seed=seed, timing=timing)
     characters = [(character, Style(bold=True)) for character in prompt]
     characters += [(character, colour_of(probability)) for character, probability in written]
     typewrite(console, characters, pause_s=0.0 if no_pause else _SHOW_S / max(length, 600))
@@ -71,9 +80,20 @@ def _print_title(console: Console, model: CharModel) -> None:
     console.print(Text(f"{model.meta['text']}: {model.meta['bits_per_character']} bits a character", style="dim"))
 
 
-def _print_speed(console: Console, model: CharModel, timing: Timing) -> None:
+def _step_s(timing: Timing) -> dict[str, float]:
+    """Of the model alone, in seconds."""
     median, slow = np.percentile(timing.step_ns, (50, 99)) / 1e9
-    rate = 1e9 * len(timing.step_ns) / timing.total_ns
+    return {"median": float(median), "p99": float(slow)}
+
+
+def _rate(timing: Timing) -> float:
+    """Characters a second, with the choice of each."""
+    return 1e9 * len(timing.step_ns) / timing.total_ns
+
+
+def _print_speed(console: Console, model: CharModel, timing: Timing) -> None:
+    median, slow = _step_s(timing).values()
+    rate = _rate(timing)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")

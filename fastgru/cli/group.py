@@ -118,6 +118,8 @@ class _Group(click.Group):
 
 
 def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: int) -> None:
+    from fastgru.terminal import say
+
     if wants_json(words):
         told = {"type": kind, "message": error.format_message(), "status": status}
         click.echo(json.dumps({"error": told}, indent=2))
@@ -125,16 +127,7 @@ def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: 
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
     head = "Error" if isinstance(error, click.UsageError) else "fastgru" if status == INTERRUPTED else "fastgru: error"
-    _say(f"{head}: {error.format_message()}")
-
-
-def _say(text: str) -> None:
-    """On standard error, with lines that end between words."""
-    from rich.text import Text
-
-    from fastgru.terminal import stderr
-
-    stderr().print(Text(text))
+    say(f"{head}: {error.format_message()}", err=True)
 
 
 def wants_json(words: Sequence[str]) -> bool:
@@ -146,10 +139,10 @@ def wants_json(words: Sequence[str]) -> bool:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    from fastgru.terminal import is_quiet
+    from fastgru.terminal import is_quiet, say
 
     if not is_quiet():
-        _say(f"fastgru: warning: {' '.join(str(message).split())}")
+        say(f"fastgru: warning: {' '.join(str(message).split())}", err=True)
 
 
 def one_line(error: BaseException) -> str:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 import fastgru
 from fastgru.cli.arrays import fit, name_inputs, write_arrays
-from fastgru.cli.options import file_argument, load_options, precision_option
+from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
 from fastgru.graph import Graph, TensorSpec
-from fastgru.terminal import compiling, plain_table, stdout
+from fastgru.terminal import compiling, is_quiet, plain_table, say, stdout
 
 __all__ = ["command"]
 
@@ -22,6 +22,7 @@ __all__ = ["command"]
 @click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="A .npy, .npz or .csv file; repeatable.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write: .npz, .npy or .csv.")
 @click.option("--only", multiple=True, metavar="NAME", help="Write or show this output only; repeatable.")
+@json_option
 @load_options
 @precision_option
 def command(
@@ -29,6 +30,7 @@ def command(
     inputs: tuple[str, ...],
     output: Path | None,
     only: tuple[str, ...],
+    as_json: bool,
     options: dict[str, Any],
     precision: str | None,
 ) -> None:
@@ -46,11 +48,18 @@ def command(
     if unknown := [name for name in only if name not in outputs]:
         raise click.UsageError(f"--only {', '.join(unknown)}: there are {', '.join(outputs)}")
     chosen = {name: array for name, array in outputs.items() if not only or name in only}
-    if output is None:
-        _print_summary(chosen)
-    else:
+    if output is not None:
         write_arrays(output, chosen)
-        click.echo(f"{output}: " + ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in chosen.items()))
+    written = {} if output is None else {"output": str(output)}
+    found = {**written, "outputs": {name: _summary(array) for name, array in chosen.items()}}
+
+    def print_it() -> None:
+        if output is None:
+            _print_summary(chosen)
+        else:
+            say(f"{output}: " + ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in chosen.items()))
+
+    show(found, print_it, as_json=as_json)
 
 
 def _start_of_states(
@@ -76,8 +85,17 @@ def _start_of_states(
         shape = [sizes.get(n or "", 1) if s is None else s for n, s in zip(names, spec.shape or (), strict=True)]
         starts[spec.name] = graph.start(spec.name, shape, numpy_dtype(spec.dtype))
         what = "the numbers of the file" if spec.name in graph.starts else "zeros"
-        click.echo(f"state {spec.name} is not given: {what} of shape {tuple(shape)}", err=True)
+        if not is_quiet():
+            say(f"state {spec.name} is not given: {what} of shape {tuple(shape)}", err=True)
     return starts
+
+
+def _summary(array: NDArray[Any]) -> dict[str, Any]:
+    """For programs; a number that is not finite is None, as JSON has none."""
+    numbers = array.astype(np.float64)
+    figures = {f.__name__: float(f(numbers)) if array.size else np.nan for f in (np.min, np.mean, np.max)}
+    told = {name: value if np.isfinite(value) else None for name, value in figures.items()}
+    return {"shape": list(array.shape), "dtype": str(array.dtype), **told}
 
 
 def _print_summary(outputs: Mapping[str, NDArray[Any]]) -> None:

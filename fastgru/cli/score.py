@@ -7,7 +7,7 @@ import click
 
 import fastgru
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
-from fastgru.terminal import compiling, counted
+from fastgru.terminal import compiling, counted, say
 
 __all__ = ["command"]
 
@@ -95,12 +95,12 @@ def command(
 
     def print_it() -> None:
         if done.resumed:
-            click.echo(f"went on behind {counted(done.resumed, 'sequence')} of an earlier run")
-        click.echo(f"{output}: {counted(done.sequences, 'sequence')} of {counted(done.rows, 'row')}, on {done.target}")
+            say(f"went on behind {counted(done.resumed, 'sequence')} of an earlier run")
+        say(f"{output}: {counted(done.sequences, 'sequence')} of {counted(done.rows, 'row')}, on {done.target}")
         for fault in done.faults[:5]:
-            click.echo(f"  row {fault.row}: {fault.reason}")
+            say(f"  row {fault.row}: {fault.reason}")
         if done.faults:
-            click.echo(f"{counted(len(done.faults), 'sequence')} without outputs: {output}.errors.jsonl")
+            say(f"{counted(len(done.faults), 'sequence')} without outputs: {output}.errors.jsonl")
 
     show(found, print_it, as_json=as_json)
 

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 import fastgru
-from fastgru.cli.building import build_for, targets_option
+from fastgru.cli.building import build_for, print_built, targets_option
 from fastgru.cli.nearby import ModelPath
-from fastgru.cli.options import flags, load_options, precision_option
+from fastgru.cli.options import flags, json_option, load_options, precision_option, show
 from fastgru.simd.target import Target
-from fastgru.terminal import bytes_of, counted, progress
+from fastgru.terminal import bytes_of, counted, progress, say
 
 __all__ = ["command"]
 
@@ -19,10 +19,15 @@ __all__ = ["command"]
 @click.command("warmup")
 @click.argument("files", nargs=-1, type=ModelPath(), metavar="[FILE]...")
 @targets_option(required=False)
+@json_option
 @load_options
 @precision_option
 def command(
-    files: tuple[Path, ...], targets: tuple[Target, ...], options: dict[str, Any], precision: str | None
+    files: tuple[Path, ...],
+    targets: tuple[Target, ...],
+    as_json: bool,
+    options: dict[str, Any],
+    precision: str | None,
 ) -> None:
     """Compile the kernels that the models in FILEs need, or every kernel, into the cache: for this CPU, or --target.
 
@@ -34,7 +39,8 @@ def command(
     if options and not files:
         raise click.UsageError(f"{flags(options)}: how to read a FILE, and none is given")
     if targets:
-        build_for(targets, files, precision, options, None)
+        built = build_for(targets, files, precision, options, None)
+        show({"targets": built}, lambda: print_built(built), as_json=as_json)
         return
     found = cache.describe()
     if found["problem"] and not found["writable"]:
@@ -42,16 +48,16 @@ def command(
     started = time.perf_counter()
     _warm_entries()
     if files:
-        _warm_files(files, precision, options)
+        _warm_files(files, precision, options, as_json=as_json)
     else:
         _warm_all()
     found = cache.describe()
     if compiled_by_this_process() and not found["writable"]:
         raise click.ClickException(f"{found['directory']} cannot be written; FASTGRU_CACHE_DIR names another folder")
-    click.echo(
-        f"{found['directory']}: {counted(found['entries'], 'kernel')}, {bytes_of(found['bytes'])},"
-        f" in {time.perf_counter() - started:.1f} s"
-    )
+    taken = time.perf_counter() - started
+    warmed = {name: found[name] for name in ("directory", "entries", "bytes")}
+    told = f"{found['directory']}: {counted(found['entries'], 'kernel')}, {bytes_of(found['bytes'])}, in {taken:.1f} s"
+    show({"files": [*map(str, files)], **warmed, "seconds": taken}, lambda: say(told), as_json=as_json)
 
 
 def _warm_entries() -> None:
@@ -64,7 +70,7 @@ def _warm_entries() -> None:
             entry()
 
 
-def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[str, Any]) -> None:
+def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[str, Any], *, as_json: bool) -> None:
     from fastgru.verify.cases import draw_cases
 
     for file in files:
@@ -72,7 +78,8 @@ def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[st
             model = fastgru.load(file, precision=precision, **options)
             for case in draw_cases(model.graph):
                 model.run(case.calls[0])
-        click.echo(f"{file}: ready")
+        if not as_json:
+            say(f"{file}: ready")
 
 
 def _warm_all() -> None:

@@ -1,6 +1,6 @@
 """What all that prints shares: consoles, tables that fit, progress, numbers with units."""
 
-from fastgru.terminal.consoles import is_quiet, print_facts, printing, stderr, stdout
+from fastgru.terminal.consoles import is_quiet, print_facts, printing, say, stderr, stdout
 from fastgru.terminal.progress import compiling, progress
 from fastgru.terminal.tables import FittedTable, plain_table, shorten
 from fastgru.terminal.words import bars, bytes_of, counted, kernels_used, time_of, version_of
@@ -17,6 +17,7 @@ __all__ = [
     "print_facts",
     "printing",
     "progress",
+    "say",
     "shorten",
     "stderr",
     "stdout",

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from fastgru.records import dataclass
 
-__all__ = ["UNBOUNDED", "is_interactive", "is_quiet", "print_facts", "printing", "stderr", "stdout", "wrapped"]
+__all__ = ["UNBOUNDED", "is_interactive", "is_quiet", "print_facts", "printing", "say", "stderr", "stdout", "wrapped"]
 
 UNBOUNDED: Final = 1_000_000  # the width of a file
 
@@ -98,6 +98,11 @@ def stderr() -> Console:
     return _console(sys.stderr, wide=True)
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """A sentence on standard output, or standard error, with lines that end between words."""
+    (stderr() if err else stdout()).print(Text(text))
+
+
 def _console(stream: IO[str], *, wide: bool) -> Console:
     terminal = stream is not None and not stream.closed and stream.isatty()
     width = shutil.get_terminal_size((UNBOUNDED if wide and not terminal else 80, 24)).columns
@@ -105,11 +110,17 @@ def _console(stream: IO[str], *, wide: bool) -> Console:
 
 
 def print_facts(console: Console, facts: Mapping[str, str | Text], *, indent: int = 2, least: int = 16) -> None:
-    """A line for each name with its value, which goes on under itself where it is longer than the line."""
-    beside = max(least, *map(len, facts), 0) + indent + 1
+    """A line for each name with its value, which goes on under itself where it is longer than the line.
+
+    A value with a word that is too long for the room beside the names begins on the next line.
+    """
+    usual = max(least, *map(len, facts), 0) + indent + 1
     for name, value in facts.items():
-        text = Text(" " * indent + name, style="dim")
-        lines = wrapped(Text("").append(value), max(20, console.width - beside))
+        beside, text, whole = usual, Text(" " * indent + name, style="dim"), Text("").append(value)
+        if max(map(cell_len, whole.plain.split()), default=0) > console.width - usual:
+            console.print(text)
+            beside, text = 2 * indent, Text("")
+        lines = wrapped(whole, max(20, console.width - beside))
         for number, line in enumerate(lines):
             head = text if not number else Text("")
             head.pad_right(beside - head.cell_len)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -135,3 +136,22 @@ def test_help_breaks_no_word(name: str) -> None:
         if option.startswith("--"):
             assert option in result.output
     assert all(not line.rstrip().endswith("-") for line in result.output.splitlines())
+
+
+def test_what_makes_something_tells_of_it_as_json(gru_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(gru_onnx.parent)
+    np.save("x.npy", np.zeros((4, 2, 3), np.float32))
+    for words, expected in (
+        ("run small.onnx --input x.npy --only Y_h", {"shape": [1, 2, 5]}),
+        ("run small.onnx --input x.npy --output y.npz", {"output": "y.npz"}),
+        ("convert small.onnx small.safetensors", {"output": "small.safetensors"}),
+        ("warmup small.onnx", {"files": ["small.onnx"]}),
+        ("demo --length 5", {"text": "the c", "holds": True}),
+    ):
+        result = CliRunner().invoke(main, [*words.split(), "--json"])
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        found |= found.get("outputs", {}).get("Y_h", {})
+        assert {name: found[name] for name in expected} == expected
+    assert Path("y.npz").exists()
+    assert found["characters_per_s"] > 0

@@ -168,7 +168,17 @@ def test_every_command_line_of_the_page_is_one_of_the_server() -> None:
     ours = {word for words in serve_words(text) for word in words if word.startswith("--")}
     assert ours <= known | {"--help"}
     assert {f"--{name}" for name in ("unix", "insecure", "host")} <= named
-    others = {"--serve", "--target", "--no-cache-dir", "--no-deps", "--wheel-dir", "--only", "--help", "--now", "--fail"}
+    others = {
+        "--serve",
+        "--target",
+        "--no-cache-dir",
+        "--no-deps",
+        "--wheel-dir",
+        "--only",
+        "--help",
+        "--now",
+        "--fail",
+    }
     assert named - known - others == set()
 
 
