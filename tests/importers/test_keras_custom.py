@@ -186,7 +186,7 @@ def test_inputs_cannot_be_written_to() -> None:
     ("objects", "error", "parts"),
     [
         ({"f": lambda x: x, "ff": lambda x: x}, InvalidModelError, ["'ff'", "did you mean f"]),
-        ({"f": 3}, InvalidModelError, ["custom_objects['f'] is a int", "function of arrays"]),
+        ({"f": 3}, InvalidModelError, ["custom_objects['f']: got int, expected", "function of arrays"]),
         ({"f": CustomLayer}, InvalidModelError, ["is the class CustomLayer"]),
         ([1], InvalidModelError, ["custom_objects is [1]"]),
         ({"f": "gru"}, UnsupportedModelError, ["'gru'", "did you mean GRU"]),
@@ -328,3 +328,30 @@ def test_commands_take_functions_and_descriptions(tmp_path: Path) -> None:
         refused = inspect(name)
         assert refused.exit_code == 2
         assert fault in " ".join(refused.stderr.split())
+
+
+def test_the_line_to_paste_has_the_whole_path(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    path = tmp_path / "m" / "it's.keras"
+    path.write_bytes(small(LAMBDA))
+    with pytest.raises(UnsupportedModelError) as caught:
+        fastgru.load(path)
+    message = str(caught.value)
+    assert message.count("never run") == 1
+    assert message.count(": ") == 4  # before the fault, before the line, in its dict, in its function
+    line = message[message.index("fastgru.load(") :]
+    assert repr(str(path)) in line
+    model = eval(line.replace("...", "x + 1"), {"fastgru": fastgru})
+    assert np.array_equal(model(X), X + 1)
+
+
+@pytest.mark.parametrize("objects", [{"ff": abs}, {"f": abs, "ff": abs}, {"Blend": abs}])
+def test_a_key_that_names_nothing_is_told_before_anything_is_refused(objects: Any) -> None:
+    """Also where another layer is missing."""
+    wrong = next(name for name in objects if name != "f")
+    mine = layer("Mine", "mine") | {"module": "pack", "registered_name": "pack>Mine"}
+    for file in (small(LAMBDA), small(LAMBDA, mine)):
+        with pytest.raises(InvalidModelError, match=f"no layer of the model is called {wrong!r}"):
+            fastgru.load(file, custom_objects=objects)
+    with pytest.raises(UnsupportedModelError, match=r"layer 'f' \(Lambda\)"):
+        fastgru.load(small(LAMBDA, mine), custom_objects={"Mine": abs})

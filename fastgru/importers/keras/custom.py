@@ -76,10 +76,34 @@ class CustomObjects:
         """
         used = self._used.union(known) if is_part else self._used
         if unused := [name for name in self._objects if name not in used]:
-            raise InvalidModelError(
-                f"custom_objects: no layer of the model is called {', '.join(map(repr, unused))}, nor is a class or a"
-                f" function of one; {offered(unused, dict.fromkeys(known))}"
-            )
+            raise _unknown(unused, known)
+
+    def check_all_named(self, config: Any, known: Sequence[str]) -> None:
+        """Raise `InvalidModelError` for one whose name the model's configuration says nowhere.
+
+        For models that are not read to the end, so that one of a layer behind what is not read is used by nothing.
+        known: the names that the message offers.
+        """
+        said = set(_texts(config)) if self._objects else set()
+        said |= {text.rpartition(">")[2] for text in said}
+        if unknown := [name for name in self._objects if name not in said]:
+            raise _unknown(unknown, known)
+
+
+def _unknown(names: Sequence[str], known: Sequence[str]) -> InvalidModelError:
+    return InvalidModelError(
+        f"custom_objects: no layer of the model is called {', '.join(map(repr, names))}, nor is a class or a"
+        f" function of one; {offered(names, dict.fromkeys(known))}"
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in objects and lists of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(one)
 
 
 def _checked(name: str, given: Any) -> CustomLayer:
@@ -87,7 +111,7 @@ def _checked(name: str, given: Any) -> CustomLayer:
     what, layer = f"custom_objects[{name!r}]", custom.layer
     if not (isinstance(layer, str | Mapping | Graph) or callable(getattr(layer, "to_graph", None)) or callable(layer)):
         raise InvalidModelError(
-            f"{what} is a {type(layer).__name__}, expected a function of arrays, a description of layers, a layer, or"
+            f"{what}: got {type(layer).__name__}, expected a function of arrays, a description of layers, a layer, or"
             " the name of a class of Keras's"
         )
     if isinstance(layer, type):
@@ -115,7 +139,7 @@ def code_of(layer: LayerConfig) -> tuple[str, str]:
         return value, f"the name of a function, {value!r}{f' of {module}' if isinstance(module, str) else ''}"
     code = inner.get("code") if isinstance(inner, Mapping) else value[0] if isinstance(value, list) and value else value
     size = len(code) * 3 // 4 if isinstance(code, str) else 0
-    return "", f"marshalled code of Python of {size} bytes, which is never run" if size else "no code"
+    return "", f"marshalled code of Python of {size} bytes" if size else "no code"
 
 
 def names_of(layer: LayerConfig) -> list[str]:

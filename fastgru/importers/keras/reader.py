@@ -54,7 +54,7 @@ def read_keras(
     with opened(source) as content:
         container = open_container(content) if configuration is None else open_pair(configuration, content)
         try:
-            return _read(container, content.name, (inputs, outputs), CustomObjects(custom_objects), allow_unread)
+            return _read(container, content.path, (inputs, outputs), CustomObjects(custom_objects), allow_unread)
         except (ShapeError, SpecError) as error:
             raise InvalidModelError(f"{container.weights.name}: {error}") from error
         except RecursionError:
@@ -63,7 +63,7 @@ def read_keras(
 
 def _read(
     container: Container,
-    name: str,
+    path: str | None,
     part: tuple[Inputs | None, Sequence[str] | None],
     custom: CustomObjects,
     allow_unread: bool,
@@ -84,9 +84,11 @@ def _read(
     inputs = reading.make_inputs(plan)
     named = reading.run(plan, weights, [Tensor(value) for value in inputs.values()], Place())
     wanted = _wanted_outputs(model, plan, named, part[1])
+    names = [name for layer in reading.layers for name in names_of(layer)]
     if reading.faults:
-        raise UnsupportedModelError(listed(reading.faults, named_source(name), reading.missing)) from reading.cause
-    custom.check_all_used([name for layer in reading.layers for name in names_of(layer)], is_part=is_part)
+        custom.check_all_named(container.config, names)
+        raise UnsupportedModelError(listed(reading.faults, named_source(path), reading.missing)) from reading.cause
+    custom.check_all_used(names, is_part=is_part)
     if not allow_unread and not is_part:
         store.check_all_read()
     graph = _finish(reading.graph, inputs, wanted, time_major=reading.time_major)

@@ -43,7 +43,7 @@ def refusal(layer: LayerConfig, weights: LayerWeights, inputs: Shown, outputs: S
     ]
     fault, way = reason(lacking)
     ends = f"; it {' and '.join(shapes)}" if shapes else ""
-    return f"{lacking}{around}: {fault}{says}{ends}: {way}"
+    return f"{lacking}{around}: {fault}{says}{ends}. {way[:1].upper()}{way[1:]}"
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:
@@ -65,9 +65,9 @@ def pasted(source: str, missing: Mapping[str, Sequence[str]]) -> str:
     return f"fastgru.load({source}, custom_objects={{{', '.join(parts)}}})"
 
 
-def named_source(name: str) -> str:
-    """What stands for a file of this name in a line of code."""
-    return "source" if name.startswith("<") else name
+def named_source(path: str | None) -> str:
+    """What stands for a file at this path in a line of code; None for bytes."""
+    return "source" if path is None else repr(path)
 
 
 def listed(faults: Sequence[str], source: str, missing: Mapping[str, Sequence[str]]) -> str:

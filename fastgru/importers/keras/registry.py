@@ -49,8 +49,7 @@ MODELS: Final = frozenset({"Functional", "Model", "Sequential"})
 
 _REASONS: Final[Mapping[str, str]] = {
     "ConvLSTM2D": "run are GRU, LSTM and SimpleRNN layers",
-    "Lambda": "it holds Python code, which is never run from a file: write it with layers or functions of keras.ops, or"
-    " export the model to ONNX",
+    "Lambda": "write it with layers or functions of keras.ops, or export the model to ONNX",
     "SlicingOpLambda": "write it with layers, or export the model to ONNX",
     "TFOpLambda": "write it with layers, or export the model to ONNX",
     "TensorFlowOpLayer": "write it with layers, or export the model to ONNX",
@@ -156,7 +155,8 @@ def reason(layer: LayerConfig) -> tuple[str, str]:
     """Why a layer is not read, and the way round."""
     if layer.custom:
         return "a class of your own", "its code is not in the file: write it with Keras's layers"
-    return "this class is not implemented", _REASONS.get(
+    held = "it holds Python code, which is never run from a file"
+    return held if layer.class_name == "Lambda" else "this class is not implemented", _REASONS.get(
         layer.class_name, "write it with other layers, or export the model to ONNX"
     )
 
