@@ -27,6 +27,7 @@ from fastgru.errors import (
     UnreadTensorsError,
     UnsupportedModelError,
     VerificationError,
+    WeightsAloneError,
 )
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.load import demo_path, from_architecture, load, load_graph
@@ -153,6 +154,7 @@ __all__ = [
     "UnsupportedModelError",
     "VerificationError",
     "Weights",
+    "WeightsAloneError",
     "demo_path",
     "from_architecture",
     "load",

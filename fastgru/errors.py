@@ -14,6 +14,7 @@ __all__ = [
     "UnreadTensorsError",
     "UnsupportedModelError",
     "VerificationError",
+    "WeightsAloneError",
 ]
 
 
@@ -30,6 +31,10 @@ class UnsupportedModelError(FastGRUError, NotImplementedError):
 
     The message names the node, the operator, the attribute, and a way round.
     """
+
+
+class WeightsAloneError(UnsupportedModelError):
+    """A file of weights without a model around them, where a model was expected; the message has the way round."""
 
 
 class SpecError(FastGRUError, ValueError):

@@ -207,7 +207,7 @@ def _check_plain(value: Any, what: str, depth: int = 0) -> None:
         for entry in value:
             _check_plain(entry, what, depth + 1)
     elif not (value is None or type(value) in (bool, int, float, str)):
-        raise InvalidModelError(f"{what}: a {type(value).__name__} is not plain data")
+        raise InvalidModelError(f"{what}: got {type(value).__name__}, which is not plain data")
 
 
 def _tensor_spec(data: Any, what: str) -> TensorSpec:
@@ -230,7 +230,7 @@ def _node(data: Any, what: str, *, bodies: bool, depth: int) -> Node:
     op, inputs, outputs, attrs, name = _fields(data, ("op", "inputs", "outputs", "attrs", "name"), f"{what}: node")
     what = f"{what}: node {_text(name, what)[:80]!r}"
     if not isinstance(attrs, dict):
-        raise InvalidModelError(f"{what}: attributes are a {type(attrs).__name__}, expected an object")
+        raise InvalidModelError(f"{what}: attributes: got {type(attrs).__name__}, expected an object")
     is_body = {
         key: bodies and isinstance(entry, dict) and set(entry) == set(_BODY_FIELDS) for key, entry in attrs.items()
     }
@@ -256,17 +256,17 @@ def _fields(data: Any, names: tuple[str, ...], what: str) -> list[Any]:
 
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise InvalidModelError(f"{what}: a {type(value).__name__} where a list belongs")
+        raise InvalidModelError(f"{what}: got {type(value).__name__}, expected a list")
     return value
 
 
 def _text(value: Any, what: str) -> str:
     if type(value) is not str:
-        raise InvalidModelError(f"{what}: a {type(value).__name__} where a text belongs")
+        raise InvalidModelError(f"{what}: got {type(value).__name__}, expected a text")
     return value
 
 
 def _texts(value: Any, what: str) -> Mapping[str, str]:
     if not isinstance(value, dict):
-        raise InvalidModelError(f"{what}: a {type(value).__name__} where an object belongs")
+        raise InvalidModelError(f"{what}: got {type(value).__name__}, expected an object")
     return {key: _text(entry, what) for key, entry in value.items()}

@@ -76,7 +76,7 @@ def _read(content: Content) -> TensorFile:
         )
     header = parse_json(bytes(content[8 : 8 + size]), what=f"{name}: safetensors header")
     if not isinstance(header, dict):
-        raise InvalidModelError(f"{name}: the safetensors header is a {type(header).__name__}, expected an object")
+        raise InvalidModelError(f"{name}: the safetensors header: got {type(header).__name__}, expected an object")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InvalidModelError(f"{name}: __metadata__ is not a mapping of texts")

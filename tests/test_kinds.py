@@ -144,12 +144,12 @@ MODULE = foreign("torch", "Module", state_dict=dict)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GRU.from_torch("a.pt"), r"weights is a str.*read_weights\(path\)"),
+        (lambda: GRU.from_torch("a.pt"), r"weights: got str.*read_weights\(path\)"),
         (lambda: Linear.from_torch(Path("a.pt"), "fc"), r"expected a mapping.*read_weights\(path\)"),
-        (lambda: GRU.from_torch(MODULE), r"weights is a Mine.*state_dict\(\)"),
+        (lambda: GRU.from_torch(MODULE), r"weights: got Mine.*state_dict\(\)"),
         (
             lambda: fastgru.from_architecture({"inputs": {"x": ["N", 2]}, "layers": ["Tanh"]}, MODULE),
-            r"weights is a Mine.*state_dict\(\)",
+            r"weights: got Mine.*state_dict\(\)",
         ),
         (lambda: fastgru.Model("a.onnx"), r"Model: got str, expected a Graph: fastgru\.load reads files"),
         (lambda: fastgru.Model(NET), r"Model: got Sequential, expected a Graph: its to_model\(\) makes one"),

@@ -217,3 +217,29 @@ def test_the_locks_of_the_package_are_those_of_one_file() -> None:
         and path.parts[len(ROOT.parts)] not in ("bench", "cli", "serve", "terminal")
     }
     assert found == {"process.py"}
+
+
+def test_signatures_are_short() -> None:
+    """`help` prints them: an alias of NumPy's stands there by its name."""
+    long = []
+    for public in fastgru.__all__:
+        thing = getattr(fastgru, public)
+        members = inspect.getmembers(thing, callable) if inspect.isclass(thing) else [("", thing)]
+        for name, member in members:
+            function = getattr(member, "__func__", member)
+            if inspect.isfunction(function) and "numpy._typing" in str(inspect.signature(function)):
+                long.append(f"{public}.{name}")
+    assert not long, f"annotations are expanded in {', '.join(long)}"
+
+
+def test_readme_and_troubleshooting_name_every_error() -> None:
+    from fastgru import errors
+
+    root = ROOT.parent
+    if not (root / "docs").is_dir():
+        pytest.skip("the documents are not beside the package")
+    text = (root / "docs/pages/troubleshooting.md").read_text(encoding="utf-8")
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for name in errors.__all__:
+        assert f"## `{name}`\n" in text, name
+        assert f"`{name}`" in readme, name

@@ -1,7 +1,8 @@
 """What `inspect` finds in a file, as plain data that JSON can hold."""
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, Unpack
@@ -11,10 +12,11 @@ import numpy as np
 from fastgru.cli.configured import configured_grus
 from fastgru.cli.guesses import guess_grus
 from fastgru.cli.pasted import code_for
-from fastgru.errors import FastGRUError, UnsupportedModelError
+from fastgru.errors import FastGRUError, UnsupportedModelError, WeightsAloneError
 from fastgru.graph import Graph, Node, TensorSpec, every_node, inlined
-from fastgru.importers.files import FORMATS, WeightsAloneError, detect_format
-from fastgru.importers.weights import AmbiguousStateDictError, find_grus, read_weights
+from fastgru.importers.architecture import drafted
+from fastgru.importers.files import FORMATS, detect_format
+from fastgru.importers.weights import AmbiguousStateDictError, FoundGRU, Weights, find_grus, read_weights
 from fastgru.load import Reading, load, load_graph, options_for
 from fastgru.reference.evaluate import with_plain_weights
 from fastgru.reference.foreign import OUTSIDE, describe_nodes
@@ -23,6 +25,8 @@ from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine", "profile"]
 
+# Layers with a `from_torch` that needs no more than their prefix. A GRU has `FoundGRU.recipe`.
+_PLAIN: Final = ("BatchNorm1d", "Embedding", "LayerNorm", "Linear", "PReLU")
 _WEIGHTS_ONLY: Final = ("npz", "torch-legacy", "torch-zip")
 # Formats that hold a whole model or weights alone: what to call the one and the other.
 _EITHER: Final[Mapping[str, tuple[str, str]]] = {
@@ -190,7 +194,7 @@ def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
     specs = weights.specs
     grus = find_grus(weights)
     guesses = [] if grus else guess_grus(specs, configured_grus(file))
-    offers = [(gru.prefix, gru.recipe) for gru in grus] + [("gru", guess["recipe"]) for guess in guesses]
+    offers = _offers(weights, grus) if grus else [("gru", guess["recipe"], "") for guess in guesses]
     return {
         "kind": "weights",
         "key": weights.key,
@@ -202,3 +206,20 @@ def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
         "guesses": guesses,
         "code": code_for(str(file), weights.key if weights.others else None, offers) if offers else "",
     }
+
+
+def _offers(weights: Weights, grus: Sequence[FoundGRU]) -> list[tuple[str, str, str]]:
+    """(prefix, the call that makes the layer, a remark) of each layer that is told, in the order of the file."""
+    recipes = {gru.prefix: gru.recipe for gru in grus}
+    offers = []
+    for prefix, layer, remark in drafted(weights):
+        if prefix in recipes:
+            offers.append((prefix, recipes.pop(prefix), ""))
+        elif layer in _PLAIN:
+            # A matrix without a bias is either of two: its name decides, and the remark names the other.
+            either = layer == "Linear" and "Embedding" in remark
+            if either and "emb" in prefix.lower():
+                layer, either = "Embedding", False
+            called = f"fastgru.{layer}.from_torch(weights, prefix={json.dumps(prefix, ensure_ascii=False)})"
+            offers.append((prefix, called, "or fastgru.Embedding" if either else ""))
+    return offers + [(prefix, recipe, "") for prefix, recipe in recipes.items()]

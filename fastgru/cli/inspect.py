@@ -67,6 +67,10 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
     console.print(Text(found["file"], style="bold"), soft_wrap=True)
     facts = {"file type": found["description"], "size": bytes_of(found["bytes"]), **found["meta"]}
     print_facts(console, {name: shorten(" ".join(value.split()), 100) for name, value in facts.items()})
+    if found["unsupported"] and found["kind"] == "weights":
+        console.print(Text("Not supported", style="bold red"))
+        console.print(Text(found["unsupported"] + "\n"), soft_wrap=True)
+        console.print(Text("Its weights can be read alone:"))
     if found["kind"] == "model":
         _print_model(console, found, with_nodes)
     elif found["kind"] == "weights":
@@ -81,7 +85,7 @@ def _print(found: dict[str, Any], with_nodes: bool) -> None:
         )
     if "profile" in found:
         _print_profile(console, found["profile"])
-    if found["unsupported"]:
+    if found["unsupported"] and found["kind"] != "weights":
         console.print(Text("Not supported", style="bold red"))
         console.print(Text(found["unsupported"]))
 
@@ -180,7 +184,8 @@ def _print_profile(console: Console, found: list[dict[str, Any]]) -> None:
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
     where = f", under {found['key']!r}" if found["key"] else ""
-    console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters, no graph{where}"))
+    graph = "" if found["unsupported"] else ", no graph"
+    console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters{graph}{where}"))
     for what, names in (
         ("other dicts of tensors", found["others"]),
         ("passed over, never built", found["passed_over"]),
@@ -218,7 +223,7 @@ def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) ->
     else:
         console.print(Text("No GRU was found, by PyTorch's names (weight_ih_l0, weight_hh_l0...) or by shapes."))
     if found["code"]:
-        console.print(Text("To load it:\n"))
+        console.print(Text("To load these layers alone:\n" if found["unsupported"] else "To load it:\n"))
         console.print(Text(found["code"] + "\n", style="cyan"), soft_wrap=True)
     if with_nodes:
         tensors = [(Text(each["name"]), each["dtype"], str(tuple(each["shape"]))) for each in found["tensors"]]

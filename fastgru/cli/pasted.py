@@ -1,4 +1,4 @@
-"""Python that loads the GRUs of a file of weights, in lines that can be pasted from a terminal of 80 columns."""
+"""Python that loads the layers of a file of weights, in lines that can be pasted from a terminal of 80 columns."""
 
 import ast
 import json
@@ -12,8 +12,9 @@ __all__ = ["code_for"]
 _WIDTH: Final = 79
 
 
-def code_for(file: str, key: str | None, offers: Iterable[tuple[str, str]]) -> str:
-    """A program that reads `file` and makes a layer of each offer: (its name in the file, the call that makes it).
+def code_for(file: str, key: str | None, offers: Iterable[tuple[str, str, str]]) -> str:
+    """A program that reads `file` and makes a layer of each offer: (its name in the file, the call that makes it,
+    a remark or "").
 
     key: of the dict of tensors in the file, None where there is only one.
     """
@@ -23,17 +24,20 @@ def code_for(file: str, key: str | None, offers: Iterable[tuple[str, str]]) -> s
         + ")"
     )
     made: dict[str, str] = {}
-    for name, recipe in offers:
-        made[_free(_identifier(name), made)] = recipe
-    calls = {"weights": read, **made}
-    return "\n".join(["import fastgru", "", *(_assigned(name, call) for name, call in calls.items())])
+    remarks: dict[str, str] = {}
+    for name, recipe, remark in offers:
+        free = _free(_identifier(name), made)
+        made[free] = recipe
+        remarks[free] = f"  # {remark}" if remark else ""
+    lines = [_assigned(name, call) + remarks.get(name, "") for name, call in {"weights": read, **made}.items()]
+    return "\n".join(["import fastgru", "", *lines])
 
 
 def _identifier(name: str) -> str:
     """The last part of a name of the file that can be a variable."""
     part = re.sub(r"\W", "_", name.rpartition(".")[2], flags=re.ASCII)
     usable = part.isidentifier() and not keyword.iskeyword(part) and part not in ("weights", "fastgru")
-    return part if usable and part.strip("_") else "gru"
+    return part if usable and part.strip("_") else "layer"
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ class Partitioned(Runnable):
 
     def _output(self, spec: TensorSpec, value: Any) -> Array:
         if not isinstance(value, np.ndarray):
-            raise UnsupportedModelError(f"output {spec.name!r}: a {type(value).__name__}, expected an array")
+            raise UnsupportedModelError(f"output {spec.name!r}: got {type(value).__name__}, expected an array")
         return np.array(value, dtype=self.float_dtype if is_floating(value.dtype) else None, order="C")
 
     def route(self, shapes: Mapping[str, tuple[int, ...]]) -> None:

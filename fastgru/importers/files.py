@@ -11,7 +11,7 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.modules import importing
 from fastgru.sources import Content, Source, opened
 
-__all__ = ["FORMATS", "WeightsAloneError", "detect_format"]
+__all__ = ["FORMATS", "detect_format"]
 
 FORMATS: Final[Mapping[str, str]] = {
     "hdf5": "an HDF5 file (.h5, .hdf5)",
@@ -52,10 +52,6 @@ _MODEL_ENDINGS: Final = (
 
 # Fields of onnx.ModelProto: number -> wire type (0 varint, 2 length-delimited).
 _ONNX_FIELDS: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
-
-
-class WeightsAloneError(UnsupportedModelError):
-    """A file of weights without a model around them, where a model was expected."""
 
 
 def detect_format(source: Source) -> str:

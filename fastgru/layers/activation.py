@@ -1,5 +1,7 @@
 """Activations under the names, and with the defaults, that torch.nn gives them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, Unpack

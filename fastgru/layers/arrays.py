@@ -1,5 +1,7 @@
 """Arrays that come from users: weights by key, inputs of a call."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from os import PathLike
 from typing import Any
@@ -51,7 +53,7 @@ def check_state_dict(weights: Any, prefix: Any, *, what: str) -> None:
     """Raise `SpecError` unless weights is a mapping and prefix a text."""
     if not isinstance(weights, Mapping):
         raise SpecError(
-            f"{what}: weights is a {type(weights).__name__}, expected a mapping from names to"
+            f"{what}: weights: got {type(weights).__name__}, expected a mapping from names to"
             f" arrays{_of_weights(weights)}"
         )
     if not isinstance(prefix, str):
@@ -113,7 +115,7 @@ def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
     """x as a contiguous array of `dtype`; floats of other precisions are converted, integers are refused."""
     array = as_array(what, x)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
-        way = f": give it as np.asarray(x, np.{dtype})" if array.dtype.kind in "biu" else ""
+        way = f": give it as np.asarray({what.rpartition(' ')[2]}, np.{dtype})" if array.dtype.kind in "biu" else ""
         raise ShapeError(f"{what}: got dtype {array.dtype}, expected a float{way}")
     return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
 
@@ -124,8 +126,14 @@ def int_input(what: str, x: ArrayLike) -> Array:
     if array.size == 0 and not isinstance(x, np.ndarray):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
-        way = ": give it as np.asarray(x, np.int64)" if array.dtype.kind in "bf" else ""
-        raise ShapeError(f"{what}: got dtype {array.dtype}, expected an integer{way}")
+        if array.dtype.kind not in "bf":
+            raise ShapeError(f"{what}: got dtype {array.dtype}, expected integers")
+        broken = array[array != np.trunc(array)] if array.dtype.kind == "f" else array[:0]
+        if broken.size:
+            shown = ", ".join(f"{value:g}" for value in broken[:3])
+            raise ShapeError(f"{what}: got {shown}, expected whole numbers")
+        name = what.rpartition(" ")[2]
+        raise ShapeError(f"{what}: got dtype {array.dtype}, expected integers: give it as np.asarray({name}, np.int64)")
     return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)
 
 

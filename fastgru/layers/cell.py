@@ -1,5 +1,7 @@
 """One step of a GRU, called and shaped as torch.nn.GRUCell."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Self, Unpack

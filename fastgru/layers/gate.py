@@ -1,5 +1,7 @@
 """One gate of a GRU as a book or a script holds it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 

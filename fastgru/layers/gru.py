@@ -8,6 +8,8 @@
 A stack of layers is a chain of `gru` nodes, each direction of a layer with its own weights.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Self, Unpack
 

@@ -1,5 +1,7 @@
 """torch.nn.Linear and torch.nn.Embedding with weights given."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Self, Unpack
 

@@ -1,5 +1,7 @@
 """torch.nn.LayerNorm and torch.nn.BatchNorm1d (with its running statistics) with weights given."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Self, Unpack
 

@@ -1,5 +1,7 @@
 """Layers one after the other, run as one graph."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 

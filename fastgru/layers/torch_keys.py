@@ -1,5 +1,7 @@
 """The GRUs of a torch state dict, found by the names that torch.nn.GRU and torch.nn.GRUCell give their parameters."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -4,6 +4,8 @@ E is the sum over the steps of E_t. dE/dW is the sum of the gradients of the E_t
 through all steps before it; they are to be had apart.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict, Unpack
 

@@ -5,6 +5,8 @@
 Where the products of these matrices shrink, a network forgets, and its gradients vanish; where they grow, they explode.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """What a model is measured on: the data that is given, or random numbers and a long run of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import Final
 

@@ -1,5 +1,7 @@
 """The whole of it: measure a model in float32 and with weights of low precision, choose, and report."""
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Mapping, Sequence

@@ -81,7 +81,7 @@ class PythonFunction:
                 array = np.asarray(None)
             if array.dtype.name not in DTYPES:
                 raise ShapeError(
-                    f"{self.layer}: its function {self}: output {n} is a {type(result).__name__}"
+                    f"{self.layer}: its function {self}: output {n} is of the type {type(result).__name__}"
                     f"{f' of {array.dtype}' if isinstance(result, np.ndarray) else ''}, expected an array of numbers"
                 )
             arrays.append(array)

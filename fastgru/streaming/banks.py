@@ -103,6 +103,6 @@ def _no_state(runnable: Runnable) -> str:
     way = "load the model with open_states=True, where its states begin inside the file, or " if inside else ""
     fit = f"; by dtype and shape there could be {', '.join(told)}" if told else ""
     return (
-        f"no state is known: none of the inputs {[s.name for s in inputs]} goes with an output"
-        f' {[s.name for s in outputs]} by name; {way}pass state={{"input": "output"}}{fit}'
+        f"no state is known: no name of an input {[s.name for s in inputs]} matches one of an output"
+        f' {[s.name for s in outputs]}; {way}pass state={{"input": "output"}}{fit}'
     )

@@ -1,5 +1,7 @@
 """Which axis of an input, an output or a state the rows of a batch lie on."""
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -3,6 +3,8 @@
 They are made once, and proved not to mix rows: nothing is planned after the first push of a shape.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

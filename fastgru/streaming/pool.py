@@ -6,6 +6,8 @@ every state as it was. A row's bits do not depend on its batch, so each session 
 give; the pool proves that on the first push of a shape, because a model may mix rows by design.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol

@@ -9,6 +9,8 @@ only what it returns.
 Where no single program does the work, a push is a run, and the state is carried from one to the next.
 """
 
+from __future__ import annotations
+
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Mapping

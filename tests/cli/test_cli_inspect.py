@@ -175,3 +175,18 @@ def test_the_nine_arrays_of_keras_1_are_found(invoke: Invoke, tmp_path: Path, na
     assert gru.specs[0].reset_after is False
     assert gru.specs[0].gate_activations[0].kind == "hard_sigmoid"
     assert gru.specs[0].gate_activations[0].alpha == pytest.approx(0.2)
+
+
+def test_the_program_loads_every_layer_that_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    shapes = {
+        "emb.weight": (9, 3), "gru.weight_ih_l0": (12, 3), "gru.weight_hh_l0": (12, 4), "norm.weight": (4,),
+        "norm.bias": (4,), "fc.weight": (5, 4), "fc.bias": (5,), "tied.weight": (9, 5),
+    }  # fmt: skip
+    np.savez(tmp_path / "w.npz", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    code = json.loads(invoke("inspect", tmp_path / "w.npz", "--json").stdout)["code"]
+    made: dict[str, object] = {}
+    exec(code, made)
+    kinds = {name: type(made[name]).__name__ for name in ("emb", "gru", "norm", "fc", "tied")}
+    assert kinds == {"emb": "Embedding", "gru": "GRU", "norm": "LayerNorm", "fc": "Linear", "tied": "Linear"}
+    assert code.splitlines()[-1].endswith("# or fastgru.Embedding")
+    assert made["weights"].unread == ()  # type: ignore[attr-defined]

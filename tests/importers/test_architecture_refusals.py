@@ -139,7 +139,7 @@ def test_weights_that_cannot_be_are_refused() -> None:
             build_architecture(described(GRU, FC), weights(**{name: array}))
     with pytest.raises(InvalidModelError, match="spectral_norm"):
         build_architecture(described(GRU, FC), weights(**{"fc.weight": None, "fc.weight_orig": ones(2, 4)}))
-    with pytest.raises(InvalidModelError, match="weights is a list"):
+    with pytest.raises(InvalidModelError, match="weights: got list"):
         build_architecture(described(GRU, FC), [1])  # type: ignore[arg-type]
 
 

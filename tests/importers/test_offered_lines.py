@@ -197,3 +197,17 @@ def test_what_load_refuses_has_status_1(tmp_path: Path) -> None:
     result = _invoke("inspect", tmp_path / "m.json")
     assert result.exit_code == 1
     assert "lstm" in result.stdout
+
+
+def test_of_a_model_that_is_not_read_the_reason_comes_first(tmp_path: Path) -> None:
+    first = {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [None, None, 3], "dtype": "float32"}}
+    code = {"class_name": "__lambda__", "config": {"code": "AAAA"}}
+    odd = {"class_name": "Lambda", "module": "keras.layers", "config": {"name": "lam", "function": code}}
+    config = {"class_name": "Sequential", "config": {"name": "m", "layers": [first, odd]}}
+    path = tmp_path / "lam.keras"
+    path.write_bytes(archive(config, {"layers/gru/cell/vars/0": np.ones((3, 6), np.float32)}))
+    result = _invoke("inspect", path)
+    assert result.exit_code == 1
+    assert "no graph" not in result.stdout
+    told = result.stdout.index("Not supported")
+    assert told < result.stdout.index(f"fastgru.load({str(path)!r}, custom_objects=") < result.stdout.index("1 tensors")

@@ -281,8 +281,8 @@ def test_what_does_not_fit_is_named(rng):
         (lambda: Linear.from_torch({"a.bias": np.zeros(2)}, "a"), "missing a.weight"),
         (lambda: BatchNorm1d.from_torch({}, "a"), "missing a.running_mean, a.running_var"),
         (lambda: Linear.from_torch({"weight": np.zeros((2, 3))}, None), "Linear: prefix is None, expected a text"),
-        (lambda: LayerNorm.from_torch([np.zeros(2)]), "LayerNorm: weights is a list, expected a mapping"),
-        (lambda: BatchNorm1d.from_torch(None), "BatchNorm1d: weights is a NoneType"),
+        (lambda: LayerNorm.from_torch([np.zeros(2)]), "LayerNorm: weights: got list, expected a mapping"),
+        (lambda: BatchNorm1d.from_torch(None), "BatchNorm1d: weights: got NoneType"),
         (lambda: GRU.from_torch({}, prefix=None), "GRU: prefix is None"),
         (lambda: GRU.from_torch({0: np.zeros(2)}), "no weight_ih_l0"),
         (lambda: GRUCell.from_torch({}, prefix=3), "GRUCell: prefix is 3"),
@@ -319,3 +319,21 @@ def test_every_layer_is_exported():
 def test_no_layer_takes_what_it_ignores():
     for name in layers.__all__:
         assert "kwargs" not in inspect.signature(getattr(layers, name)).parameters
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [
+        ([7.5, 4, 2], "lengths: got 7.5, expected whole numbers"),
+        ([float("nan"), 4, 2], "lengths: got nan, expected whole numbers"),
+        (
+            np.array([7.0, 4, 2]),
+            "lengths: got dtype float64, expected integers: give it as np.asarray(lengths, np.int64)",
+        ),
+    ],
+)
+def test_lengths_that_are_no_integers(lengths: object, words: str) -> None:
+    gru = layers.GRU.from_torch({"weight_ih_l0": np.ones((6, 3), "f4"), "weight_hh_l0": np.ones((6, 2), "f4")})
+    with pytest.raises(ShapeError) as caught:
+        gru(np.zeros((8, 3, 3), np.float32), lengths=lengths)  # type: ignore[arg-type]
+    assert str(caught.value) == words

@@ -29,11 +29,11 @@ At the outermost level: `inputs`, `layers`, `outputs` (a value, a list of values
 tensors that may stay unread). A shape may also be {shape: [...], dtype: int64}.
 """
 
-from fastgru.importers.architecture.draft import draft
+from fastgru.importers.architecture.draft import draft, drafted
 from fastgru.importers.architecture.reader import build_architecture, read_architecture
 from fastgru.importers.architecture.registry import LayerType, types
 from fastgru.modules import import_all
 
-__all__ = ["LayerType", "build_architecture", "draft", "read_architecture", "types"]
+__all__ = ["LayerType", "build_architecture", "draft", "drafted", "read_architecture", "types"]
 
 import_all("fastgru.importers.architecture.layers")

@@ -7,7 +7,7 @@ from typing import Final
 
 from fastgru.importers.weights import Weights
 
-__all__ = ["draft"]
+__all__ = ["draft", "drafted"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -21,10 +21,7 @@ def draft(weights: Weights) -> str:
     What lies between them, the order in which they are called and the options are not in the weights, and the text says
     so; where shapes allow two types, a comment names the other one. Tensors of no module are Parameters.
     """
-    modules: dict[str, dict[str, tuple[int, ...]]] = {}
-    for key, (_, shape) in weights.specs.items():
-        prefix, name = _split(key)
-        modules.setdefault(prefix, {})[name] = shape
+    modules = _modules(weights)
     lines = [
         f"# Drafted from the tensors of {weights.source}. They do not tell what is called in which order, the",
         "# functions between the layers, and the options (stride, padding, batch_first...): say all that.",
@@ -48,6 +45,24 @@ def draft(weights: Weights) -> str:
                 for name, shape in shapes.items()
             ]
     return "\n".join(lines) + "\n"
+
+
+def drafted(weights: Weights) -> list[tuple[str, str, str]]:
+    """(prefix, type, remark) of each module whose tensors tell a type, in the order of the file."""
+    found = []
+    for prefix, shapes in _modules(weights).items():
+        type_name, remark, *_ = _described(shapes, ())
+        found += [(prefix, type_name, remark)] if type_name else []
+    return found
+
+
+def _modules(weights: Weights) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shapes of each module's parameters, by its prefix."""
+    modules: dict[str, dict[str, tuple[int, ...]]] = {}
+    for key, (_, shape) in weights.specs.items():
+        prefix, name = _split(key)
+        modules.setdefault(prefix, {})[name] = shape
+    return modules
 
 
 def _split(key: str) -> tuple[str, str]:

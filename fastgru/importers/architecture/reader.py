@@ -47,7 +47,7 @@ def build_architecture(architecture: Architecture, weights: Mapping[str, Any], *
         raise InvalidModelError(f"key is {description.key!r}, but the weights are no file: give those under it")
     if not isinstance(weights, Mapping):
         raise InvalidModelError(
-            f"weights is a {type(weights).__name__}, expected a mapping from names to arrays"
+            f"weights: got {type(weights).__name__}, expected a mapping from names to arrays"
             ": fastgru.read_weights(path) reads a file into one, and a module of torch has its state_dict()"
         )
     return _build(description, weights if isinstance(weights, Weights) else Weights(weights), allow_unread)

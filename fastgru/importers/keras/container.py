@@ -6,9 +6,9 @@ All three are in a .keras archive and in a legacy .h5; `model.to_json` and `mode
 from collections.abc import Mapping
 from typing import Any
 
-from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.errors import InvalidModelError, UnsupportedModelError, WeightsAloneError
 from fastgru.importers.archive import Archive
-from fastgru.importers.files import WeightsAloneError, detect_format
+from fastgru.importers.files import detect_format
 from fastgru.importers.hdf5 import Hdf5
 from fastgru.importers.keras.config import as_mapping
 from fastgru.jsontext import load_json

@@ -5,6 +5,7 @@ torch.nn.GRU: `<prefix>.weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0
 direction and `_l1`, `_l2`... for further layers. torch.nn.GRUCell: the same names without `_l0`.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from itertools import product
@@ -12,7 +13,8 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from fastgru.importers.files import FORMATS, WeightsAloneError
+from fastgru.errors import WeightsAloneError
+from fastgru.importers.files import FORMATS
 from fastgru.importers.weights.mapping import Weights
 from fastgru.importers.weights.read import read_weights
 from fastgru.records import dataclass
@@ -123,7 +125,7 @@ def refuse_state_dict(source: Source, key: str | None = None) -> NoReturn:
             " from_keras, from_onnx or from_gates"
         )
     listed = "; ".join(map(str, grus[:SHOWN])) + (f"; and {len(grus) - SHOWN} more" if len(grus) > SHOWN else "")
-    read = f'fastgru.read_weights("{path}"{"" if key is None else f", key={key!r}"})'
+    read = f"fastgru.read_weights({json.dumps(path, ensure_ascii=False)}{'' if key is None else f', key={key!r}'})"
     recipe = grus[0].recipe.replace("(weights,", f"({read},")
     raise WeightsAloneError(
         f"{message} It holds {listed}. Make a layer of one with {recipe}, describe the network with"

@@ -117,7 +117,9 @@ def choose_state_dict(
     for label, entry in found[key].items():
         if is_tensor(entry):
             if not isinstance(label, str):
-                raise InvalidModelError(f"{where}: a tensor under a key that is a {type(label).__name__}, not a text")
+                raise InvalidModelError(
+                    f"{where}: a tensor under a key of the type {type(label).__name__}, expected a text"
+                )
             tensors[label] = entry
         elif isinstance(entry, Inert) and isinstance(label, str):
             _refuse_strange_tensor(entry.name, f"{where}: {label[:80]!r}")

@@ -225,7 +225,7 @@ _TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 def _expect(value: Any, *kinds: type) -> Any:
     if not isinstance(value, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
-        raise TypeError(f"a {type(value).__name__} where a {expected} belongs")
+        raise TypeError(f"got {type(value).__name__}, expected {expected}")
     return value
 
 

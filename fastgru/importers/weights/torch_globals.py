@@ -47,7 +47,7 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
 
     def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
         if not isinstance(pairs, list | tuple):
-            raise TypeError(f"an OrderedDict of a {type(pairs).__name__}")
+            raise TypeError(f"an OrderedDict of {type(pairs).__name__}")
         charge(len(pairs) + 1)
         return {plain_key(key): value for key, value in pairs}
 
@@ -137,7 +137,7 @@ def _rebuild_tensor_v3(
 def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> StoredTensor | Inert:
     """The tensor; something inert, such as a sparse one, stays what it is."""
     if not isinstance(data, StoredTensor | Inert):
-        raise TypeError(f"a parameter of a {type(data).__name__}")
+        raise TypeError(f"a parameter of {type(data).__name__}")
     return data
 
 

@@ -115,7 +115,7 @@ class StoredTensor:
 def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> StoredTensor:
     """A `StoredTensor` from what a pickle claims; raises `TypeError` or `ValueError` where that cannot be one."""
     if not isinstance(storage, TorchStorage):
-        raise TypeError(f"a tensor of a {type(storage).__name__}, which is no storage")
+        raise TypeError(f"a tensor of {type(storage).__name__}, which is no storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
         raise TypeError("a tensor whose shape and strides are not two tuples of one length")
     if len(shape) > MAX_AXES:
