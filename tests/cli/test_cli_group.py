@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import fastgru
 from fastgru.cli import main
 from fastgru.cli.group import COMMANDS, one_line
 from fastgru.errors import InvalidModelError
@@ -155,3 +158,45 @@ def test_what_makes_something_tells_of_it_as_json(gru_onnx: Path, monkeypatch: p
         assert {name: found[name] for name in expected} == expected
     assert Path("y.npz").exists()
     assert found["characters_per_s"] > 0
+
+
+LONG = (
+    "bench --suite full --rivals none",
+    "build --target linux-aarch64 -o kernels",
+    "demo --length 100000",
+    "quantize big.safetensors --data x.npy",
+    "run big.safetensors --input x.npy",
+    "score big.safetensors --input x.npz --output scored.npz",
+)
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a GRU of 512 units and 200,000 steps for it."""
+    folder, rng = tmp_path_factory.mktemp("big"), np.random.default_rng(0)
+    shapes = {"weight_ih_l0": (1536, 40), "weight_hh_l0": (1536, 512), "bias_ih_l0": (1536,), "bias_hh_l0": (1536,)}
+    weights = {name: 0.05 * rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    fastgru.GRU.from_torch(weights).save(folder / "big.safetensors")
+    x = rng.standard_normal((200_000, 1, 40), dtype=np.float32)
+    np.save(folder / "x.npy", x)
+    np.savez(folder / "x.npz", **{f"s{i}": x[:20_000, 0] for i in range(30)})
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize("typed", LONG, ids=lambda typed: typed.split()[0])
+def test_every_long_command_is_interrupted_with_status_130(typed: str, big: Path) -> None:
+    """The signal goes to the whole group of processes, as Ctrl-C does; a process that still starts gets more time."""
+    for wait_s in (1.2, 3, 9):
+        command = [sys.executable, "-m", "fastgru", *typed.split()]
+        with subprocess.Popen(
+            command, cwd=big, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            time.sleep(wait_s)
+            assert process.poll() is None, "it ended before it was interrupted"
+            os.killpg(process.pid, signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        if process.returncode != -signal.SIGINT and "KeyboardInterrupt" not in said:
+            break
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "fastgru: interrupted"
