@@ -53,6 +53,8 @@ def made_here(tree: ast.Module) -> set[str]:
 def imported(name: str) -> ModuleType:
     if name.startswith("fastgru.serve."):
         pytest.importorskip("uvicorn", reason="needs the extra serve")
+    if name == "fastgru.scoring.ray":
+        pytest.importorskip("ray", reason="needs the extra ray")
     return importlib.import_module(name)
 
 
