@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from fastgru.quantization import quantize
     from fastgru.streaming import SessionPool, Stream
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # Public names that are imported when they are first asked for, and where they live.
 _LAZY = {
