@@ -1,5 +1,6 @@
 """What `fastgru bench` is asked for, and measuring it: a line for whoever watches as soon as a case is done."""
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -76,6 +77,9 @@ class Request:
         ):
             if wrong:
                 raise click.UsageError(words)
+        for name in self.rivals or ():  # those that nobody has named are left out where they are absent
+            if importlib.util.find_spec(name) is None:
+                raise click.UsageError(f"--rivals {name}: it is not installed; pip install {name}")
 
     @property
     def cases(self) -> "Sequence[Case | ModelCase]":

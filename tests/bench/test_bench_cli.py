@@ -76,3 +76,10 @@ def test_what_makes_no_sense_is_a_usage_error(arguments: list[str]) -> None:
     found = CliRunner().invoke(main, ["bench", *arguments])
     assert found.exit_code == 2
     assert "Error" in found.output
+
+
+def test_a_rival_that_is_named_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = CliRunner().invoke(main, ["bench", "--rivals", "onnxruntime"])
+    assert result.exit_code == 2
+    assert "--rivals onnxruntime: it is not installed; pip install onnxruntime" in result.stderr
