@@ -114,7 +114,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "shapes",
     multiple=True,
     metavar="NAME=SIZE",
-    help="The size of a free dimension of MODEL; with --serve, the shape of an input, as x=1,1,40. Repeatable.",
+    help="The size of a free dimension of MODEL, as T=50, or the shape of an input, as x=50x1x40; with --serve, the"
+    " shape of an input, as x=1,1,40. Repeatable.",
 )
 @load_options
 @click.option(

@@ -49,6 +49,15 @@ __all__ = ["command"]
     " OUTPUT.errors.jsonl.",
 )
 @click.option("--restart", is_flag=True, help="Begin anew: drop the parts of an earlier run, overwrite OUTPUT.")
+@click.option(
+    "--budget",
+    "mebibytes",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    metavar="MIB",
+    help="The memory for sequences and results, besides the weights; longer sequences need more.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="The cores to use.")
 @click.option(
     "--ray",
@@ -88,6 +97,7 @@ def command(
         if names and not set(names) <= {spec.name for spec in model.outputs}:  # inner ones: a part of the model
             model = fastgru.load(file, precision=precision, threads=threads, outputs=names, **options)
         columns, ids = _columns(choices.pop("columns")), choices.pop("ids")
+        choices["budget"] = choices.pop("mebibytes") << 20
         choices |= {"columns": columns, "ids": ids.split(",") if ids else (), "outputs": names}
         choices["cluster"] = _cluster(file, {"precision": precision, "threads": threads, **options}, choices)
         done = score(model, source, output, progress=not as_json, **choices)

@@ -342,3 +342,12 @@ def test_the_command(file: Path, model: fastgru.Model, tmp_path: Path) -> None:
     assert json.loads(told.stdout)["faults"][0]["row"] == 3
     mixed = CliRunner().invoke(main, [*words, "--columns", "a", "--columns", "x=b"])
     assert "each input's columns" in mixed.stderr
+
+
+def test_a_sequence_that_is_too_long_for_the_budget(file: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", long=np.zeros((60_000, 3), np.float32))
+    words = ["score", str(file), "--input", str(tmp_path / "in.npz"), "--output", str(tmp_path / "out.npz")]
+    small = CliRunner().invoke(main, [*words, "--budget", "1"])
+    assert small.exit_code == 2
+    assert "budget" in small.stderr
+    assert CliRunner().invoke(main, [*words, "--budget", "64"]).exit_code == 0
