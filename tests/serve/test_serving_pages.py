@@ -174,6 +174,7 @@ def test_every_command_line_of_the_page_is_one_of_the_server() -> None:
         "--no-cache-dir",
         "--no-deps",
         "--wheel-dir",
+        "--levels",
         "--only",
         "--help",
         "--now",
