@@ -200,7 +200,7 @@ def test_the_browser_shows_what_the_page_says(tmp_path: Path) -> None:
         tab.open(f"http://127.0.0.1:{files}/browser_client.html?host=127.0.0.1:{port}")
         tab.wait("document.getElementById('line').textContent === 'Connected.'")
         tab.run("document.getElementById('text').focus()")
-        (typed,) = re.findall(r'^When "(.*)" has been typed', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+        (typed,) = re.findall(r'^When .*"(.*)", the page says:$', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
         for letter in typed:
             tab.type(letter)
         first = "document.getElementById('guess').value.split(' ')[0]"
