@@ -102,7 +102,9 @@ def _sliced(
 def _reversed(
     _: Operand, starts: Operand, ends: Operand, axes: Operand | None = None, steps: Operand | None = None
 ) -> Mapping[int, bool]:
-    step = () if steps is None else steps.integers
+    if steps is None:
+        return {}
+    step = steps.integers
     where = range(len(step)) if axes is None else axes.integers
     return {axis: True for axis, k in zip(where, step, strict=True) if k < 0}
 

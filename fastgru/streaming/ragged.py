@@ -88,13 +88,14 @@ def find_layout(graph: Graph, frames: Sequence[TensorSpec], states: Sequence[Ten
 def _by_sizes(layout: Layout, fixed: bool) -> list[Layout]:
     """With the axes of the outputs by their sizes alone, where these tell them: each sequence runs by itself then."""
     facts = infer_graph(_named(layout.graph, _marks(layout.rows, layout.steps)))
-    wanted, found = 1 if fixed else N, {}
+    wanted, found, over = 1 if fixed else N, dict[str, int](), dict[str, int]()
     for spec in layout.graph.outputs:
         sizes = facts[spec.name].sizes or ()
         if sizes.count(wanted) != 1 and not (fixed and sizes[:1] == (1,)):
             return []
         found[spec.name] = sizes.index(wanted)
-    return [layout._replace(rows={**layout.rows, **found})]
+        over |= {spec.name: sizes.index(T)} if sizes.count(T) == 1 else {}
+    return [layout._replace(rows={**layout.rows, **found}, steps={**layout.steps, **over})]
 
 
 def _marks(rows: Mapping[str, int], steps: Mapping[str, int]) -> dict[str, Marks]:

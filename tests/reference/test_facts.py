@@ -240,3 +240,13 @@ def test_facts_of_any_node(op: str, data: st.DataObject) -> None:
     check_values(case, inputs, outputs, {}, whole=True)
     check_ties(case, inputs, outputs)
     assert limit >= max((y.size for y in outputs), default=0)
+
+
+def test_a_slice_without_steps_mixes_nothing() -> None:
+    """Its steps are 1: that is known, not a doubt, or no model that cuts its states apart would share a batch."""
+    values = [
+        ValueFacts.of_array(np.zeros((2, 3), np.float32)),
+        *(ValueFacts.of_array(np.array([k])) for k in (0, 1, 0)),
+    ]
+    assert mixes("slice", values, {}) == {}
+    assert mixes("slice", [*values, ValueFacts.of_array(np.array([-1]))], {}) == {0: True}

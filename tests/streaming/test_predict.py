@@ -340,3 +340,14 @@ def test_networks_that_cannot_take_sequences_say_so() -> None:
     x = TensorSpec("x", "float32", (4, 6, I))
     with pytest.raises(fastgru.UnsupportedModelError, match=r"cannot be told.*model.stream\(\)"):
         Model(Graph((x,), graph.outputs, graph.nodes, graph.constants)).predict([])
+
+
+def test_layers_that_share_the_input_of_their_states_share_batches() -> None:
+    """The model that is shipped, whose two layers cut their states out of one input."""
+    model = fastgru.load(fastgru.demo_path())
+    assert (model.predictor.layout.apart, model.predictor.layout.unequal) == ("", "")
+    sequences = [np.arange(T) % 60 for T in (9, 1, 40, 3)]
+    for tokens, (logits, hn) in zip(sequences, model.predict(sequences), strict=True):
+        y, h = model(tokens[None], np.zeros((2, 1, 192), np.float32))
+        np.testing.assert_array_equal(logits, y[0])
+        np.testing.assert_array_equal(hn, h[:, 0])
