@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from fastgru.errors import DataError
+from fastgru.errors import DataError, ShapeError
 from fastgru.graph import Array, TensorSpec
 from fastgru.model import Model
 from fastgru.scoring.parts import SUFFIXES, Column, Fault, Parts, parts_of, write_npz
@@ -88,6 +88,8 @@ def score(
         raise DataError(f"{source}: arrays have names of their own, and no columns of an id")
     inputs = _inputs(model, columns)
     chosen = _outputs(model, outputs)
+    if twice := sorted(set(ids) & {spec.name for spec in chosen}):
+        raise DataError(f"{', '.join(twice)}: a column of the id and an output have this name; rename the column")
     frames = None if rows is None else rows == "steps"
     labels = ("name",) if files[0].suffix.lower() in ARRAYS else tuple(ids)
     run = _Run(model, inputs, chosen, labels, files, frames, on_error, budget, progress, cluster)
@@ -126,7 +128,7 @@ class _Run(NamedTuple):
             pairs = results(self.cluster, read, TARGET.name, self.budget)
         numbers = [[spec.name for spec in self.model.outputs].index(spec.name) for spec in self.outputs]
         for record, found in pairs:
-            if found is None and self.on_error == "stop":
+            if record.fault and self.on_error == "stop":
                 name = f", sequence {', '.join(map(str, record.ids))}" if record.ids else ""
                 where = f"row {record.at} (the first is 0){name}"
                 raise DataError(f"{where}: {record.fault}; --on-error null goes on behind it")
@@ -141,16 +143,22 @@ class _Run(NamedTuple):
 
         def good() -> Iterator[tuple[Array, ...]]:
             for record in read():
-                waiting.append(record)
-                if record.arrays is not None:
-                    yield record.arrays
+                arrays = record.arrays
+                waiting.append(record._replace(arrays=None))  # `predict` has a copy, which its budget counts
+                if arrays is not None:
+                    yield arrays
                 elif self.on_error == "stop":
                     return
 
-        for result in self.model.predict(good(), budget=self.budget, progress=self.progress):
-            while waiting[0].arrays is None:
-                yield waiting.popleft(), None
-            yield waiting.popleft(), result
+        begun = None
+        try:
+            for result in self.model.predict(good(), budget=self.budget, progress=self.progress):
+                while waiting[0].fault:
+                    yield waiting.popleft(), None
+                begun = waiting[0].first if begun is None else begun
+                yield waiting.popleft(), result
+        except ShapeError as error:
+            raise DataError(f"counted from row {begun or 0} on, without those that have faults: {error}") from error
         while waiting:
             yield waiting.popleft(), None
 

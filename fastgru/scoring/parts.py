@@ -98,7 +98,7 @@ class Parts:
         lists = [_listed(*column) for column in columns.values()]
         with path.open("w", encoding="utf-8") as file:
             for row in zip(*lists, strict=True):
-                file.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")
+                file.write(json.dumps(dict(zip(columns, row, strict=True)), allow_nan=False) + "\n")
 
     def join(self) -> None:
         """One file of all parts, then no parts."""
@@ -183,9 +183,16 @@ def _arrow(values: Any, there: Any) -> Any:
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=None if missing is None else pa.array(missing))
 
 
+def _plain(array: Any) -> Any:
+    """As JSON has it, which knows no number that is not finite: null stands for it."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        array = np.where(np.isfinite(array), array, None)
+    return array.tolist()
+
+
 def _listed(values: Any, there: Any) -> list[Any]:
     """A column of JSON."""
     if isinstance(values, np.ndarray):
-        found = values.tolist()
+        found = _plain(values)
         return found if there is True else [v if has else None for v, has in zip(found, there, strict=True)]
-    return [value.tolist() if isinstance(value, np.ndarray | np.generic) else value for value in values]
+    return [_plain(value) if isinstance(value, np.ndarray | np.generic) else value for value in values]

@@ -78,14 +78,15 @@ def results(
     cluster: Cluster, read: Any, target: str, budget: int
 ) -> Iterator[tuple[Record, Array | tuple[Array, ...] | None]]:
     """Every record that `read()` gives, with what the model gives for it, in order. Raises `DataError`."""
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
         ray.init(address=cluster.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    data: Dataset = read_datasource(
-        _Sequences(read), override_num_blocks=1, ray_remote_args={"num_cpus": 0}
-    ).map_batches(
+    # Reading asks for no CPU: it would wait for ever where the actors have them all.
+    source: Dataset = read_datasource(_Sequences(read), override_num_blocks=1, ray_remote_args={"num_cpus": 0})
+    data = source.map_batches(
         _Actor,
         fn_constructor_args=(cluster.file, cluster.options, target, budget),
         batch_size=1,
@@ -100,6 +101,9 @@ def results(
         while not isinstance(cause, DataError) and cause.__cause__ is not None:
             cause = cause.__cause__
         raise (cause if isinstance(cause, DataError) else error) from None
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 def _blocks(read: Any) -> Iterable[Any]:

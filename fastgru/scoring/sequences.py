@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -132,7 +132,7 @@ def _of_rows(
             for entry, names in zip(inputs, chosen, strict=True):
                 if fault:
                     break
-                columns = [np.array(cells[name][0][row]) for name in names]
+                columns = [_numbers(cells[name][0][row]) for name in names]
                 if len({len(column) if column.ndim else -1 for column in columns}) > 1:
                     raise ValueError(f"lists of different lengths in {', '.join(names)}")
                 found.append(_fitted(entry, columns[0] if len(columns) == 1 else np.stack(columns, -1)))
@@ -233,25 +233,36 @@ def _steps(entry: Input, columns: Sequence[Any], first: int, faults: dict[int, s
         sizes = [len(value) if value is not None else 0 for value in columns[0]]
         usual = max(sizes, key=sizes.count, default=1)
         width = math.prod(n or 0 for n in entry.rest) or usual
-        found = np.zeros((len(sizes), width))
+        rows = []
         for row, value in enumerate(columns[0]):
             try:
-                found[row] = np.array(value, np.float64).reshape(width)
-            except (ValueError, TypeError):
+                rows.append(_numbers(value).reshape(width))
+            except ValueError:
                 faults.setdefault(first + row, f"expected {width} numbers, got {sizes[row]}")
-    for bad in np.flatnonzero(~np.isfinite(found).all(-1)).tolist():
-        faults.setdefault(first + bad, "a value is not finite")
+                rows.append(np.zeros(width, np.int64))
+        found = np.stack(rows)
     shape = tuple(n or found.shape[1] for n in entry.rest)
     if math.prod(shape) != found.shape[1]:
         wanted = _said(entry.rest) or "one value"
         raise DataError(f"input {entry.name!r} takes {wanted} a step, and the columns give {found.shape[1]} values")
-    return _cast(entry, np.nan_to_num(found)).reshape(len(found), *shape)
+    cast, reasons = _cast(entry, found)
+    for row in np.flatnonzero(reasons.any(-1)).tolist():
+        faults.setdefault(first + row, _REASONS[reasons[row].max()].format(entry.dtype))
+    return cast.reshape(len(found), *shape)
+
+
+def _numbers(value: Any) -> Array:
+    """Lists of numbers as an array. Raises `ValueError` for lists of different lengths, and for null among them."""
+    array = np.array(value)  # raises for lists of different lengths
+    if array.dtype.kind not in "biuf":
+        raise ValueError("expected numbers, or lists of equal lengths")
+    return array
 
 
 def _fitted(entry: Input, array: Array) -> Array:
     """A whole sequence as the model takes it. Raises `ValueError`."""
     if array.dtype.kind not in "biuf":
-        raise ValueError("expected numbers, or lists of equal lengths")
+        raise ValueError(f"got {array.dtype}, expected numbers")
     if array.ndim == len(entry.rest) + 2 and array.shape[1] == 1:
         raise ValueError(f"got shape {array.shape}, expected (T, {_said(entry.rest)}), without a batch")
     if array.ndim == 1 and entry.rest in ((1,), (None,)):
@@ -261,17 +272,33 @@ def _fitted(entry: Input, array: Array) -> Array:
     )
     if not fits or not len(array):
         raise ValueError(f"got shape {array.shape}, expected (T, {_said(entry.rest)})".replace(", )", ",)"))
-    if not np.isfinite(array).all():
-        raise ValueError("a value is not finite")
-    return _cast(entry, array)
-
-
-def _cast(entry: Input, array: Array) -> Array:
-    dtype = np.dtype(entry.dtype)
-    cast = array.astype(dtype)
-    if dtype.kind in "iu" and not np.array_equal(cast, array):
-        raise DataError(f"input {entry.name!r} takes {entry.dtype}, and the data has other numbers")
+    cast, reasons = _cast(entry, array)
+    if reasons.any():
+        raise ValueError(_REASONS[reasons.max()].format(entry.dtype))
     return cast
+
+
+_REASONS: Final = ("", "a value is no number that {} holds", "a value is not finite")
+
+
+def _cast(entry: Input, array: Array) -> tuple[Array, Array]:
+    """The array as the model takes it, with zeros where it cannot be, and for each number its place in `_REASONS`.
+
+    A float is rounded to a float. An integer must be the number that came; a float from 2^53 on may have been another.
+    """
+    dtype, finite = np.dtype(entry.dtype), np.isfinite(array)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            cast = np.where(finite, array, 0).astype(dtype)
+        held = np.isfinite(cast)
+    else:
+        info = np.iinfo(dtype) if dtype.kind in "iu" else np.iinfo(np.uint8)
+        limit = 2.0**53 if array.dtype.kind == "f" else math.inf
+        low, high = (info.min, info.max) if dtype.kind in "iu" else (0, 1)
+        held = finite & (array >= low) & (array <= high) & (np.abs(array) < limit)
+        cast = np.where(held, array, 0).astype(dtype)
+        held &= cast == array
+    return np.where(held, cast, 0).astype(dtype), np.where(finite, np.where(held, 0, 1), 2)
 
 
 def _said(rest: tuple[int | None, ...]) -> str:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from example_files import save_onnx, torch_gru
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 from readme_files import draw
 from slowness import within
 
@@ -351,3 +353,85 @@ def test_a_sequence_that_is_too_long_for_the_budget(file: Path, tmp_path: Path) 
     assert small.exit_code == 2
     assert "budget" in small.stderr
     assert CliRunner().invoke(main, [*words, "--budget", "64"]).exit_code == 0
+
+
+NUMBERS = [
+    (1e300, "no number that float32 holds", "x"),
+    (None, "expected 3 numbers", "x"),
+    (1.5, "no number that int64 holds", "tokens"),
+    (2.0**60, "no number that int64 holds", "tokens"),
+    (float("inf"), "not finite", "tokens"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason", "name"), NUMBERS)
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_number_that_the_input_does_not_hold(
+    model: fastgru.Model, tmp_path: Path, value: Any, reason: str, name: str, whole: bool
+) -> None:
+    """Of a row that is a step, and of one that is a sequence: a fault of it, and no other number in its place."""
+    net = model if name == "x" else fastgru.load(fastgru.demo_path())
+    good: list[Any] = [[0.5, 1.0, 2.0]] * 3 if name == "x" else [1.0, 2.0, 3.0]
+    bad: list[Any] = [[0.5, value, 2.0], good[1], good[2]] if name == "x" else [value, 2.0, 3.0]
+    rows = {"id": ["a", "b"], name: [good, bad]} if whole else {"id": [*"aaabbb"], name: [*good, *bad]}
+    done = score(
+        net, write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", ids=["id"], on_error="null",
+        outputs=[net.outputs[0].name], rows="sequences" if whole else "steps",
+    )  # fmt: skip
+    (fault,) = done.faults
+    assert fault.id == ["b"]
+    assert fault.row == (1 if whole else 3)
+    assert reason in fault.reason or (value is None and "expected numbers" in fault.reason)
+
+
+def test_whole_numbers_are_taken_whatever_they_are_written_as(tmp_path: Path) -> None:
+    net = fastgru.load(fastgru.demo_path())
+    (right,) = ([logits for logits, _ in net.predict([np.array([1, 2, 3])])],)
+    for k, tokens in enumerate(([1, 2, 3], [1.0, 2.0, 3.0], ["1", "2", "3"])):
+        source = write(tmp_path / f"in{k}.parquet", {"id": [0, 0, 0], "tokens": tokens})
+        score(net, source, tmp_path / f"out{k}.parquet", ids=["id"], outputs=["logits"])
+        found = np.array(read(tmp_path / f"out{k}.parquet")["logits"], np.float32)
+        np.testing.assert_array_equal(found, right[0])
+
+
+def test_an_output_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    save_onnx(tmp_path / "m.onnx", torch_gru(rng, 3, 8, ""), (np.full((2, 8), 3e38, np.float32), draw(rng, 2)))
+    source = write(tmp_path / "in.parquet", steps(*make([4])))
+    score(fastgru.load(tmp_path / "m.onnx"), source, tmp_path / "out.jsonl", ids=["id"], outputs=["y"])
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert any(None in json.loads(line, parse_constant=pytest.fail)["y"] for line in lines)
+
+
+def test_a_name_that_an_output_has_is_none_for_an_id(model: fastgru.Model, tmp_path: Path) -> None:
+    table = steps(*make([2]))
+    table["y"] = table.pop("id")
+    refused(model, tmp_path, "y: a column of the id and an output have this name", table, ids=["y"])
+
+
+@pytest.mark.parametrize("target", ["jsonl", "parquet"])
+def test_no_row_at_all(model: fastgru.Model, tmp_path: Path, target: str) -> None:
+    source = write(tmp_path / "in.parquet", {name: [] for name in ("id", "a", "b", "c")})
+    done = score(model, source, tmp_path / f"out.{target}", ids=["id"])
+    assert (done.rows, done.sequences) == (0, 0)
+    assert not any(read(tmp_path / f"out.{target}").values())
+
+
+def test_a_model_whose_rows_run_apart_has_a_row_a_step_too(tmp_path: Path) -> None:
+    """A mean over the states of all rows is one over the row alone, where each sequence runs by itself."""
+    rng = np.random.default_rng(0)
+    save_onnx(tmp_path / "plain.onnx", torch_gru(rng, 3, 8, ""), (draw(rng, 2, 8), draw(rng, 2)), state=False)
+    proto = onnx.load(tmp_path / "plain.onnx")
+    proto.graph.node[-1].output[0] = "before"
+    proto.graph.node.append(helper.make_node("ReduceMean", ["before"], ["mean"], axes=[1]))
+    proto.graph.node.append(helper.make_node("Add", ["before", "mean"], ["y"]))
+    onnx.save(proto, tmp_path / "m.onnx")
+    net, (names, sequences) = fastgru.load(tmp_path / "m.onnx"), make([3, 4])
+    assert net.predictor.layout.apart
+    source = write(tmp_path / "in.parquet", steps(names, sequences))
+    score(net, source, tmp_path / "out.parquet", ids=["id"])
+    found = read(tmp_path / "out.parquet")
+    assert found["id"] == steps(names, sequences)["id"]
+    plain = fastgru.load(tmp_path / "plain.onnx")
+    right = 2 * np.concatenate([plain(s[:, None])[:, 0] for s in sequences])
+    np.testing.assert_array_equal(np.array(found["y"], np.float32), right)
