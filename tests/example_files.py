@@ -14,10 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from readme_files import draw, make_rtneural
+from readme_files import draw, make_rtneural, save_gru
 from safetensors.numpy import save_file
 
 import fastgru
@@ -89,34 +87,14 @@ def fit(states: NDArray[np.float32], targets: NDArray[np.float64]) -> tuple[NDAr
 def save_onnx(
     path: Path, weights: dict[str, NDArray[np.float32]], fc: tuple[NDArray[np.float32], ...], *, state: bool = True
 ) -> None:
-    """x (T, N, I), h0 (1, N, H) -> y (T, N, O), hn: the GRU of a state dict, and a linear layer. Or x -> y alone."""
-    I, H, O = weights["gru.weight_ih_l0"].shape[1], weights["gru.weight_hh_l0"].shape[1], len(fc[1])
+    """`save_gru` of a torch state dict and the weight (O, H) and bias of a linear layer."""
 
-    def zrn(array: NDArray[np.float32]) -> NDArray[np.float32]:
-        r, z, n = np.split(array, 3)
+    def zrn(name: str) -> NDArray[np.float32]:
+        r, z, n = np.split(weights[f"gru.{name}_l0"], 3)
         return np.concatenate([z, r, n])
 
-    constants = {
-        "W": zrn(weights["gru.weight_ih_l0"])[None],
-        "R": zrn(weights["gru.weight_hh_l0"])[None],
-        "B": np.concatenate([zrn(weights["gru.bias_ih_l0"]), zrn(weights["gru.bias_hh_l0"])])[None],
-        "fc.weight": fc[0].T,
-        "fc.bias": fc[1],
-        "axes": np.array([1]),
-    }
-    nodes = [
-        helper.make_node(
-            "GRU", ["x", "W", "R", "B", *["", "h0"] * state], ["Y", "hn"], hidden_size=H, linear_before_reset=1
-        ),
-        helper.make_node("Squeeze", ["Y", "axes"], ["s"]),
-        helper.make_node("MatMul", ["s", "fc.weight"], ["m"]),
-        helper.make_node("Add", ["m", "fc.bias"], ["y"]),
-    ]
-    kinds = {"x": ["T", "N", I], "h0": [1, "N", H], "y": ["T", "N", O], "hn": [1, "N", H]}
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in kinds.items()]
-    initializers = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in constants.items()]
-    graph = helper.make_graph(nodes, "example", infos[: 1 + state], infos[2 : 3 + state], initializers)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    gru = {"W": zrn("weight_ih"), "R": zrn("weight_hh"), "B": np.concatenate([zrn("bias_ih"), zrn("bias_hh")])}
+    save_gru(path, {**{name: a[None] for name, a in gru.items()}, "fc.weight": fc[0].T, "fc.bias": fc[1]}, state=state)
 
 
 def make_tagger(folder: Path, rng: np.random.Generator) -> None:

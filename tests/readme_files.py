@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-__all__ = ["make_readme_files"]
+__all__ = ["draw", "make_readme_files", "save_gru"]
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
@@ -53,25 +54,31 @@ def draw(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 def make_onnx(path: Path, rng: np.random.Generator) -> None:
     """x (T, N, 40), h0 (1, N, 64) -> y (T, N, 10), hn: a GRU with the reset after, and a linear layer."""
     I, H, O = 40, 64, 10
+    shapes = {"W": (1, 3 * H, I), "R": (1, 3 * H, H), "B": (1, 6 * H), "fc.weight": (H, O), "fc.bias": (O,)}
+    save_gru(path, {name: draw(rng, *shape) for name, shape in shapes.items()})
+
+
+def save_gru(path: Path, weights: Mapping[str, NDArray[np.float32]], *, state: bool = True) -> None:
+    """x (T, N, I), h0 (1, N, H) -> y (T, N, O), hn, or x -> y alone: ONNX's W, R and B, fc.weight (H, O), fc.bias."""
+    (_, _, I), (H, O) = weights["W"].shape, weights["fc.weight"].shape
     nodes = [
         helper.make_node(
-            "GRU", ["x", "W", "R", "B", "", "h0"], ["Y", "hn"], name="gru", hidden_size=H, linear_before_reset=1
+            "GRU",
+            ["x", "W", "R", "B", *["", "h0"] * state],
+            ["Y", "hn"],
+            name="gru",
+            hidden_size=H,
+            linear_before_reset=1,
         ),
         helper.make_node("Squeeze", ["Y", "axes"], ["s"]),
         helper.make_node("MatMul", ["s", "fc.weight"], ["m"]),
         helper.make_node("Add", ["m", "fc.bias"], ["y"]),
     ]
-    shapes = {"W": (1, 3 * H, I), "R": (1, 3 * H, H), "B": (1, 6 * H), "fc.weight": (H, O), "fc.bias": (O,)}
-    constants = [numpy_helper.from_array(draw(rng, *shape), name) for name, shape in shapes.items()]
     kinds = {"x": ["T", "N", I], "h0": [1, "N", H], "y": ["T", "N", O], "hn": [1, "N", H]}
-    infos = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in kinds.items()}
-    graph = helper.make_graph(
-        nodes,
-        "frames",
-        [infos["x"], infos["h0"]],
-        [infos["y"], infos["hn"]],
-        [*constants, numpy_helper.from_array(np.array([1]), "axes")],
-    )
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in kinds.items()]
+    constants = {**weights, "axes": np.array([1])}
+    initializers = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "frames", infos[: 1 + state], infos[2 : 3 + state], initializers)
     model = helper.make_model(graph, producer_name="tests", opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ _OPENING_NS = 10_000_000_000  # how long an opening may take
 _AT_ONCE = 128  # connections that are opened at once, fewer than what servers let wait
 
 
-class Openings:
+class Openings(ABC):
     """What a load does about its connections. shared: they have one queue of frames.
 
     out: what a run counts. `_go_on` is called with a connection that has become ready, once for each frame it may take.
@@ -47,8 +48,9 @@ class Openings:
             self._forget(connection)
         self._poll.close()
 
+    @abstractmethod
     def _go_on(self, connection: Connection) -> None:
-        raise NotImplementedError
+        """A connection is open: what comes next on it."""
 
     def _open(self, now: int) -> None:
         """Open what it is time for, and give up what takes too long."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -56,7 +57,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
-class Wire:
+class Wire(ABC):
     """One protocol at one server. window: how many frames a connection may have under way.
 
     alike: a frame is the same message whatever the session.
@@ -71,8 +72,9 @@ class Wire:
         """What a connection sends first, with an answer of its own that ends with a blank line; nothing by default."""
         return b""
 
+    @abstractmethod
     def encode(self, session: int, frame: Frame, *, start: bool = False) -> bytes:
-        raise NotImplementedError
+        """The request for a frame of a session."""
 
     def farewell(self, session: int, frame: Frame) -> bytes:
         """What ends a session in order, with an answer of its own; b"" where sessions have no end."""
@@ -94,9 +96,9 @@ class Wire:
         """The answer to a ping, whose body this is."""
         return b""
 
+    @abstractmethod
     def cut(self, data: bytes) -> Answer | None:
         """The first whole answer in `data`; None where more has to come. Raises `ConnectionError` for no answer."""
-        raise NotImplementedError
 
     def tensor(self, body: bytes) -> bytes:
         """The bytes of the output in the body of an answer."""
