@@ -24,6 +24,7 @@ from chromium import EXECUTABLE, chromium
 from example_files import EXAMPLES, make_example_files
 from readme_files import make_readme_files
 from slowness import within
+from users import child
 
 import fastgru
 from bench.serve.process import Process, fastgru_server, free_port
@@ -154,7 +155,7 @@ def service(folder: Path) -> Iterator[tuple[str, int]]:
     command = block("service")[0].splitlines()[0].removeprefix("$ ").replace("8080", str(port))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, *shlex.split(command)[1:]]
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with child(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline(), port
         process.kill()

@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from slowness import within
@@ -15,6 +19,20 @@ from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.spec import GRUSpec
 
 H = 64
+
+
+@contextmanager
+def child(words: Sequence[str | Path], *, text: bool = True, **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process that is waited for at the end of the block, and killed where that ends in an exception.
+
+    One that hangs would hold up the test for ever, and run on behind it.
+    """
+    with subprocess.Popen(words, text=text, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def network(width: int = H, *, lengths: bool = False, threads: int = 1) -> Model:

@@ -21,7 +21,9 @@ from fastgru.scoring.sequences import Record
 
 __all__ = ["Cluster", "results"]
 
-_BLOCK_BYTES: Final = 4 << 20
+_BLOCK_BYTES: Final = 1 << 20
+# Blocks below Ray's own size, 128 MiB, would be joined to one, which one actor runs alone.
+_CONTEXT: Final = {"target_min_block_size": 1, "target_max_block_size": _BLOCK_BYTES, "enable_progress_bars": False}
 
 
 class Cluster(NamedTuple):
@@ -82,8 +84,10 @@ def results(
     if ours:
         ray.init(address=cluster.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     context = DataContext.get_current()
+    before = {name: getattr(context, name) for name in _CONTEXT}
+    for name, value in _CONTEXT.items():
+        setattr(context, name, value)
     context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
     # Reading asks for no CPU: it would wait for ever where the actors have them all.
     source: Dataset = read_datasource(_Sequences(read), override_num_blocks=1, ray_remote_args={"num_cpus": 0})
     data = source.map_batches(
@@ -102,12 +106,14 @@ def results(
             cause = cause.__cause__
         raise (cause if isinstance(cause, DataError) else error) from None
     finally:
+        for name, value in before.items():
+            setattr(context, name, value)
         if ours:
             ray.shutdown()
 
 
 def _blocks(read: Any) -> Iterable[Any]:
-    """Tables of one row each, of some megabytes."""
+    """Tables of one row each, of about a megabyte."""
     import pyarrow as pa
 
     kept: list[Record] = []

@@ -62,14 +62,14 @@ def records(
     seen: set[int],
 ) -> Iterator[Record]:
     """The sequences from row `skip` on, where one begins. frames: rows are single steps; None where columns tell it.
-    seen: the keys of what came before; those that come are added.
+    seen: the keys of what came before.
 
     Raises `DataError` for a column that is not there, and for rows of one id that do not follow one another.
     """
     if files[0].suffix.lower() in ARRAYS:
         yield from _of_arrays(files, inputs, skip)
         return
-    pending = list[_Rows]()
+    pending, seen = list[_Rows](), set(seen)  # a second attempt begins with what was given
     for first, batch, faults in batches(files, skip):
         chosen = _chosen(batch.schema.names, inputs, ids)
         cells = {name: _cells(name, batch.column(name), first) for names in chosen for name in names}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from users import child
 
 import fastgru
 from fastgru.cli import main
@@ -123,7 +124,7 @@ def test_with_json_an_error_is_one_object(words: list[str], tmp_path: Path, monk
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_an_interrupted_command_has_status_130() -> None:
     command = [sys.executable, "-m", "fastgru", "demo", "--length", "100000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()  # it is at work
         process.send_signal(signal.SIGINT)
@@ -189,7 +190,7 @@ def test_every_long_command_is_interrupted_with_status_130(typed: str, big: Path
     """The signal goes to the whole group of processes, as Ctrl-C does; a process that still starts gets more time."""
     for wait_s in (1.2, 3, 9):
         command = [sys.executable, "-m", "fastgru", *typed.split()]
-        with subprocess.Popen(
+        with child(
             command, cwd=big, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         ) as process:
             time.sleep(wait_s)

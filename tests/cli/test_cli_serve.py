@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from users import child
 
 import fastgru.serve
 from fastgru.cli import serve
@@ -104,7 +105,7 @@ def test_options_go_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_it_serves_until_it_is_told_to_end(gru_onnx: Path, form: str) -> None:
     command = [sys.executable, "-m", "fastgru", "serve", str(gru_onnx), "--port", "0", "--log-format", form]
     lines = []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with child(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             lines.append(line)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from protocol_models import of_dtype, stateless
+from users import child
 
 import fastgru.serve
 from bench.serve.models import save_gru
@@ -27,7 +28,7 @@ def serving() -> Iterator[tuple[int, int]]:
     """A process with the server, and its ports of HTTP and gRPC."""
     path = os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[1])])
     command, environment = [sys.executable, __file__], {**os.environ, "PYTHONPATH": path}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with child(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
             http, grpc = process.stdout.readline().split()

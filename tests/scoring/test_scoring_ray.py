@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from example_files import save_onnx, torch_gru
 from readme_files import draw
 from slowness import within
+from users import child
 
 import fastgru
 from fastgru.scoring import score
@@ -28,31 +30,29 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, 300,000 rows in 1,500 sequences, and what one process makes of them."""
+    """A folder with a model, 1,500,000 rows in 7,500 sequences, and what one process makes of them."""
     folder, rng = tmp_path_factory.mktemp("ray"), np.random.default_rng(0)
     save_onnx(folder / "model.onnx", torch_gru(rng, 3, 64, ""), (draw(rng, 2, 64), draw(rng, 2)))
-    x = rng.standard_normal((300_000, 3), dtype=np.float32)
-    table = {"id": np.arange(300_000) // 200, **{name: x[:, k] for k, name in enumerate("abc")}}
+    x = rng.standard_normal((1_500_000, 3), dtype=np.float32)
+    table = {"id": np.arange(1_500_000) // 200, **{name: x[:, k] for k, name in enumerate("abc")}}
     pq.write_table(pa.table(table), folder / "in.parquet")
     model = fastgru.load(folder / "model.onnx")
     score(model, folder / "in.parquet", folder / "one.parquet", ids=["id"], outputs=["y"])
     return folder
 
 
-def start(folder: Path, out: str, *options: str) -> subprocess.Popen[str]:
+def start(folder: Path, out: str, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
     words = [sys.executable, "-m", "fastgru", "score", "model.onnx", "--input", "in.parquet", "--output", out]
     words += ["--id", "id", "--outputs", "y", "--ray", "--ray-actors", "2", "--ray-cpus", "0.5", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    return subprocess.Popen(
-        words, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return child(words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def test_the_content_is_that_of_one_process(made: Path) -> None:
     with start(made, "ray.parquet") as process:
         told, _ = process.communicate(timeout=within(200))
     assert process.returncode == 0, told
-    assert "1500 sequences of 300,000 rows" in told.replace("1,500", "1500")
+    assert "7,500 sequences of 1,500,000 rows" in told
     assert pq.read_table(made / "ray.parquet").equals(pq.read_table(made / "one.parquet"))
 
 

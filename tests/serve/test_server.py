@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from users import child
 
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytest.importorskip("httptools", reason="needs the extra serve")
@@ -136,7 +137,7 @@ print("ended", flush=True)
 @pytest.mark.parametrize("twice", [False, True])
 def test_a_signal_ends_it_with_status_0(number: signal.Signals, twice: bool) -> None:
     program = PROGRAM.format(tests=str(Path(__file__).parent))
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    with child([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         host, _, port = url.removeprefix("http://").partition(":")

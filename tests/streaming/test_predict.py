@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from users import child
 
 import fastgru
 from fastgru.graph import Graph, Node, TensorSpec
@@ -274,17 +275,17 @@ finally:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("after_s", [0.2, 1.5])
 def test_ctrl_c_in_the_middle_of_long_batches_ends_all_threads(threads: int, after_s: float) -> None:
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", _INTERRUPTED, str(threads)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "begun\n"
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
         time.sleep(after_s)
-        child.send_signal(signal.SIGINT)
-        said, errors = child.communicate(timeout=120)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=120)
     assert said == "['MainThread']\n"
     assert errors.rstrip().endswith("KeyboardInterrupt")
-    assert child.returncode == -signal.SIGINT
+    assert process.returncode == -signal.SIGINT
 
 
 def test_a_generator_that_is_given_up_leaves_no_thread() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from readme_files import make_readme_files
 from rich.cells import cell_len
+from users import child
 
 from fastgru.cli.group import COMMANDS
 
@@ -66,7 +67,7 @@ def on_terminal(typed: str, width: int, folder: Path) -> str:
     """What stands on standard output, a terminal of this many columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    with subprocess.Popen(
+    with child(
         command_of(typed), cwd=folder, env=environment(), stdin=theirs, stdout=theirs,
         stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip

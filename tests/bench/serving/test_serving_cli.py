@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from scripted import scripted
+from users import child
 
 import fastgru
 import fastgru.serve
@@ -149,7 +150,7 @@ def test_what_cannot_be_is_an_error(arguments: list[str], message: str) -> None:
 def test_an_interrupt_shows_what_there_is() -> None:
     with scripted() as server:
         command = [sys.executable, "-m", "fastgru", "bench", "--serve", server.url, "--rate", "50", "--seconds", "600"]
-        with subprocess.Popen([*command, "--warm-up", "0"], stdout=subprocess.PIPE, text=True) as process:
+        with child([*command, "--warm-up", "0"], stdout=subprocess.PIPE, text=True) as process:
             end = time.monotonic() + 60
             while server.came < 10 and time.monotonic() < end:
                 time.sleep(0.05)
@@ -184,7 +185,7 @@ def serving(model: Path, *options: object) -> Iterator[str]:
     """`fastgru serve`, and its URL."""
     options = options if "--unix" in options else ("--port", 0, *options)
     command = [sys.executable, "-m", "fastgru", "serve", str(model), *map(str, options)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with child(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said, found = "", None
         for line in process.stderr:

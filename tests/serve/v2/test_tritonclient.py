@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from users import child
 
 pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
 pytest.importorskip("tritonclient.http", reason="needs tritonclient[http], in an environment of its own")
@@ -38,7 +39,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name, model in models.items():
         model.save(folder / f"{name}.safetensors")
     command = [sys.executable, "-c", _SERVE, *map(str, sorted(folder.iterdir()))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
+    with child(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip().removeprefix("http://")
