@@ -89,7 +89,7 @@ def results(
         setattr(context, name, value)
     context.execution_options.preserve_order = True
     # Reading asks for no CPU: it would wait for ever where the actors have them all.
-    source: Dataset = read_datasource(_Sequences(read), override_num_blocks=1, ray_remote_args={"num_cpus": 0})
+    source: Dataset = read_datasource(_Sequences(read), override_num_blocks=1, num_cpus=0)
     data = source.map_batches(
         _Actor,
         fn_constructor_args=(cluster.file, cluster.options, target, budget),

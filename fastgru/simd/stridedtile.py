@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.tile import load_vector
+from fastgru.simd.tile import largest, load_vector
 from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_value, vec_of
 
 __all__ = ["make_strided_tiles"]
@@ -85,26 +85,18 @@ def make_strided_tiles(rows: tuple[int, ...], vectors: int) -> Any:
 
         def codegen(context, builder, sig, args):
             most, a_at, a_step, a_next, b_at, b_next, end, start_at, start_step, out_at, out_step = args
-            done, behind = [], builder.append_basic_block("behind")
-            for some in reversed(rows):
-                number = ir.Constant(_INT64, some)
-                with builder.if_then(builder.icmp_signed(">=", most, number)):
-                    acc = _sums(builder, vec, vectors, _places(builder, a_at, a_step, some), a_next, b_at, b_next, end)
-                    starts = _places(builder, start_at, start_step, some)
-                    for m, where in enumerate(_places(builder, out_at, out_step, some)):
-                        for u in range(vectors):
-                            total = builder.fadd(load_vector(builder, vec, starts[m], u), acc[m * vectors + u])
-                            at = builder.gep(where, [ir.Constant(_INT64, u * vec.lanes)])
-                            made = builder.store(total, builder.bitcast(at, llvm_vec(vec).as_pointer()))
-                            made.align = vec.dtype.bitwidth // 8
-                    done.append((number, builder.block))
-                    builder.branch(behind)
-            builder.unreachable()
-            builder.position_at_end(behind)
-            result = builder.phi(_INT64)
-            for incoming in done:
-                result.add_incoming(*incoming)
-            return result
+
+            def emit(some):
+                acc = _sums(builder, vec, vectors, _places(builder, a_at, a_step, some), a_next, b_at, b_next, end)
+                starts = _places(builder, start_at, start_step, some)
+                for m, where in enumerate(_places(builder, out_at, out_step, some)):
+                    for u in range(vectors):
+                        total = builder.fadd(load_vector(builder, vec, starts[m], u), acc[m * vectors + u])
+                        at = builder.gep(where, [ir.Constant(_INT64, u * vec.lanes)])
+                        made = builder.store(total, builder.bitcast(at, llvm_vec(vec).as_pointer()))
+                        made.align = vec.dtype.bitwidth // 8
+
+            return largest(builder, rows, most, emit)
 
         i = types.int64
         return i(i, a, i, i, b, i, i, start, i, out, i), codegen

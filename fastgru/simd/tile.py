@@ -4,6 +4,7 @@ A tile advances by one k at a time, every sum by one operation, so each output a
 whatever M and U are: results do not depend on which tile computed them.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from llvmlite import ir
@@ -13,7 +14,7 @@ from numba.core.extending import intrinsic
 from fastgru.simd.target import IS_X86
 from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_lane, splat_value, vec_of
 
-__all__ = ["FLOATS", "Floats", "TileFormat", "load_vector", "make_tiles"]
+__all__ = ["FLOATS", "Floats", "TileFormat", "largest", "load_vector", "make_tiles"]
 
 _INT64 = ir.IntType(64)
 
@@ -199,6 +200,26 @@ class _Tile(NamedTuple):
                 made.align = self.out.dtype.bitwidth // 8
 
 
+def largest(builder: Any, rows: tuple[int, ...], most: Any, emit: Callable[[int], None]) -> Any:
+    """Code for each number of rows, of which the largest runs that has no more than `most`; that number as a value.
+
+    rows: ascending from 1. emit: writes the code for a number of rows.
+    """
+    done, behind = [], builder.append_basic_block("behind")
+    for some in reversed(rows):
+        number = ir.Constant(_INT64, some)
+        with builder.if_then(builder.icmp_signed(">=", most, number)):
+            emit(some)
+            done.append((number, builder.block))
+            builder.branch(behind)
+    builder.unreachable()
+    builder.position_at_end(behind)
+    result = builder.phi(_INT64)
+    for incoming in done:
+        result.add_incoming(*incoming)
+    return result
+
+
 def make_tiles(form: TileFormat, rows: tuple[int, ...], groups: int, vectors: int, steps: int = 4) -> Any:
     """multiply(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride): rows done.
 
@@ -217,28 +238,17 @@ def make_tiles(form: TileFormat, rows: tuple[int, ...], groups: int, vectors: in
 
         def codegen(context, builder, sig, args):
             most, x_at, x_step, w_at, w_step, end, start_at, start_step, last_at, out_at, out_step = args
-            done, behind = [], builder.append_basic_block("behind")
-            for some in reversed(rows):
-                number = ir.Constant(_INT64, some)
-                with builder.if_then(builder.icmp_signed(">=", most, number)):
-                    here = _strided(builder, x_at, x_step, some), _strided(builder, w_at, w_step, groups)
-                    tile = _Tile(builder, form, sums, vec_of(out.dtype), vectors, *here)
-                    acc, k = tile.begin(), ir.Constant(_INT64, 0)
-                    for each in dict.fromkeys((steps, 1)):
-                        acc, k = tile.loop(acc, k, end, each)
-                    starts, outs = (
-                        _strided(builder, start_at, start_step, some),
-                        _strided(builder, out_at, out_step, some),
-                    )
-                    tile.finish(acc, starts, last_at, outs)
-                    done.append((number, builder.block))
-                    builder.branch(behind)
-            builder.unreachable()
-            builder.position_at_end(behind)
-            result = builder.phi(_INT64)
-            for incoming in done:
-                result.add_incoming(*incoming)
-            return result
+
+            def emit(some):
+                here = _strided(builder, x_at, x_step, some), _strided(builder, w_at, w_step, groups)
+                tile = _Tile(builder, form, sums, vec_of(out.dtype), vectors, *here)
+                acc, k = tile.begin(), ir.Constant(_INT64, 0)
+                for each in dict.fromkeys((steps, 1)):
+                    acc, k = tile.loop(acc, k, end, each)
+                starts, outs = _strided(builder, start_at, start_step, some), _strided(builder, out_at, out_step, some)
+                tile.finish(acc, starts, last_at, outs)
+
+            return largest(builder, rows, most, emit)
 
         i = types.int64
         return i(i, x, i, w, i, i, start, i, start, out, i), codegen
