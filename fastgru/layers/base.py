@@ -7,7 +7,6 @@ A graph is made at the first call that needs it (one for each rank of the input,
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
@@ -56,7 +55,7 @@ class Options(TypedDict, total=False):
     plan_bytes: int
 
 
-class Layer(ABC):
+class Layer:
     """The base of all layers. Options are those of `Options`.
 
     Inputs may have any floating-point dtype and are converted to that of the outputs, float32 or float64. Raises
@@ -86,9 +85,9 @@ class Layer(ABC):
         self.plan_bytes = options.get("plan_bytes", PLAN_BYTES)
         self._forget()
 
-    @abstractmethod
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         """Write this layer's nodes for the value x into `graph` and return the value that comes out."""
+        raise NotImplementedError
 
     def to_graph(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
         """The layer as a graph with the input "x" and the output "y".
