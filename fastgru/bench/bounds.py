@@ -23,6 +23,7 @@ from fastgru.bench.cases import Case
 from fastgru.bench.kernels import DOT_FLOPS, FMA_CHAINS, READ_VECTORS, dot_work, fma_chains, read_buffer
 from fastgru.packing.aligned import empty
 from fastgru.precisions import WEIGHT_BYTES
+from fastgru.process import undisturbed
 from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts, work
 from fastgru.simd.cpu import cache_sizes
@@ -164,8 +165,8 @@ def _bandwidth(size: int, n: int) -> float:
 def _best_rate(make: Callable[[int], Callable[[int], object]], n: int) -> float:
     """Rounds a second, of n threads together: the best of several runs."""
     count = 1
+    undisturbed(lambda: make(0)(1))  # compiles; LLVM calls Python back, where an exception of Ctrl-C would be lost
     work = make(0)
-    work(1)  # compiles
     while (elapsed := min(_elapsed(work, count) for _ in range(3))) <= _RUN_S / 2:  # of one run a pause may be most
         count *= 2
     count = max(1, int(count * _RUN_S / elapsed))
