@@ -11,9 +11,9 @@ from fastgru import learn
 torch = pytest.importorskip("torch", reason="needs torch, whose autograd is the oracle")
 
 
-def close(found, expected, bound):
-    """To `bound` of the largest entry of the tensor."""
-    assert np.abs(found - expected).max() <= bound * np.abs(expected).max() + np.finfo(np.float64).tiny
+def close(found, expected, bound, lost=0.0):
+    """To `bound` of the largest entry of the tensor, and to what `lost` allows besides."""
+    assert np.abs(found - expected).max() <= bound * np.abs(expected).max() + lost + np.finfo(np.float64).tiny
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-10), ("float32", 1e-4)])
@@ -38,10 +38,16 @@ def test_classes_of_every_step(H, layers, bidirectional, bias, N, dtype, bound):
         torch.nn.LayerNorm(D * H), torch.nn.Linear(D * H, 11),
     ]).to(kind)  # fmt: skip
     ids, targets = torch.randint(0, 11, (2, 10, N))
-    y = net[3](net[2](net[1](net[0](ids))[0]))
-    loss = torch.nn.functional.cross_entropy(y.reshape(-1, 11), targets.reshape(-1), reduction="sum")
-    loss.backward()
-    weights = {name: p.detach().numpy() for name, p in net.named_parameters()}
+
+    def theirs():
+        net.zero_grad()
+        y = net[3](net[2](net[1](net[0](ids))[0]))
+        loss = torch.nn.functional.cross_entropy(y.reshape(-1, 11), targets.reshape(-1), reduction="sum")
+        loss.backward()
+        return loss, {name: p.grad.numpy().copy() for name, p in net.named_parameters()}
+
+    loss, gradients = theirs()
+    weights = {name: p.detach().numpy().copy() for name, p in net.named_parameters()}
     options = {"precision": dtype}
     mine = fastgru.Sequential(
         fastgru.Embedding.from_torch(weights, "0", **options), fastgru.GRU.from_torch(weights, "1", **options),
@@ -50,8 +56,9 @@ def test_classes_of_every_step(H, layers, bidirectional, bias, N, dtype, bound):
     found = learn.gradients(mine, ids.numpy(), targets.numpy(), dtype=dtype)
     assert found.loss == pytest.approx(loss.item(), rel=max(bound, 1e-12))
     assert set(found.weights) == set(weights), "the names are those of torch"
-    for name, parameter in net.named_parameters():
-        close(found.weights[name], parameter.grad.numpy(), bound)
+    net.double()  # a gradient in which terms cancel has few digits in float32, in torch as well
+    for name, exact in theirs()[1].items():
+        close(found.weights[name], exact, bound, 4 * np.abs(gradients[name] - exact).max())
 
 
 @pytest.mark.parametrize("T", [100, pytest.param(1000, marks=pytest.mark.slow)])
