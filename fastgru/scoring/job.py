@@ -13,7 +13,7 @@ import numpy as np
 from fastgru.errors import DataError, ShapeError
 from fastgru.graph import Array, TensorSpec
 from fastgru.model import Model
-from fastgru.scoring.parts import SUFFIXES, Column, Fault, Parts, parts_of, write_npz
+from fastgru.scoring.parts import SUFFIXES, Column, Fault, Parts, alone, parts_of, write_npz
 from fastgru.scoring.sequences import Input, Record, records
 from fastgru.scoring.sources import ARRAYS, files_of, hash_of
 from fastgru.simd.target import TARGET
@@ -81,8 +81,6 @@ def score(
         raise DataError(f"rows is {rows!r}, expected 'steps', 'sequences' or None")
     if on_error not in ("stop", "null") or (on_error == "null" and output.suffix == ".npz"):
         raise DataError(f"on_error is {on_error!r}, expected 'stop', or 'null' for an output that is a table")
-    if output.exists() and not restart and not parts_of(output).exists():
-        raise DataError(f"{output} exists already; --restart overwrites it")
     files = files_of(source)
     if ids and files[0].suffix.lower() in ARRAYS:
         raise DataError(f"{source}: arrays have names of their own, and no columns of an id")
@@ -93,15 +91,18 @@ def score(
     frames = None if rows is None else rows == "steps"
     labels = ("name",) if files[0].suffix.lower() in ARRAYS else tuple(ids)
     run = _Run(model, inputs, chosen, labels, files, frames, on_error, budget, progress, cluster)
-    if output.suffix == ".npz":
-        return run.into_npz(output)
-    job = {
-        "input": hash_of(files),
-        "model": model.fingerprint,
-        "target": TARGET.name,
-        "options": [inputs, labels, [spec.name for spec in chosen], rows, on_error, part_rows],
-    }
-    return run.into_parts(output, _plain(job), restart, part_rows)
+    with alone(output):
+        if output.exists() and not restart and not parts_of(output).exists():
+            raise DataError(f"{output} exists already; --restart overwrites it")
+        if output.suffix == ".npz":
+            return run.into_npz(output)
+        job = {
+            "input": hash_of(files),
+            "model": model.fingerprint,
+            "target": TARGET.name,
+            "options": [inputs, labels, [spec.name for spec in chosen], rows, on_error, part_rows],
+        }
+        return run.into_parts(output, _plain(job), restart, part_rows)
 
 
 class _Run(NamedTuple):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zipfile import ZIP_STORED, ZipFile
@@ -14,8 +15,9 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 
 from fastgru.errors import DataError
+from fastgru.filelock import FileLock, HeldError
 
-__all__ = ["SUFFIXES", "Column", "Fault", "Parts", "parts_of", "write_npz"]
+__all__ = ["SUFFIXES", "Column", "Fault", "Parts", "alone", "parts_of", "write_npz"]
 
 SUFFIXES: Final = (".jsonl", ".npz", ".parquet")
 Column = tuple[Any, Any]  # values, one a row, and which of them there are; True for all
@@ -34,6 +36,30 @@ class Fault(NamedTuple):
 def parts_of(output: Path) -> Path:
     """The folder of an output's parts."""
     return output.with_name(output.name + ".parts")
+
+
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Nobody else writes `output` or its parts meanwhile, on any system; a process that ends gives them free.
+
+    Raises `DataError`.
+    """
+    path = output.with_name(output.name + ".lock")
+    try:
+        lock = FileLock(path)
+    except HeldError as error:
+        raise DataError(
+            f"{output} is being written by another run (process {error.holder}): wait until that has ended, or give"
+            " this one another output"
+        ) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise DataError(f"{path}: {error.strerror}: write the output where files can be locked") from error
+    try:
+        yield
+    finally:
+        lock.release(remove=True)
 
 
 class Parts:

@@ -27,6 +27,7 @@ import fastgru
 from fastgru.cli import main
 from fastgru.errors import DataError
 from fastgru.scoring import score
+from fastgru.scoring.job import _Run
 from fastgru.scoring.parts import Parts, parts_of
 
 pa = pytest.importorskip("pyarrow", reason="not installed: the extra `data`")
@@ -260,6 +261,28 @@ def test_a_run_that_is_stopped_goes_on(
     found = read(folder / "out.parquet")
     assert found["id"] == steps(names, sequences)["id"]
     np.testing.assert_array_equal(np.array(found["y"], np.float32), expected(model, sequences))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz"])
+def test_two_runs_do_not_write_one_output(
+    file: Path, model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """The second is refused while the first writes, whatever it was asked, and changes nothing."""
+    source, out = write(tmp_path / "in.parquet", steps(*make([30, 20, 10]))), tmp_path / f"out.{suffix}"
+    words = ["score", str(file), "--input", str(source), "--output", str(out), "--id", "id", "--outputs", "y"]
+    found, told = _Run.results, list[str]()
+
+    def results(self: _Run, *arguments: Any) -> Any:
+        if not told:
+            told.append("")
+            told[0] = CliRunner().invoke(main, [*words, "--restart"]).stderr
+        yield from found(self, *arguments)
+
+    monkeypatch.setattr(_Run, "results", results)
+    assert score(model, source, out, ids=["id"], outputs=["y"], part_rows=25).sequences == 3
+    said = f"{out} is being written by another run (process {os.getpid()})"
+    assert said in " ".join(told[0].split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", out.name]
 
 
 def test_parts_of_another_job_are_refused(

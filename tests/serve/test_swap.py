@@ -592,7 +592,7 @@ def test_sessions_stay_where_the_disk_has_no_space_for_them_elsewhere(path, tmp_
             done = await scheduler.run(job(before, session, x(1)))
             np.testing.assert_array_equal(done.outputs[0], stream.push(x(1)))
         await scheduler.drain(1)
-        os.close(folder._lock)  # as the system does
+        folder._lock.release()  # as the system does
         folder = Folder(settings)
         served = Repository({"m": path}, settings, folder=folder).get("m")
         assert {each.id for _, each in served.sessions.parked()} == {*range(100, 110)}

@@ -1,8 +1,8 @@
 """The directory of `--state-dir`: one process has it, and every model has files of its own there."""
 
-import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from logging import WARNING
@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import FastGRUError
+from fastgru.filelock import FileLock, HeldError
 from fastgru.serve.durable.answers import Answers
 from fastgru.serve.durable.keeper import Keeper
 from fastgru.serve.durable.mapped import read_about
@@ -125,27 +126,14 @@ class Folder:
         for keeper in self._keepers.values():
             keeper.close()
         self._keepers.clear()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.release()
 
 
-def _locked(folder: Path) -> int:
-    """A file that is locked for as long as this process lives. Raises `SettingsError`, `OSError`."""
+def _locked(folder: Path) -> FileLock:
+    """A lock for as long as this process lives. Raises `SettingsError`, `OSError`."""
+    if sys.platform == "win32":
+        raise SettingsError("state_dir needs a system with files as POSIX has them")
     try:
-        import fcntl
-    except ImportError:
-        raise SettingsError("state_dir needs a system with locks of files as POSIX has them") from None
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        whose = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-        os.close(lock)
-        raise SettingsError(f"state_dir {str(folder)!r} is in use by another server (process {whose or '?'})") from None
-    except OSError:
-        os.close(lock)
-        raise
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-    return lock
+        return FileLock(folder / "lock", 0o600)
+    except HeldError as error:
+        raise SettingsError(f"state_dir {str(folder)!r} is in use by another server (process {error.holder})") from None

@@ -69,7 +69,7 @@ class Server:
         if model is not None:
             self.models = {"m": model}
         if self.folder is not None:
-            os.close(self.folder._lock)  # as the system does
+            self.folder._lock.release()  # as the system does
         settings = Settings(state_dir=self.path, **self.options)
         self.folder = Folder(settings)
         self.repository = Repository(self.models, settings, self.clock, self.folder)
