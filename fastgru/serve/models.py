@@ -56,7 +56,7 @@ class Served:
         self.groups, self.batch_axes, self.pool = shapes.groups, shapes.batch_axes, shapes.pool
         if self.pool is not None:
             capacity = min(settings.capacity, self.pool.capacity // 2)
-            self.sessions = Sessions(name, self, capacity, settings.idle_seconds, clock)
+            self.sessions = Sessions(name, self, capacity, settings.idle_seconds, clock, any_target=settings.any_target)
 
     @property
     def latest(self) -> "Served":

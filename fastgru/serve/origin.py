@@ -115,7 +115,7 @@ class Cors:
             await send({"type": "http.response.body", "body": b""})
             return
 
-        more.append((b"access-control-expose-headers", b"inference-header-content-length, retry-after"))
+        more.append((b"access-control-expose-headers", b"inference-header-content-length, retry-after, sequence-step"))
 
         async def send_more(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -34,10 +34,10 @@ class Pool(Protocol):
     def state_bytes(self) -> int: ...
     def save_into(self, session: int, room: Array) -> int | bytes: ...
     def load_from(self, session: int, kept: Array) -> None: ...
-    def open(self, saved: bytes | None = None) -> int: ...
+    def open(self, saved: bytes | None = None, *, any_target: bool = False) -> int: ...
     def close(self, session: int) -> None: ...
     def save(self, session: int) -> bytes: ...
-    def load(self, session: int, saved: bytes) -> None: ...
+    def load(self, session: int, saved: bytes, *, any_target: bool = False) -> None: ...
     def reset(self, session: int) -> None: ...
     def fork(self, session: int) -> int: ...
     def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any: ...
@@ -53,14 +53,14 @@ class Streams:
         self._streams: dict[int, Stream] = {}
         self._spare = [first]
 
-    def open(self, saved: bytes | None = None) -> int:
+    def open(self, saved: bytes | None = None, *, any_target: bool = False) -> int:
         """Raises `SessionError` where there are too many, `StateError` for a state that does not fit."""
         try:
             stream = self._spare.pop()
         except IndexError:  # another thread may have taken the last one
             stream = self._make()
         if saved is not None:
-            stream.load_state(saved)
+            stream.load_state(saved, any_target=any_target)
         return self._keep(stream)
 
     def _keep(self, stream: Stream) -> int:
@@ -95,14 +95,14 @@ class Streams:
         return len(saved)
 
     def load_from(self, session: int, kept: Array) -> None:
-        """Take up what `save_into` has written."""
-        self.load(session, kept.tobytes())
+        """Take up what `save_into` has written, on whatever target."""
+        self.load(session, kept.tobytes(), any_target=True)
 
     def save(self, session: int) -> bytes:
         return self._streams[session].save_state()
 
-    def load(self, session: int, saved: bytes) -> None:
-        self._streams[session].load_state(saved)
+    def load(self, session: int, saved: bytes, *, any_target: bool = False) -> None:
+        self._streams[session].load_state(saved, any_target=any_target)
 
     def reset(self, session: int) -> None:
         self._streams[session].reset()

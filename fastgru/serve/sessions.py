@@ -24,13 +24,20 @@ class Sessions:
     """Those of one name. Used by one thread, that of the event loop.
 
     home: the model of those that begin from now on. idle_s: for how long one lives that nobody uses. evicted: how many
-    have ended so.
+    have ended so. any_target: saved states that another target has made are taken, too.
     """
 
     def __init__(
-        self, name: str, home: Home, capacity: int, idle_s: float, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        name: str,
+        home: Home,
+        capacity: int,
+        idle_s: float,
+        clock: Callable[[], int] = time.monotonic_ns,
+        *,
+        any_target: bool = False,
     ) -> None:
-        self.name, self.home, self.capacity = name, home, capacity
+        self.name, self.home, self.capacity, self._any_target = name, home, capacity, any_target
         self._idle, self._clock = Idle(int(idle_s * 1e9)), clock
         self._live: dict[tuple[Id, str | None], Session] = {}
         self._attached: dict[tuple[Id, str | None], Session] = {}  # parked, and a connection has it
@@ -152,20 +159,30 @@ class Sessions:
             if session.on_end is not None:
                 session.on_end(event)
 
-    def begin(self, name: Id, key: str | None = None, saved: bytes | None = None, home: Home | None = None) -> Session:
+    def begin(
+        self,
+        name: Id,
+        key: str | None = None,
+        saved: bytes | None = None,
+        home: Home | None = None,
+        step: int | None = None,
+    ) -> Session:
         """The live session that is called so, as it is, or else a new one, from zeros or from a saved state.
 
-        home: the model of a new one, where it is not that of all others.
+        home: the model of a new one, where it is not that of all others. step: how many steps have led to `saved`.
 
-        Raises `ServeError`: 503 where there is no room for another, 409 for a saved state of another model.
+        Raises `ServeError`: 503 where there is no room for another, 409 for a saved state of another model or target.
         """
         session = self._live.get((name, key)) or self._begun_before(name, key)
         if session is not None:
             if saved is not None:
-                self.load(session, saved)
+                self.load(session, saved, step)
             return session
         home = home or self.home
-        return self._add(Session(name, home, 0, key, self._clock()), lambda: home.pool.open(saved), saved is not None)
+        session = Session(name, home, 0, key, self._clock())
+        session.step = session.next = step or 0
+        opened = lambda: home.pool.open(saved, any_target=self._any_target)  # noqa: E731
+        return self._add(session, opened, saved is not None)
 
     def anew(self, name: Id, key: str | None = None) -> Session:
         """For a request that begins a sequence: the live session, which it takes back to zeros, or a new one.
@@ -247,13 +264,18 @@ class Sessions:
         saved: bytes = session.home.pool.save(session.handle)
         return saved
 
-    def load(self, session: Session, saved: bytes) -> None:
-        """Go on from a saved state. Raises `ServeError`, 409, for one that does not fit, and while it is busy."""
+    def load(self, session: Session, saved: bytes, step: int | None = None) -> None:
+        """Go on from a saved state, as the session that has been through so many steps; by default it counts on.
+
+        Raises `ServeError`, 409, for one that does not fit, and while it is busy.
+        """
         self._settled(session)
         try:
-            session.home.pool.load(session.handle, saved)
+            session.home.pool.load(session.handle, saved, any_target=self._any_target)
         except StateError as error:
             raise ServeError(409, str(error), reason="state") from None
+        if step is not None:
+            session.step = session.next = step
         session.moved = True
         self._touch(session)
         if session.home.keeper is not None:

@@ -71,6 +71,9 @@ class Settings:
     state_dir: Path | None = _option(
         None, "A folder that keeps the states of all sessions when the process ends; only one server may use it."
     )
+    any_target: bool = _option(
+        False, "Also go on from states that another target has made, of clients and of state_dir; bits then differ."
+    )
     state_sync: bool = _option(
         False, "With state_dir: answer only when the disk has the state, so that it survives a power cut."
     )

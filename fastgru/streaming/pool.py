@@ -98,14 +98,16 @@ class SessionPool:
         self._store = self._plans.store
         self._last: Plan | None = None
 
-    def open(self, saved: bytes | None = None) -> int:
+    def open(self, saved: bytes | None = None, *, any_target: bool = False) -> int:
         """Open a session, from where the model starts or from a saved state. Returns its number.
+
+        any_target: also from a state that another target has made, see `Stream.load_state`.
 
         No other session ever gets the same number, even after this one is closed.
 
         Raises `SessionError` if the pool is full, and `StateError` for a saved state that does not fit.
         """
-        return self._store.open(None if saved is None else self._unpack(saved))
+        return self._store.open(None if saved is None else self._unpack(saved, any_target))
 
     def fork(self, session: int) -> int:
         """Open a session that continues from the state of this one.
@@ -254,9 +256,12 @@ class SessionPool:
         """Return the state of a session as bytes, the same as `Stream.save_state` returns for a stream of one row."""
         return pack_state(self._store.take(session), self._runnable.fingerprint)
 
-    def load(self, session: int, saved: bytes) -> None:
-        """Load what `save`, or a stream of one row, has saved. Raises `SessionError` and `StateError`."""
-        self._store.put(session, self._unpack(saved))
+    def load(self, session: int, saved: bytes, *, any_target: bool = False) -> None:
+        """Load what `save`, or a stream of one row, has saved. Raises `SessionError` and `StateError`.
+
+        any_target: also what another target has made.
+        """
+        self._store.put(session, self._unpack(saved, any_target))
 
     def reset(self, session: int) -> None:
         """Set the state of a session back to where the model starts. Raises `SessionError` and `StateError`."""
@@ -285,7 +290,7 @@ class SessionPool:
         return self._store.bank
 
     def load_from(self, session: int, kept: Array) -> None:
-        """Load what `save_into` has written. Nothing checks whether it belongs to this model."""
+        """Load what `save_into` has written. Nothing checks whether it belongs to this model and target."""
         self._check_room(kept)
         self._store.put_bank(session, kept)
 
@@ -293,8 +298,8 @@ class SessionPool:
         if room.nbytes != self._store.bank or not room.flags.c_contiguous:
             raise ShapeError(f"state: got {room.dtype} {room.shape}, expected uint8 ({self._store.bank},)")
 
-    def _unpack(self, saved: bytes) -> dict[str, Array]:
-        state = unpack_state(saved, self._runnable.fingerprint)
+    def _unpack(self, saved: bytes, any_target: bool) -> dict[str, Array]:
+        state = unpack_state(saved, self._runnable.fingerprint, any_target=any_target)
         came = {name: (a.dtype.name, a.shape) for name, a in state.items()}
         expected = {name: (dtype.name, shape) for name, (shape, dtype, _) in self._single.items()}
         if came != expected:

@@ -1,4 +1,8 @@
-"""A stream's state as bytes: a safetensors text of the arrays, behind a magic, a model's fingerprint and a checksum."""
+"""A stream's state as bytes: a safetensors text of the arrays, behind a magic, a model's fingerprint and a checksum.
+
+Its metadata names the target whose kernels have made it. Another target rounds differently, so that a stream which went
+on there would have neither the bits of the one nor those of the other: that has to be asked for.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,12 +10,14 @@ from typing import Final
 from fastgru.errors import FastGRUError, StateError
 from fastgru.graph import Array
 from fastgru.modules import late
+from fastgru.simd.target import TARGET
 from fastgru.tensorfile import read_tensor_file, tensor_file_chunks
 
 __all__ = ["pack_state", "unpack_state"]
 
-_MAGIC: Final = b"fastgru-state-1\n"
+_MAGIC: Final = b"fastgru-state-2\n"
 _DIGEST: Final = 32
+_TARGET: Final = "target"
 
 
 def _digest(body: bytes) -> bytes:
@@ -21,12 +27,15 @@ def _digest(body: bytes) -> bytes:
 
 def pack_state(state: Mapping[str, Array], fingerprint: str) -> bytes:
     """Magic, fingerprint (32 bytes), checksum of what follows (32 bytes), the arrays."""
-    body = b"".join(tensor_file_chunks(state, {}))
+    body = b"".join(tensor_file_chunks(state, {_TARGET: TARGET.name}))
     return b"".join((_MAGIC, bytes.fromhex(fingerprint), _digest(body), body))
 
 
-def unpack_state(blob: bytes, fingerprint: str) -> dict[str, Array]:
-    """The inverse; `StateError` unless every byte is as it was and the fingerprint is this one."""
+def unpack_state(blob: bytes, fingerprint: str, *, any_target: bool = False) -> dict[str, Array]:
+    """The inverse; `StateError` unless every byte is as it was and the fingerprint is this one.
+
+    any_target: whatever target has made it; else this process's own.
+    """
     head = len(_MAGIC) + 2 * _DIGEST
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise StateError(f"saved state: got {type(blob).__name__}, expected bytes from save_state")
@@ -43,6 +52,13 @@ def unpack_state(blob: bytes, fingerprint: str) -> dict[str, Array]:
         file = read_tensor_file(body)
     except FastGRUError as error:
         raise StateError(f"saved state: {error}") from None
-    if file.metadata:
-        raise StateError(f"saved state: came with the metadata {sorted(file.metadata)!r:.200}, expected none")
+    if file.metadata.keys() != {_TARGET}:
+        raise StateError(f"saved state: came with the metadata {sorted(file.metadata)!r:.200}, expected the target")
+    made = file.metadata[_TARGET]
+    if made != TARGET.name and not any_target:
+        raise StateError(
+            f"saved state: made by the target {made!r:.80}, and this process runs {TARGET.name!r}, which would go on"
+            " with other bits: run both with one FASTGRU_TARGET, or take it up all the same with any_target=True"
+            " (--any-target)"
+        )
     return dict(file.tensors)

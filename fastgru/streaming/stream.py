@@ -311,19 +311,21 @@ class Stream:
 
     def save_state(self, row: int | None = None) -> bytes:
         """Return the state as bytes for `load_state`, in this process or in another. They carry the model's
-        fingerprint.
+        fingerprint, and the name of the target that this process runs.
 
         row: save this row alone, as a stream of one row would. Raises what `reset` raises.
         """
         return pack_state(self._row_views(self.state, row), self.runnable.fingerprint)
 
-    def load_state(self, blob: bytes, row: int | None = None) -> None:
+    def load_state(self, blob: bytes, row: int | None = None, *, any_target: bool = False) -> None:
         """Continue from a state that `save_state` returned. With `row`, load the state of one row into that row.
 
-        Raises `StateError` if the bytes are damaged, or belong to another model, precision or batch size. The state
-        then stays as it was.
+        any_target: also from a state that another target has made. The outputs then have not the bits of one stream.
+
+        Raises `StateError` if the bytes are damaged, or belong to another model, precision, batch size or target. The
+        state then stays as it was.
         """
-        given = unpack_state(blob, self.runnable.fingerprint)
+        given = unpack_state(blob, self.runnable.fingerprint, any_target=any_target)
         if self._is_open and row is None:
             came = {name: (a.dtype.name, a.shape) for name, a in given.items()}
             fit = all(n in given and _matches(given[n].shape, shape) for n, shape in self.state_shapes.items())

@@ -17,6 +17,7 @@ from fastgru.serve.durable.answers import Answers
 from fastgru.serve.durable.keeper import Keeper
 from fastgru.serve.durable.mapped import read_about
 from fastgru.serve.durable.records import Records, answer_room
+from fastgru.serve.durable.slots import OWN_TARGET, target_name
 from fastgru.serve.log import event
 from fastgru.serve.rows import Pool
 from fastgru.serve.settings import Settings, SettingsError
@@ -81,7 +82,9 @@ class Folder:
         ]
         # As many as may have been in memory when the process before ended: they are not too many because of that.
         most = max(settings.parked_sessions, min(len(records.found), settings.capacity))
-        keeper = self._keepers[name, digest] = Keeper(name, records, answers, settings.parked_seconds, most, others)
+        keeper = self._keepers[name, digest] = Keeper(
+            name, records, answers, settings.parked_seconds, most, others, settings.any_target
+        )
         for damaged in records.damaged:
             whose = "whose it was cannot be told" if damaged is None else f"it was that of {damaged.name!r}"
             event(
@@ -95,6 +98,11 @@ class Folder:
             event("damaged", text, level=WARNING, model=name, records=records.skipped)
         if len(keeper):
             event("taken_up", f"{len(keeper)} sequences of model {name} are on disk", model=name, sequences=len(keeper))
+        if foreign := [found.target for found in records.found if found.target != OWN_TARGET]:
+            names = ", ".join(sorted({target_name(code) for code in foreign}))
+            does = "go on with other bits" if settings.any_target else "are refused: --any-target takes them up"
+            text = f"{len(foreign)} sequences of model {name} were made by another target ({names}), and {does}"
+            event("other_target", text, level=WARNING, model=name, sequences=len(foreign))
         return keeper
 
     def _open_other(self, path: Path, name: str, digest: str) -> None:

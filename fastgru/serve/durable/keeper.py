@@ -13,10 +13,11 @@ from typing import Final, NamedTuple, Protocol
 from fastgru.graph import Array
 from fastgru.serve.durable.answers import Answers
 from fastgru.serve.durable.records import Place, Records
-from fastgru.serve.durable.slots import Identity
+from fastgru.serve.durable.slots import OWN_TARGET, Identity, target_name
 from fastgru.serve.errors import ServeError
 from fastgru.serve.ids import Id
 from fastgru.serve.rows import Pool
+from fastgru.simd.target import TARGET
 
 __all__ = ["Keeper", "Kept", "Owner", "Parked"]
 
@@ -51,7 +52,8 @@ class Keeper:
     """records: of the model. others: the keepers of other models that were served under the same name.
 
     parked_s: for how long a session stays on disk that nobody uses; most: how many do. is_closing: the server is going
-    down, and connections end without their sessions. Used by the thread of the event loop.
+    down, and connections end without their sessions. any_target: states that another target has made are taken up.
+    Used by the thread of the event loop.
     """
 
     def __init__(
@@ -62,15 +64,16 @@ class Keeper:
         parked_s: float,
         most: int,
         others: Callable[[], Sequence["Keeper"]],
+        any_target: bool = False,
     ) -> None:
-        self.name, self.parked_s, self.is_closing = name, parked_s, False
+        self.name, self.parked_s, self.is_closing, self._any_target = name, parked_s, False, any_target
         self._is_closed = False
         self._records, self._answers, self._most, self._others = records, answers, most, others
         self._parked: OrderedDict[Owner, int] = OrderedDict()  # places, the one that was parked first first
         self._damaged = {(identity.name, identity.key) for identity in records.damaged if identity is not None}
         self._over: OrderedDict[Owner, int] = OrderedDict()  # those that ended with a numbered step
         for found, by_owner in ((records.found, self._parked), (records.over, self._over)):
-            for number, identity, _ in found:
+            for number, identity, _, _ in found:
                 owner = (identity.name, identity.key)
                 if owner in by_owner:  # two versions of the model had it; the one that was used last goes on
                     records.end(records.place(by_owner.pop(owner), identity))
@@ -119,6 +122,7 @@ class Keeper:
             raise _not_written(error) from None
         self._damaged.discard(owner)
         self._end_over(owner)
+        self.forget(*owner)  # one of another target
         for other in self._others():
             other.forget(*owner)
             other._end_over(owner)
@@ -247,7 +251,8 @@ class Keeper:
     def find(self, name: Id, key: str | None) -> tuple[int, Array] | None:
         """The step and the state of one that is parked; None where there is none.
 
-        Raises `ServeError`: 409 where another model under the same name has it, 410 where its record is damaged.
+        Raises `ServeError`: 409 where another model under the same name has it, or another target has made it, 410
+        where its record is damaged.
         """
         owner = (name, key)
         number = self._parked.get(owner)
@@ -262,6 +267,15 @@ class Keeper:
             self._damaged.add(owner)
             _log.error("the record of sequence %r of %s is damaged", name, self.name)
             raise _damaged(name, self.name)
+        if written.head.target != OWN_TARGET and not self._any_target:
+            raise ServeError(
+                409,
+                f"sequence {name!r} is at step {written.head.step}, with a state that was made by the target"
+                f" {target_name(written.head.target)}; this server runs {TARGET.name}, which would go on with other"
+                " bits: start it with that FASTGRU_TARGET or with --any-target, or begin the sequence anew with"
+                " sequence_start",
+                reason="state",
+            )
         return written.head.step, written.state
 
     def take_up(self, session: Kept) -> None:

@@ -25,6 +25,7 @@ from fastgru.serve.durable.slots import (
     FIELDS,
     FIELDS_AT,
     HEAD_BYTES,
+    OWN_TARGET,
     STATE_ASIDE,
     SUM_AT,
     Head,
@@ -66,11 +67,12 @@ class Written(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A session that lives, by its record."""
+    """A session that lives, by its record. target: of its state, see `slots.target_name`."""
 
     number: int
     identity: Identity
     used_ns: int
+    target: int
 
 
 class Records:
@@ -130,7 +132,7 @@ class Records:
             self.free.append(number)
         else:
             found = self.over if written.head.flags & ENDED else self.found
-            found.append(Found(number, written.identity, written.head.used_ns))
+            found.append(Found(number, written.identity, written.head.used_ns, written.head.target))
 
     def _whose(self, block: Block, slots: list[int]) -> Identity | None:
         """Of a record with no slot that is whole: who can be told by the checksum of the name alone."""
@@ -182,8 +184,8 @@ class Records:
         end = begin + len(tail)
         block.text[begin:end] = tail
         FIELDS.pack_into(
-            block.map, at + FIELDS_AT, flags | identity.flags, identity.id_bytes, identity.key_bytes, 0, size,
-            len(answer), step, time.time_ns(), identity.sum,
+            block.map, at + FIELDS_AT, flags | identity.flags, identity.id_bytes, identity.key_bytes, OWN_TARGET,
+            size, len(answer), step, time.time_ns(), identity.sum,
         )  # fmt: skip
         total = crc32(block.text[at + FIELDS_AT : end], count & 0xFFFFFFFF)
         if beside or self._long:

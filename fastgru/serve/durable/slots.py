@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from fastgru.serve.ids import Id
+from fastgru.simd.target import TARGET, TARGETS
 
 __all__ = [
-    "ANSWER_ASIDE", "ENDED", "FIELDS", "FIELDS_AT", "HEAD_BYTES", "STATE_ASIDE", "SUM_AT", "Head", "Identity",
-    "read_identity",
+    "ANSWER_ASIDE", "ENDED", "FIELDS", "FIELDS_AT", "HEAD_BYTES", "OWN_TARGET", "STATE_ASIDE", "SUM_AT", "Head",
+    "Identity", "read_identity", "target_name",
 ]  # fmt: skip
 
 HEAD_BYTES: Final = 64
@@ -29,9 +30,15 @@ ANSWER_ASIDE: Final = 16  # the answer is
 
 _NUMBER_BYTES: Final = 8
 
+# What a record says of the target that has made the state: some bits of a hash of its name.
+_TARGET_NAMES: Final = {crc32(target.name.encode()) & 0xFFFF: target.name for target in TARGETS}
+OWN_TARGET: Final = crc32(TARGET.name.encode()) & 0xFFFF
+
 
 class Head(NamedTuple):
     """flags: those above. The sizes are of bytes. used_ns: when the session was last used, by the wall clock.
+
+    target: of the state, see `target_name`.
 
     identity_sum: a checksum of the id and the key alone, which tells whose a damaged record was.
     """
@@ -39,7 +46,7 @@ class Head(NamedTuple):
     flags: int
     id_bytes: int
     key_bytes: int
-    spare: int
+    target: int
     state_bytes: int
     answer_bytes: int
     step: int
@@ -60,6 +67,11 @@ class Identity:
         self.flags = (NUMBER if is_number else 0) | (0 if key is None else KEYED)
         self.text, self.id_bytes, self.key_bytes = own + theirs, len(own), len(theirs)
         self.sum = crc32(self.text)
+
+
+def target_name(code: int) -> str:
+    """The target that `Head.target` stands for."""
+    return _TARGET_NAMES.get(code, "one that this version does not know")
 
 
 def read_identity(head: Head, text: bytes) -> Identity | None:

@@ -17,6 +17,8 @@ from fastgru.serve.v2.request import bad, sequence_of
 __all__ = ["end", "fork", "index", "load", "reset", "save", "show", "shown"]
 
 _BYTES: Final = (b"content-type", b"application/octet-stream")
+_STEP: Final = b"sequence-step"
+_MOST_DIGITS: Final = 18
 
 
 async def index(served: Served, request: Request) -> Answer:
@@ -45,9 +47,10 @@ async def end(served: Served, request: Request) -> Answer:
 
 
 async def save(served: Served, request: Request) -> Answer:
-    """Its state, as `Stream.save_state` writes it."""
-    body = _sessions(served).save(_session(served, request))
-    return Answer(200, [_BYTES, (b"content-length", b"%d" % len(body))], body)
+    """Its state, as `Stream.save_state` writes it, and how many steps have led to it."""
+    session = _session(served, request)
+    body = _sessions(served).save(session)
+    return Answer(200, [_BYTES, (_STEP, b"%d" % session.step), (b"content-length", b"%d" % len(body))], body)
 
 
 async def load(served: Served, request: Request) -> Answer:
@@ -58,7 +61,7 @@ async def load(served: Served, request: Request) -> Answer:
         raise ServeError(
             404, f"there is no key {key!r:.80}, and no sequence {name!r:.80} of it to load a state into", reason="key"
         )
-    return json_answer(shown(sessions.begin(name, key, body)))
+    return json_answer(shown(sessions.begin(name, key, body, step=_step(request))))
 
 
 async def fork(served: Served, request: Request) -> Answer:
@@ -74,6 +77,14 @@ async def reset(served: Served, request: Request) -> Answer:
     session = _session(served, request)
     _sessions(served).reset(session)
     return json_answer(shown(session))
+
+
+def _step(request: Request) -> int | None:
+    """How many steps have led to the state, by the header; None where it does not say."""
+    text = request.headers.get(_STEP)
+    if text is not None and not (text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise bad(f"the header Sequence-Step is {text!r:.80}, expected a number of steps", "step")
+    return None if text is None else int(text)
 
 
 def _sessions(served: Served) -> Sessions:

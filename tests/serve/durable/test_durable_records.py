@@ -48,7 +48,7 @@ def found(folder: Path) -> dict[object, tuple[int, bytes, bytes]]:
     """What a start finds: step, state and answer by id and key."""
     opened = open_records(folder)
     got = {}
-    for number, identity, _ in opened.found:
+    for number, identity, *_ in opened.found:
         written = opened.read(opened.place(number, identity))
         got[identity.name, identity.key] = written.head.step, written.state.tobytes(), written.answer
     opened.close()

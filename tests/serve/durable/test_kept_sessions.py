@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import pytest
 pytest.importorskip("orjson", reason="not installed: the extra `serve`")
 
 from fastgru import GRU, Gate, Model, Sequential
-from fastgru.serve.durable import mapped
+from fastgru.serve.durable import mapped, records, slots
 from fastgru.serve.durable.folder import Folder
 from fastgru.serve.errors import ServeError
 from fastgru.serve.jobs import Job
@@ -28,6 +29,7 @@ from fastgru.serve.session import PARKED
 from fastgru.serve.sessions import Sessions
 from fastgru.serve.settings import Settings, SettingsError
 from fastgru.serve.steps import record
+from fastgru.simd.target import TARGET, TARGETS
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -42,6 +44,7 @@ def net(seed: int = 0) -> Model:
 
 
 MODEL, OTHER = net(), net(7)
+ANOTHER = next(target for target in TARGETS if target != TARGET)
 
 
 class Clock:
@@ -239,6 +242,45 @@ def test_sessions_of_another_model_wait_for_it(server: Server) -> None:
     server.restart(OTHER)
     assert server.state(2) == OTHER.stream().save_state()
     assert len(list(server.path.glob("*.records"))) == 1  # nobody waits for the other one
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_sessions_of_another_target_are_refused_until_that_is_asked_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, known: bool
+) -> None:
+    another = crc32(ANOTHER.name.encode()) & 0xFFFF if known else 0
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "OWN_TARGET", another)
+        for n in (1, 2, 3):
+            server.sessions.begin(n, None, saved(n), step=40 + n)
+    server.sessions.begin(4)
+    caplog.clear()
+    server.restart()
+    assert "3 sequences of model m were made by another target" in caplog.text
+    error = refused(lambda: server.sessions.get(1))
+    assert (error.status, error.reason) == (409, "state")
+    assert all(word in error.message for word in ("step 41", TARGET.name, "--any-target", "sequence_start"))
+    assert (ANOTHER.name if known else "does not know") in error.message
+    assert server.state(4) == MODEL.stream().save_state()
+    assert [parked.id for parked in server.served.keeper.parked()] == [1, 2, 3]
+    server.sessions.anew(2)  # on purpose
+    server.sessions.begin(3, None, saved(9), step=5)
+    server.restart()
+    assert server.state(2) == MODEL.stream().save_state()
+    assert (server.state(3), server.sessions.get(3).step) == (saved(9), 5)
+    assert refused(lambda: server.sessions.get(1)).status == 409
+    server.options["any_target"] = True
+    server.restart()
+    assert (server.state(1), server.sessions.get(1).step) == (saved(1), 41)
+    server.sessions.reset(server.sessions.get(1))  # a record of this target
+    server.options["any_target"] = False
+    server.restart()
+    assert server.state(1) == MODEL.stream().save_state()
+
+
+def test_the_hashes_of_all_targets_differ() -> None:
+    assert sorted(slots.target_name(code) for code in slots._TARGET_NAMES) == sorted(each.name for each in TARGETS)
+    assert slots.target_name(slots.OWN_TARGET) == TARGET.name
 
 
 def test_a_model_that_was_not_served_at_the_start_takes_its_sessions_up(server: Server) -> None:

@@ -16,6 +16,8 @@ from asgi import Reply, call, protocol, run
 from protocol_models import H, I, in_bytes, normal, stateful, stateless
 
 from fastgru import GRU, Gate, Model, Sequential, load
+from fastgru.simd.target import TARGET, TARGETS
+from fastgru.streaming import state_blob
 
 Asks = Callable[..., Awaitable[Reply]]
 MODEL = stateful()
@@ -64,6 +66,52 @@ def test_a_state_goes_out_and_comes_back() -> None:
         np.testing.assert_array_equal(await push(ask, 5, "7"), expected(1, 2, 5))
 
     serve(work)
+
+
+def test_a_state_brings_its_number_of_steps_along() -> None:
+    async def work(ask: Asks) -> None:
+        for seed in (1, 2):
+            await push(ask, seed, 7, start=seed == 1)
+        saved = await ask("GET", "/v2/models/m/sequences/7/state")
+        assert saved.headers["sequence-step"] == "2"
+        moved = await ask("PUT", "/v2/models/m/sequences/8/state", saved.body, {"sequence-step": "2"})
+        assert moved.json["step"] == 2
+        body, more = in_bytes(normal(1, 1, 8, seed=3), sequence_id=8, sequence_step=1)
+        early = await ask("POST", "/v2/models/m/infer", body, more)
+        assert (early.status, early.json["reason"]) == (409, "step")
+        assert "the next is 2" in early.json["error"]
+        body, more = in_bytes(normal(1, 1, 8, seed=3), sequence_id=8, sequence_step=2)
+        reply = await ask("POST", "/v2/models/m/infer", body, more)
+        np.testing.assert_array_equal(np.frombuffer(reply.object_and_bytes[1], np.float32), expected(1, 2, 3))
+        again = await ask("PUT", "/v2/models/m/sequences/8/state", saved.body, {"sequence-step": "2"})
+        assert again.json["step"] == 2  # of a sequence that is there, too
+        assert (await ask("PUT", "/v2/models/m/sequences/8/state", saved.body)).json["step"] == 2
+        assert (await ask("PUT", "/v2/models/m/sequences/9/state", saved.body)).json["step"] == 0
+        for wrong in ("-1", "two", "1" * 19, "", "1.0", "²"):
+            reply = await ask("PUT", "/v2/models/m/sequences/10/state", saved.body, {"sequence-step": wrong})
+            assert (reply.status, reply.json["reason"]) == (400, "step"), wrong
+        assert (await ask("GET", "/v2/models/m/sequences/10")).status == 404
+
+    serve(work)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_state_of_another_target(monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    stream = MODEL.stream()
+    stream.push(normal(1, 1, 8, seed=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(state_blob, "TARGET", next(target for target in TARGETS if target != TARGET))
+        theirs = stream.save_state()
+
+    async def work(ask: Asks) -> None:
+        await push(ask, 5, 8, start=True)
+        for name in (7, 8):  # a new one, and one that is there
+            reply = await ask("PUT", f"/v2/models/m/sequences/{name}/state", theirs)
+            assert reply.status == (200 if asked else 409)
+            assert asked or (reply.json["reason"] == "state" and "--any-target" in reply.json["error"])
+        np.testing.assert_array_equal(await push(ask, 6, 8), expected(1, 6) if asked else expected(5, 6))
+
+    serve(work, any_target=asked)
 
 
 def test_a_fork_goes_on_by_itself() -> None:
