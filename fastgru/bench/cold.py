@@ -87,7 +87,7 @@ def first_calls(starts: int, problem: Problem | None = None, *, calls: int = 100
             path = Path(problem.path)
             np.savez(frame, **cast(dict[str, Any], problem.feeds))
             batch = problem.batch_size if problem.streaming else None
-            asked = [batch, dict(problem.states), dict(problem.options)]
+            asked = [batch, dict(problem.states), {"precision": problem.asked, **problem.options}]
         times: dict[bool, list[list[int]]] = {}
         for warm in (False, True) if asked[0] is not None else (False,):
             words = json.dumps([*asked, warm, calls], default=os.fspath)

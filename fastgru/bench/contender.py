@@ -60,7 +60,7 @@ def ours(problem: Problem, threads: int, precision: str | None = None, spin_us: 
 
     Raises `UnableError` where the model or the number of threads is refused.
     """
-    options: dict[str, Any] = {"precision": precision or problem.precision, "threads": threads}
+    options: dict[str, Any] = {"precision": precision or problem.asked, "threads": threads}
     setting = counted(threads, "thread")
     if spin_us and threads > 1:
         options["spin_us"] = spin_us

@@ -19,6 +19,7 @@ from fastgru.graph import Graph, TensorSpec
 from fastgru.importers.files import detect_format
 from fastgru.load import Reading, load_graph
 from fastgru.packing.aligned import empty
+from fastgru.precisions import WEIGHT_BYTES, float_dtype_of
 from fastgru.records import dataclass
 from fastgru.reference import run_graph
 from fastgru.reference.operator import numpy_dtype
@@ -39,18 +40,24 @@ class ModelCase:
     make: Callable[[], Problem]
 
 
-def model_cases(folder: Path | None = None) -> list[ModelCase]:
-    """Every network of `NETWORKS`, then every ONNX file at or below `folder`, by its path."""
-    found = [ModelCase(n.slug, n.title, partial(_network_problem, n)) for n in NETWORKS.values()]
-    files = {} if folder is None else {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*.onnx"))}
-    return found + [
-        ModelCase(name.removesuffix(".onnx"), name, partial(file_problem, path, {})) for name, path in files.items()
+def model_cases(folder: Path | None = None, precision: str | None = None) -> list[ModelCase]:
+    """Every network of `NETWORKS`, then every ONNX file at or below `folder`, by its path; in this precision."""
+    found = [
+        ModelCase(n.slug, n.title, partial(_network_problem, n, precision or "float32")) for n in NETWORKS.values()
     ]
+    files = {} if folder is None else {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*.onnx"))}
+    found += [
+        ModelCase(name.removesuffix(".onnx"), name, partial(file_problem, path, {}, precision))
+        for name, path in files.items()
+    ]
+    if precision is None:
+        return found
+    return [replace(case, slug=f"{case.slug}-{precision}", title=f"{case.title}, {precision}") for case in found]
 
 
-def _network_problem(network: Network) -> Problem:
+def _network_problem(network: Network, precision: str) -> Problem:
     data = network.build()
-    return model_problem(network.slug, load_graph(data), data)
+    return model_problem(network.slug, load_graph(data), data, precision=precision)
 
 
 def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
@@ -66,9 +73,15 @@ def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
 
 
 def file_problem(
-    path: Path, shapes: Mapping[str, int | tuple[int, ...]], *, seed: int = 0, **options: Unpack[Reading]
+    path: Path,
+    shapes: Mapping[str, int | tuple[int, ...]],
+    precision: str | None = None,
+    *,
+    seed: int = 0,
+    **options: Unpack[Reading],
 ) -> Problem:
-    """The model in `path`; free dimensions that `shapes` does not name are 1. options: as for `fastgru.load`.
+    """The model in `path`; free dimensions that `shapes` does not name are 1. precision, options: as for
+    `fastgru.load`.
 
     Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
     not have and shapes that it does not take, and what `fastgru.load` raises.
@@ -77,8 +90,10 @@ def file_problem(
     graph = load_graph(path, **options)
     if onnx is not None and options.get("open_states"):
         onnx = None if graph.starts else to_onnx(graph)
-    problem = model_problem(path.name, graph, onnx, shapes, seed=seed)
-    return replace(problem, path=str(path), options=options)
+    saved = [] if precision is not None else sorted(graph.precisions.values(), key=lambda name: WEIGHT_BYTES[name])
+    asked = precision or (saved[0] if saved else "float32")
+    problem = model_problem(path.name, graph, onnx, shapes, precision=asked, seed=seed)
+    return replace(problem, path=str(path), options=options, as_saved=bool(saved))
 
 
 def model_problem(
@@ -87,26 +102,29 @@ def model_problem(
     onnx: bytes | str | None,
     shapes: Mapping[str, int | tuple[int, ...]] = MappingProxyType({}),
     *,
+    precision: str = "float32",
     seed: int = 0,
 ) -> Problem:
     """The model `graph`, which is also the ONNX file `onnx` where there is one; otherwise as `file_problem`."""
-    sizes = _sizes(graph, shapes)
+    sizes, dtype = _sizes(graph, shapes), float_dtype_of(precision)
     rng, domains = np.random.default_rng(seed), find_domains(graph)
+    if dtype == "float64" and onnx is not None:
+        onnx = None if graph.starts else to_onnx(graph, precision=dtype)  # who reads float32 reads no float64
     visible = [spec for spec in graph.inputs if spec.name not in graph.states]
     frames: list[dict[str, Array]] = [
-        {spec.name: _values(spec, sizes[spec.name], domains[spec.name], rng) for spec in visible}
+        {spec.name: _values(spec, dtype, sizes[spec.name], domains[spec.name], rng) for spec in visible}
         for _ in range(_FRAMES_COMPARED if graph.states else 1)
     ]
     feeds = {name: empty(a.shape, a.dtype) for name, a in frames[0].items()}
     states = {
-        spec.name: graph.start(spec.name, sizes[spec.name], _dtype(spec))
+        spec.name: graph.start(spec.name, sizes[spec.name], _dtype(spec, dtype))
         for spec in graph.inputs
         if spec.name in graph.states
     }
     problem = Problem(
         name,
         graph,
-        "float32",
+        precision,
         bool(graph.states),
         feeds,
         frames,
@@ -149,12 +167,14 @@ def _sizes(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str
     return found
 
 
-def _dtype(spec: TensorSpec) -> Any:
-    return np.dtype(np.float32) if spec.dtype in ("float64", "float16", "bfloat16") else numpy_dtype(spec.dtype)
+def _dtype(spec: TensorSpec, floats: str) -> Any:
+    """floats: the dtype that the model computes in."""
+    floating = spec.dtype in ("float64", "float32", "float16", "bfloat16")
+    return np.dtype(floats) if floating else numpy_dtype(spec.dtype)
 
 
-def _values(spec: TensorSpec, shape: tuple[int, ...], domain: Domain, rng: np.random.Generator) -> Array:
-    dtype = _dtype(spec)
+def _values(spec: TensorSpec, floats: str, shape: tuple[int, ...], domain: Domain, rng: np.random.Generator) -> Array:
+    dtype = _dtype(spec, floats)
     if dtype.kind == "f":
         return np.asarray(rng.standard_normal(shape), dtype)
     if dtype.kind == "b" or domain.kind == "lengths":

@@ -21,7 +21,7 @@ from fastgru.graph import Graph
 from fastgru.layers import GRU
 from fastgru.model import Model
 from fastgru.packing.aligned import empty
-from fastgru.precisions import AUTO, WEIGHT_BYTES, float_dtype_of
+from fastgru.precisions import AUTO, WEIGHT_BYTES, Precision, float_dtype_of
 from fastgru.records import dataclass
 from fastgru.reference.gru import gru
 from fastgru.spec import GRUSpec, GRUWeights
@@ -59,7 +59,8 @@ class Problem:
     expected: the float64 outputs of the frames presented one after the other, from a state of zeros.
     states: input -> output, where the state goes between two calls; state_arrays: zeros of the states' shapes.
     make_onnx: the bytes or the path of the same model as an ONNX file, or None where there is none.
-    path: the file it came from, and options: how `fastgru.load` reads it.
+    path: the file it came from, and options: how `fastgru.load` reads it. as_saved: in the precisions of the file, of
+    which `precision` is the one that rounds most.
     case, stack: what it was made of, where that is a case.
     """
 
@@ -77,6 +78,7 @@ class Problem:
     stack: Stack | None = None
     path: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    as_saved: bool = False
 
     @cached_property
     def portable(self) -> bytes:
@@ -122,6 +124,11 @@ class Problem:
         """The precision, or of those that "auto" comes to the one that rounds most."""
         found = [each.precision for each in self.weights.values()]
         return min(found, key=lambda name: WEIGHT_BYTES[name], default=self.precision)
+
+    @property
+    def asked(self) -> Precision:
+        """The argument `precision` of ours."""
+        return self.graph.precisions if self.as_saved else self.precision
 
     @property
     def dtype(self) -> str:

@@ -169,7 +169,7 @@ def measure_model(
 def growth(frames: int, problem: Problem) -> dict[str, Any]:
     """Bytes of resident memory after `frames` calls that return new arrays, less those before; None where the system
     does not tell."""
-    model = fastgru.Model(problem.graph, precision=problem.precision)
+    model = fastgru.Model(problem.graph, precision=problem.asked)
     if problem.streaming:
         stream = model.stream(problem.batch_size, state=problem.states)
         call: Callable[[], object] = partial(stream.push, *(problem.feeds[name] for name in stream.inputs))

@@ -107,7 +107,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "precisions",
     callback=_some_of(ASKED),
     metavar="P,P...",
-    help="Run every case in each of these precisions, instead of its own.",
+    help="Run every case, or MODEL, in each of these precisions, instead of its own.",
 )
 @click.option(
     "--shape",
@@ -175,7 +175,7 @@ def command(
         return
     request = Request(**chosen)
     if only_list and request.model is not None:
-        raise click.UsageError("--case, --precision and --list are for a suite, not for a MODEL")
+        raise click.UsageError("--case and --list are for a suite, not for a MODEL")
     from fastgru.bench.against import failures
     from fastgru.bench.page import check_matplotlib, render_page
     from fastgru.bench.report import print_report

@@ -50,7 +50,6 @@ class Request:
     collect: bool
 
     def __post_init__(self) -> None:
-        of_suite = self.pattern is not None or self.precisions
         for wrong, words in (
             (self.fail_below is not None and self.against is None, "--fail-below is for --against"),
             (self.shapes and self.model is None, "--shape is for a MODEL"),
@@ -65,14 +64,14 @@ class Request:
                 "--rivals is not for --suite steady with --against",
             ),
             (self.options and self.model is None, f"{flags(self.options)}: only for a MODEL"),
-            (of_suite and self.model is not None, "--case, --precision and --list are for a suite, not for a MODEL"),
+            (self.pattern is not None and self.model is not None, "--case and --list are for a suite, not for a MODEL"),
             (
                 self.models_dir is not None and (self.model is not None or self.suite != "models"),
                 "--models-dir is for --suite models",
             ),
             (
-                self.precisions and self.suite == "models",
-                "--precision is for the suites of GRUs; whole models run in float32",
+                self.suite == "steady" and len(self.precisions or ()) > (self.model is not None),
+                "--precision: --suite steady measures a MODEL in one, and without a MODEL a GRU of its own in float32",
             ),
         ):
             if wrong:
@@ -89,7 +88,11 @@ class Request:
 
         found: Sequence[Case | ModelCase]
         if self.suite == "models":
-            found = find_cases(model_cases(self.models_dir), self.pattern)
+            found = [
+                case
+                for each in self.precisions or (None,)
+                for case in find_cases(model_cases(self.models_dir, each), self.pattern)
+            ]
         else:
             plain = find_cases(SUITES.get(self.suite, ()), self.pattern)
             found = list(dict.fromkeys(replace(c, precision=p) for c in plain for p in self.precisions or ())) or plain
@@ -121,11 +124,13 @@ class Request:
         started = time.perf_counter()
         sides = None if self.against is None else about_sides(self.against)
         with progress() as tell:
-            problem = None
+            problems: list[Problem] = []
             if self.model is not None:
-                problem = file_problem(self.model, parse_shapes(self.shapes), **self.options)
+                shapes = parse_shapes(self.shapes)
+                problems = [file_problem(self.model, shapes, p, **self.options) for p in self.precisions or (None,)]
+            problem = problems[0] if problems else None
             result = run_suite(
-                self.cases if problem is None else [_case_of(problem)],
+                [_case_of(problem) for problem in problems] or self.cases,
                 name=", ".join(filter(None, [self.suite, self.pattern, *(self.precisions or ())])),
                 threads=self.threads,
                 rivals=self.asked_rivals,
@@ -156,7 +161,9 @@ def _case_of(problem: "Problem") -> "ModelCase":
 
     shown = ", ".join(f"{name} {a.shape}" for name, a in problem.feeds.items())
     title = f"{problem.name}, {'a push of' if problem.streaming else 'a run of'} {shown}"
-    return ModelCase(problem.name, title, lambda: problem)
+    if problem.precision == "float32":
+        return ModelCase(problem.name, title, lambda: problem)
+    return ModelCase(f"{problem.name}-{problem.precision}", f"{title}, {problem.precision}", lambda: problem)
 
 
 def _print_row(row: "Row") -> None:

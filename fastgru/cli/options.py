@@ -1,19 +1,20 @@
 """Options that several commands have in common."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from fastgru.cli.custom import read_custom_objects
 from fastgru.cli.nearby import ModelPath
 from fastgru.errors import UnreadTensorsError
+from fastgru.importers.customfile import read_custom_objects
 from fastgru.precisions import ASKED
 
-__all__ = ["file_argument", "flags", "json_option", "load_options", "precision_option", "show"]
+__all__ = ["file_argument", "flags", "json_option", "load_options", "precision_option", "show", "telling_of_flags"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,6 +98,15 @@ def flags(options: Iterable[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in options)
 
 
+@contextmanager
+def telling_of_flags() -> Iterator[None]:
+    """What an error says of an argument of `fastgru.load`, as it is on a command line."""
+    try:
+        yield
+    except UnreadTensorsError as error:
+        raise UnreadTensorsError(f"{error}; on the command line, --allow-unread") from error
+
+
 def load_options(function: F) -> F:
     """The options of `fastgru.load` that a command line can give, as the parameter `options`.
 
@@ -107,10 +117,8 @@ def load_options(function: F) -> F:
     def command(*args: Any, **given: Any) -> Any:
         chosen = {name: given.pop(f"load_{name}") for name in _LOAD}  # commands have inputs of their own
         options = {name: _LOAD[name][0](value) for name, value in chosen.items() if value not in (None, (), False)}
-        try:
+        with telling_of_flags():
             return function(*args, options=options, **given)
-        except UnreadTensorsError as error:
-            raise UnreadTensorsError(f"{error}; on the command line, --allow-unread") from error
 
     decorated: Any = command
     for name, (_, settings) in reversed(_LOAD.items()):

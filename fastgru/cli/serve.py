@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from fastgru.cli.options import telling_of_flags
 from fastgru.serve import check_installed
 from fastgru.serve.settings import Settings, SettingsError, read_value
 from fastgru.terminal import bytes_of
@@ -39,9 +40,10 @@ def _option(field: "Field[Any]") -> Callable[[F], F]:
         shown = bytes_of(default).replace(".0", "") if unit == "bytes" else f"{default:g}" if unit else default
         text += f"  [default: {shown}]"
     if field.type == tuple[str, ...]:
-        return click.option(flag, multiple=True, metavar="URL", help=f"{text} Repeatable.")
+        metavar = field.metadata.get("metavar", "URL")
+        return click.option(flag, multiple=True, metavar=metavar, help=f"{text} Repeatable.")
     if "choices" in field.metadata:
-        return click.option(flag, type=click.Choice(field.metadata["choices"]), help=text)
+        return click.option(flag, type=click.Choice([*map(str, field.metadata["choices"])]), help=text)
     kind = "PATH" if field.type == Path | None else "N" if field.type in (int, int | None) else "TEXT"
     return click.option(flag, metavar=_METAVARS.get(unit, kind), help=text)
 
@@ -57,7 +59,8 @@ def _option(field: "Field[Any]") -> Callable[[F], F]:
 def command(models: tuple[str, ...], config: Path | None, **options: Any) -> None:
     """Serve models over HTTP (the Open Inference Protocol) and WebSocket, every client with a state of its own.
 
-    A MODEL is any file that fastgru loads; its name in URLs is that of the file, or NAME. The server ends with SIGTERM
+    A MODEL is any file that fastgru loads; its name in URLs is that of the file, or NAME. Options of reading are for
+    every MODEL; in a file for --config, a model may have its own. The server ends with SIGTERM
     or Ctrl-C, after what has been asked is answered.
 
     Needs the extra serve: in a clone, pip install ".[serve]".
@@ -78,5 +81,6 @@ def command(models: tuple[str, ...], config: Path | None, **options: Any) -> Non
     set_up(settings.log_format)
     if settings.log_format == "json":
         os.environ.setdefault("FASTGRU_QUIET", "1")  # what is compiled is told by the log
-    Assembly((), settings, loads=False).run()
+    with telling_of_flags():
+        Assembly((), settings, loads=False).run()
     sys.stderr.flush()

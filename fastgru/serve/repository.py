@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from fastgru.importers.customfile import read_custom_objects
 from fastgru.load import load
 from fastgru.model import Model
 from fastgru.serve.durable.folder import Folder
@@ -113,13 +114,13 @@ class Repository:
                 f"model {name!r:.160} was not named at the start; those that were: {', '.join(self._sources)}",
                 reason="model",
             )
-        s = self._settings
-        model = (
-            source
-            if isinstance(source, Model)
-            else load(source, precision=s.precision, threads=s.threads, open_states=s.open_states)
-        )
-        return Served(name, model, s, self._clock)
+        if isinstance(source, Model):
+            return Served(name, source, self._settings, self._clock)
+        options = self._settings.of(name).reading
+        if "custom_objects" in options:
+            options["custom_objects"] = read_custom_objects(options["custom_objects"])
+        options |= {part: list(options[part]) for part in ("inputs", "outputs") if part in options}
+        return Served(name, load(source, **options), self._settings, self._clock)
 
     def load(self, name: str) -> Served:
         """Read the model of this name anew, and serve it instead of the one before, whose sessions go on with that."""

@@ -36,18 +36,28 @@ class SettingsError(FastGRUError, ValueError):
 
 
 def _option(default: Any, doc: str, unit: str = "", **more: Any) -> Any:
-    """unit: "seconds", "bytes" or "". least: the smallest number. choices: the texts that there are."""
+    """unit: "seconds", "bytes" or "". least: the smallest number. choices: the values that there are. reads: it says
+    how a model is read, and a model in a file of settings may have its own."""
     return dataclasses.field(default=default, metadata={"doc": doc, "unit": unit, **more})
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model with options of its own, which go before those of the server. options: fields of `Settings`."""
+
+    name: str
+    path: Path
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What `fastgru serve` is told. Raises `SettingsError` for values that cannot be.
 
-    models: texts "PATH" or "NAME=PATH"; `named_models` gives their names and paths.
+    models: texts "PATH" or "NAME=PATH", and `ModelFile`s; `named_models` gives their names and paths.
     """
 
-    models: tuple[str, ...] = _option((), "The models: NAME=PATH, or PATH, which is named after the file.")
+    models: tuple[str | ModelFile, ...] = _option((), "The models: NAME=PATH, or PATH, which is named after the file.")
     host: str = _option("127.0.0.1", "The address to listen on; 0.0.0.0 or :: means every interface.")
     port: int = _option(8000, "The port to listen on; 0 takes a free one.", least=0)
     grpc_port: int | None = _option(
@@ -58,12 +68,41 @@ class Settings:
     unix: Path | None = _option(None, "Listen on this Unix socket instead of a port.")
     unix_mode: str = _option("0600", "The permissions of the Unix socket, in octal.")
     precision: str | None = _option(
-        None, "The precision of the weights; by default float32, or that of a quantised file.", choices=ASKED
+        None,
+        "The precision of the weights; by default float32, or that of a quantised file.",
+        choices=ASKED,
+        reads=True,
     )
     open_states: bool = _option(
-        False, "Let sequences keep every state that begins inside a model's file, as fastgru.load does."
+        False, "Let sequences keep every state that begins inside a model's file, as fastgru.load does.", reads=True
     )
-    threads: int = _option(1, "The number of threads of one computation.", least=1)
+    architecture: Path | None = _option(
+        None, "For weights alone: the file that describes their network, in YAML or JSON.", reads=True
+    )
+    key: str | None = _option(None, "For checkpoints: the dotted path of the dict of tensors to read.", reads=True)
+    inputs: tuple[str, ...] = _option(
+        (), "Serve a part of the model: this tensor, or layer of Keras, is an input.", metavar="NAME", reads=True
+    )
+    outputs: tuple[str, ...] = _option(
+        (), "Serve a part of the model: this tensor, or layer of Keras, is an output.", metavar="NAME", reads=True
+    )
+    custom_objects: Path | None = _option(
+        None, "For Keras: the file that says what stands for layers of your own, in Python, YAML or JSON.", reads=True
+    )
+    fallback: str | None = _option(
+        None,
+        "For ONNX: with reference, run nodes that are not implemented by onnx's own slow implementation.",
+        choices=("reference",),
+        reads=True,
+    )
+    linear_before_reset: int | None = _option(
+        None, "For ONNX: use this value for every GRU instead of the file's.", choices=(0, 1), least=0, reads=True
+    )
+    max_iterations: int | None = _option(
+        None, "For ONNX: how many iterations the loops of one run may have.", least=1, reads=True
+    )
+    allow_unread: bool = _option(False, "Accept tensors of a file that nothing reads.", reads=True)
+    threads: int = _option(1, "The number of threads of one computation.", least=1, reads=True)
     capacity: int = _option(16_384, "How many sessions of a model may be open at once.", least=1)
     idle_seconds: float = _option(
         300.0, "How long a session may be unused before it is closed.", "seconds", least=0.001
@@ -161,6 +200,8 @@ class Settings:
                 for field in _fields()
                 if field.name in names
             }
+            if isinstance(values.get("models"), tuple):  # what is given goes before the file here, too
+                values["models"] = tuple(_without(given, model) for model in values["models"])
             if names:
                 raise SettingsError(
                     f"no option is called {', '.join(map(repr, names))}; the options are {', '.join(_names())}"
@@ -168,6 +209,17 @@ class Settings:
             return cls(**values | given)
         except SettingsError as error:
             raise SettingsError(f"{path}: {error}") from None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments for `fastgru.load`: those that are given."""
+        found = {name: getattr(self, name) for name in _OF_READING}
+        return {name: value for name, value in found.items() if not any(value is none for none in (None, False, ()))}
+
+    def of(self, name: str) -> Self:
+        """The settings of this model: what it has itself goes before what all have."""
+        own = {model.name: model.options for model in self.models if isinstance(model, ModelFile)}
+        return dataclasses.replace(self, models=(), **own.get(name, {}))
 
     @property
     def is_local(self) -> bool:
@@ -221,13 +273,16 @@ class Settings:
         return faults
 
 
-def named_models(models: Sequence[str]) -> dict[str, Path]:
-    """Name -> path of "PATH" and "NAME=PATH". Raises `SettingsError` for a name that is none, and for one given twice.
+def named_models(models: Sequence[str | ModelFile]) -> dict[str, Path]:
+    """Name -> path of "PATH", "NAME=PATH" and `ModelFile`s.
+
+    Raises `SettingsError` for a name that is none, and for one given twice.
 
     Text before a "=" that cannot be a name belongs to the path: "./a=b.onnx" is a path.
     """
     found: dict[str, Path] = {}
-    for text in models:
+    for model in models:
+        text = f"{model.name}={model.path}" if isinstance(model, ModelFile) else model
         name, equals, path = text.partition("=")
         if not equals or not NAME.fullmatch(name):
             path = text
@@ -248,13 +303,13 @@ def named_models(models: Sequence[str]) -> dict[str, Path]:
 def read_value(name: str, value: Any) -> Any:
     """The value of the field, from text of a command line or from YAML. What is wrong with it, `Settings` says.
 
-    models may be a mapping of names to paths, lists may be a single text, bytes may have a unit, and a mode read as a
-    number by YAML ("0600" is 384 there) is octal text again.
+    models may be a mapping of names to paths, or to mappings with a path and options of that model. Lists may be a
+    single text, bytes may have a unit, and a mode read as a number by YAML ("0600" is 384 there) is octal text again.
     """
     field = Settings.__dataclass_fields__[name]
-    if field.type == tuple[str, ...]:
-        if isinstance(value, Mapping):
-            return tuple(f"{key}={path}" for key, path in value.items())
+    if field.name == "models" and isinstance(value, Mapping):
+        return tuple(_model(str(key), given) for key, given in value.items())
+    if field.type in _TEXTS:
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
     if field.type == Path | None:
         return Path(value) if isinstance(value, str) else value
@@ -278,11 +333,47 @@ def _number(field: "dataclasses.Field[Any]", text: str) -> Any:
 
 def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
     """Paths of a file are those from its folder."""
-    if field.name == "models" and isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-        return tuple(f"{name}={folder / path}" for name, path in named_models(value).items())
+    if field.name == "models" and isinstance(value, tuple) and all(isinstance(v, str | ModelFile) for v in value):
+        texts = tuple(f"{name}={folder / path}" for name, path in named_models(value).items())
+        return tuple(
+            _in_folder(m, folder) if isinstance(m, ModelFile) else t for m, t in zip(value, texts, strict=True)
+        )
     return folder / value if isinstance(value, Path) else value
 
 
+def _model(name: str, given: Any) -> str | ModelFile:
+    """A model of a mapping: its path, or a mapping with its path and its options."""
+    if not isinstance(given, Mapping):
+        return f"{name}={given}"
+    options = {str(key).replace("-", "_"): value for key, value in given.items()}
+    path = options.pop("path", None)
+    if not isinstance(path, str):
+        raise SettingsError(
+            f"models: {name}: a mapping with path, the path of its file, and options of fastgru.load was expected"
+        )
+    if unknown := [key for key in options if key not in _OF_READING]:
+        raise SettingsError(
+            f"models: {name}: a model has no option {', '.join(unknown)}; it may have {', '.join(_OF_READING)}"
+        )
+    own = {key: read_value(key, value) for key, value in options.items()}
+    return ModelFile(name, Path(path), own)
+
+
+def _in_folder(model: ModelFile, folder: Path) -> ModelFile:
+    own = {key: folder / value if isinstance(value, Path) else value for key, value in model.options.items()}
+    return ModelFile(model.name, folder / model.path, own)
+
+
+def _without(given: Mapping[str, Any], model: Any) -> Any:
+    """The model without those of its options."""
+    if not isinstance(model, ModelFile):
+        return model
+    own = {key: value for key, value in model.options.items() if key not in given}
+    return dataclasses.replace(model, options=own)
+
+
+_TEXTS: Final = (tuple[str, ...], tuple[str | ModelFile, ...])
+_OF_READING: Final = tuple([f.name for f in Settings.__dataclass_fields__.values() if f.metadata.get("reads")])
 _GRPC_PORT: Final = 8001  # as in Triton
 _OF_STATE_DIR: Final = ("state_sync", "parked_seconds", "parked_sessions")
 _DEFAULT_ADDRESS: Final = tuple([Settings.__dataclass_fields__[name].default for name in ("host", "port")])
@@ -303,9 +394,19 @@ def _names() -> list[str]:
 def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
     """What is wrong with the value alone, "" for nothing."""
     given: Mapping[str, Any] = field.metadata
-    if field.type == tuple[str, ...]:
-        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+    if field.type in _TEXTS:
+        known = str | ModelFile if field.name == "models" else str
+        if not isinstance(value, tuple) or not all(isinstance(item, known) for item in value):
             return "texts were expected"
+        own = [
+            (model, name, each)
+            for model in value
+            if isinstance(model, ModelFile)
+            for name, each in model.options.items()
+        ]
+        for model, name, each in own:
+            if fault := _fault(Settings.__dataclass_fields__[name], each):
+                return f"{model.name}: {name} = {each!r}: {fault}"
         wrong = [item for item in value if field.name == "allow_origin" and not _ORIGIN.fullmatch(item)]
         return f"no origin, which is like https://example.org:8443: {', '.join(wrong)}" if wrong else ""
     if value is None and field.default is None:
@@ -316,7 +417,7 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
         unit = given["unit"] and f", {given['unit']}"
         return f"{_KINDS[kind]}{unit} was expected"
     if "choices" in given and value not in given["choices"]:
-        return f"one of {', '.join(given['choices'])} was expected"
+        return f"one of {', '.join(map(str, given['choices']))} was expected"
     if kind in (int, float) and not given["least"] <= value < math.inf:
         return f"at least {given['least']} was expected"
     if field.name in ("port", "grpc_port") and value > 65_535:

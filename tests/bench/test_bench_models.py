@@ -20,7 +20,8 @@ from fastgru.bench.problem import Problem
 from fastgru.bench.result import Result
 from fastgru.bench.suite import run_suite
 from fastgru.cli import main
-from fastgru.load import load_graph
+from fastgru.load import load, load_graph
+from fastgru.precisions import LOWP as LOW
 from fastgru.simd.target import TARGET, best
 
 LOWP: dict[str, dict[str, int]] = {
@@ -116,9 +117,33 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert [row.slug for row in Result.from_json(target.read_text()).rows] == ["forecaster-step"]
 
 
+def test_models_run_in_the_precisions_that_are_asked_for(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(main, ["bench", "--suite", "models", "--precision", "int8,float64", "--list"])
+    assert set(listed.output.split()) == {f"{slug}-{p}" for slug in NETWORKS for p in ("int8", "float64")}
+    target = tmp_path / "models.json"
+    short = ["--rivals", "none", "--rounds", "1", "--turn-ms", "0.1", "--json", str(target)]
+    file = write_model(tmp_path, CASES[1])
+    small = tmp_path / "small.safetensors"
+    load(file, precision="bfloat16").save(small)
+    for model, asked, expected in (
+        (file, ["--precision", "float64,float32,int8,auto"], ["float64", "float32", "int8", "auto"]),
+        (small, [], ["bfloat16"]),  # its own
+        (small, ["--precision", "float32"], ["float32"]),
+    ):
+        found = CliRunner().invoke(main, ["bench", str(model), *asked, *short])
+        assert found.exit_code == 0, found.output
+        rows = Result.from_json(target.read_text()).rows
+        assert [row.slug for row in rows] == [model.name if p == "float32" else f"{model.name}-{p}" for p in expected]
+        assert all(p == "float32" or f", {p}" in row.title for p, row in zip(expected, rows, strict=True))
+        errors = {p: row.errors["fastgru"] for p, row in zip(expected, rows, strict=True)}
+        assert errors.get("float64", 0) < 1e-12
+        assert errors.get("int8", 1) > 1e-5
+        assert all("fastgru float32" in row.rivals for p, row in zip(expected, rows, strict=True) if p in LOW)
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--models-dir", "."], ["--suite", "models", "--precision", "int8"], ["--suite", "models", "--case", "nothing"]],
+    [["--models-dir", "."], ["--suite", "steady", "--precision", "int8"], ["--suite", "models", "--case", "nothing"]],
 )
 def test_what_makes_no_sense_is_a_usage_error(arguments: list[str]) -> None:
     found = CliRunner().invoke(main, ["bench", *arguments])

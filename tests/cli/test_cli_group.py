@@ -168,6 +168,7 @@ LONG = (
     "quantize big.safetensors --data x.npy",
     "run big.safetensors --input x.npy",
     "score big.safetensors --input x.npz --output scored.npz",
+    "verify big.safetensors --input x.npy --no-runtimes",
 )
 
 

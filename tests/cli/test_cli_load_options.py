@@ -1,4 +1,4 @@
-"""--allow-unread, --linear-before-reset, --outputs and --architecture, in every command that loads a model."""
+"""The options of `fastgru.load`, in every command that reads a model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ import pytest
 from click.testing import Result
 from onnx import numpy_helper
 
-from fastgru.load import load_graph
+import fastgru.serve
+from fastgru.cli import main
+from fastgru.cli.group import COMMANDS
+from fastgru.load import Reading, load_graph
 from fastgru.reference import run_graph
+from fastgru.simd.target import TARGET
 
 Invoke = Callable[..., Result]
 GOLDEN = Path(__file__).parent.parent / "data"
@@ -170,3 +174,59 @@ def test_warmup_without_a_file_has_nothing_to_read(invoke: Invoke) -> None:
     result = invoke("warmup", "--outputs", "gru", "--allow-unread")
     assert result.exit_code == 2
     assert "--outputs, --allow-unread: how to read a FILE, and none is given" in result.stderr
+
+
+READS = sorted(COMMANDS.keys() - {"demo", "doctor"})  # demo has a model of its own
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> Path:
+    """A checkpoint of two state dicts, with a description whose states begin inside, and arrays for it."""
+    rng = np.random.default_rng(9)
+    shapes = {"gru.weight_ih_l0": (24, 3), "gru.weight_hh_l0": (24, 8)}
+    state = {name: rng.standard_normal(shape).tolist() for name, shape in shapes.items()}
+    (tmp_path / "net.json").write_text(json.dumps({"best": state, "last": state}))
+    layers = [{"type": "GRU", "prefix": "gru"}]
+    (tmp_path / "layers.json").write_text(json.dumps({"inputs": {"x": ["T", "N", 3]}, "layers": layers}))
+    np.save(tmp_path / "x.npy", rng.standard_normal((6, 2, 3)).astype(np.float32))
+    np.savez(tmp_path / "x.npz", a=np.zeros((6, 3), np.float32), b=np.zeros((4, 3), np.float32))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", READS)
+def test_every_command_that_reads_a_model_takes_all_of_it(
+    name: str, nested: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(nested)
+    command = main.get_command(main.make_context("fastgru", ["help"]), name)
+    assert command is not None
+    flags = {flag for option in command.params for flag in option.opts}
+    assert {f"--{each.replace('_', '-')}" for each in ("precision", *Reading.__annotations__)} <= flags
+    reading = ["--key", "last", "--architecture", "layers.json", "--open-states", "--precision", "bfloat16"]
+    more = {
+        "bench": ["--rivals", "none", "--rounds", "1", "--turn-ms", "0.1"],
+        "build": ["--target", TARGET.name, "-o", "kernels"],
+        "convert": ["small.safetensors"],
+        "run": ["--input", "x=x.npy"],
+        "score": ["--input", "x.npz", "--output", "y.npz"],
+        "verify": ["--no-runtimes"],
+    }
+    if name == "serve":
+        for package in fastgru.serve._NEEDED:
+            pytest.importorskip(package, reason="needs the extra serve")
+        from fastgru.serve import assembly
+
+        made: list[assembly.Assembly] = []
+        monkeypatch.setattr(assembly.Assembly, "run", lambda server: made.append(server))
+        assert invoke(name, "net.json", *reading).exit_code == 0
+        model = made[0].repository.read("net").model
+        assert (model.precision, len(model.graph.states)) == ("bfloat16", 1)
+        return
+    result = invoke(name, "net.json", *more.get(name, []), *reading)
+    assert result.exit_code == 0, result.output
+    without = invoke(name, "net.json", *more.get(name, []), *(["--force"] if name == "convert" else []), *reading[2:])
+    assert without.exit_code in (1, 2)
+    assert "best" in without.output
+    if name == "convert":
+        graph = load_graph("small.safetensors")
+        assert (len(graph.states), set(graph.precisions.values())) == (1, {"bfloat16"})

@@ -223,6 +223,19 @@ def test_the_file_of_settings_is_read(tmp_path: Path) -> None:
     assert (settings.capacity, settings.idle_seconds, settings.max_body_bytes) == (50_000, 60.0, 4 << 20)
 
 
+def test_models_of_a_file_are_read_as_it_says(tmp_path: Path) -> None:
+    from fastgru.serve.repository import Repository
+    from fastgru.serve.settings import Settings, named_models
+
+    make_readme_files(tmp_path)
+    (tmp_path / "models.yaml").write_text(file_of("models.yaml"))
+    settings = Settings.read(tmp_path / "models.yaml")
+    repository = Repository(named_models(settings.models), settings)
+    frames, wake = (repository.get(name).model for name in ("frames", "wake"))
+    assert (frames.precision, wake.precision) == ("float32", "float64")
+    assert wake.graph.states  # which its file has inside
+
+
 def test_the_image_compiles_nothing_when_it_runs() -> None:
     """As far as it can be seen without building it: the kernels are kept where the server looks, for known targets."""
     from fastgru.simd.target import parse

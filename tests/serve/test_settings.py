@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fastgru.errors import FastGRUError
-from fastgru.serve.settings import Settings, SettingsError, named_models, read_value
+from fastgru.load import Reading
+from fastgru.serve.settings import _OF_READING, Settings, SettingsError, named_models, read_value
 
 
 def test_nothing_has_to_be_given() -> None:
@@ -123,6 +124,29 @@ def test_a_file_says_all_of_it(tmp_path: Path) -> None:
     assert (settings.allow_origin, settings.insecure) == (("https://example.org",), True)
 
 
+def test_a_model_may_have_options_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_text(
+        "models:\n  gru: gru.onnx\n"
+        "  tagger: {path: t.pt, architecture: t.yaml, key: a.b, precision: int8, open-states: yes}\n"
+        "threads: 2\nprecision: auto\n"
+    )
+    settings = Settings.read(path)
+    assert named_models(settings.models) == {"gru": tmp_path / "gru.onnx", "tagger": tmp_path / "t.pt"}
+    assert settings.of("gru").reading == {"threads": 2, "precision": "auto"}
+    own = {"architecture": tmp_path / "t.yaml", "key": "a.b", "open_states": True}
+    assert settings.of("tagger").reading == {"threads": 2, "precision": "int8", **own}
+    assert Settings(linear_before_reset=0).reading == {"threads": 1, "linear_before_reset": 0}
+    assert settings.of("elsewhere").reading == settings.of("gru").reading
+    given = Settings.read(path, precision="float32").of("tagger").reading  # what is given goes before the file
+    assert given == {"threads": 2, "precision": "float32", **own}
+
+
+def test_every_option_of_load_is_one_of_the_server() -> None:
+    assert ("precision", *[n for n in _OF_READING if n in Reading.__annotations__], "threads") == _OF_READING
+    assert Reading.__annotations__.keys() <= set(_OF_READING)
+
+
 def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text("# nothing\n")
     assert Settings.read(tmp_path / "serve.yaml") == Settings()
@@ -138,6 +162,17 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
         ("models: [1]\n", "texts"),
         ("max-headers: 1\nmax_headers: 2\n", "twice"),
         ("models: [a.onnx, b/a.onnx]\n", "two models"),
+        (
+            "models: {a: {path: a.pt, prt: 1}}\n",
+            "models: a: a model has no option prt; it may have precision, open_states",
+        ),
+        ("models: {a: {path: a.pt, port: 1}}\n", "a model has no option port"),
+        ("models: {a: {key: b}}\n", "models: a: a mapping with path"),
+        ("models: {a: {path: a.pt, precision: int9}}\n", "a: precision = 'int9': one of float64"),
+        (
+            "models: {a: {path: a.onnx, linear_before_reset: 2}}\n",
+            "a: linear_before_reset = 2: one of 0, 1 was expected",
+        ),
         ("!!python/object/apply:os.system ['true']\n", "not YAML"),
     ],
 )

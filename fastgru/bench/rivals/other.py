@@ -184,7 +184,7 @@ class _Other(Rival):
 def _contender(side: Worker, name: str, problem: Problem, threads: int) -> Contender:
     arrays: dict[str, Array] = {f"feed:{key}": array for key, array in problem.feeds.items()}
     arrays |= {f"zero:{key}": array for key, array in problem.state_arrays.items()}
-    options: dict[str, Any] = {"precision": problem.precision, "threads": threads}
+    options: dict[str, Any] = {"precision": problem.asked, "threads": threads}
     if problem.way == "layer":
         assert problem.stack is not None
         arrays |= {f"weight:{key}": array for key, array in problem.stack.torch_weights.items()}

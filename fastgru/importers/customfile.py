@@ -1,4 +1,4 @@
-"""Custom objects for a command: a file of descriptions, or of Python that is run."""
+"""Custom objects of a file, for the command line and the server: descriptions, or Python that is run."""
 
 from collections.abc import Mapping
 from pathlib import Path
