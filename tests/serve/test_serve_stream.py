@@ -427,7 +427,7 @@ def test_a_client_that_does_not_read_is_disconnected(direct: bool, monkeypatch: 
                 await asyncio.sleep(0.01)
             failed = dict(web.repository.get("m").statistics.failed)
             assert failed.pop("slow") == 1
-            assert failed.keys() <= {"deadline"}  # where other work holds the machine up for a second
+            assert failed.keys() <= {"deadline", "overload"}  # where other work holds the machine up for a second
             assert len(web.streams) == 1
             slow.transport.abort()  # type: ignore[attr-defined]
             await task
