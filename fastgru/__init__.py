@@ -14,11 +14,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastgru.errors import (
+    AmbiguousStateDictError,
     DataError,
     FastGRUError,
     FunctionError,
     InvalidModelError,
     LearningError,
+    MissingTensorError,
     SessionError,
     ShapeError,
     SpecError,
@@ -106,6 +108,7 @@ __all__ = [
     "GRU",
     "SELU",
     "Activation",
+    "AmbiguousStateDictError",
     "BatchNorm1d",
     "CustomLayer",
     "DataError",
@@ -129,6 +132,7 @@ __all__ = [
     "LearningError",
     "Linear",
     "LogSoftmax",
+    "MissingTensorError",
     "Model",
     "Node",
     "PReLU",

@@ -1,11 +1,15 @@
 """The exception tree. Everything this package raises on purpose descends from `FastGRUError`."""
 
+from collections.abc import Mapping
+
 __all__ = [
+    "AmbiguousStateDictError",
     "DataError",
     "FastGRUError",
     "FunctionError",
     "InvalidModelError",
     "LearningError",
+    "MissingTensorError",
     "SessionError",
     "ShapeError",
     "SpecError",
@@ -24,6 +28,25 @@ class FastGRUError(Exception):
 
 class InvalidModelError(FastGRUError, ValueError):
     """A file or graph is damaged, hostile, or breaks the rules of its own format."""
+
+
+class AmbiguousStateDictError(InvalidModelError):
+    """Several dicts of a checkpoint may be the state dict, and `key=` has to name one.
+
+    choices: their dotted paths. shapes: of the first of them, the shapes of the tensors by name.
+    """
+
+    def __init__(
+        self, message: str, choices: tuple[str, ...], shapes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.choices, self.shapes = choices, shapes
+
+
+class MissingTensorError(InvalidModelError, KeyError):
+    """A file has no tensor of this name. The message lists the nearest names. It is also a `KeyError`."""
+
+    __str__ = Exception.__str__
 
 
 class UnsupportedModelError(FastGRUError, NotImplementedError):

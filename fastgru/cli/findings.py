@@ -12,11 +12,11 @@ import numpy as np
 from fastgru.cli.configured import configured_grus
 from fastgru.cli.guesses import guess_grus
 from fastgru.cli.pasted import code_for
-from fastgru.errors import FastGRUError, UnsupportedModelError, WeightsAloneError
+from fastgru.errors import AmbiguousStateDictError, FastGRUError, UnsupportedModelError, WeightsAloneError
 from fastgru.graph import Graph, Node, TensorSpec, every_node, inlined
 from fastgru.importers.architecture import drafted
 from fastgru.importers.files import FORMATS, detect_format
-from fastgru.importers.weights import AmbiguousStateDictError, FoundGRU, Weights, find_grus, read_weights
+from fastgru.importers.weights import FoundGRU, Weights, find_grus, read_weights
 from fastgru.load import Reading, load, load_graph, options_for
 from fastgru.reference.evaluate import with_plain_weights
 from fastgru.reference.foreign import OUTSIDE, describe_nodes

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from craft_files import tensor_pickle, torch_zip, zip_of
 
 from fastgru.cli import main
-from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.errors import AmbiguousStateDictError, InvalidModelError, UnsupportedModelError
 from fastgru.importers.architecture.parameters import Parameters
 from fastgru.importers.weights import Weights, find_grus, read_weights
 from fastgru.importers.weights.fold import fold_reparametrised
-from fastgru.importers.weights.nested import AmbiguousStateDictError, choose_state_dict
+from fastgru.importers.weights.nested import choose_state_dict
 
 GRU = {"net.gru.weight_ih_l0": 1.5, "net.gru.weight_hh_l0": 1.5}
 

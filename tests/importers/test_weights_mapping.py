@@ -10,8 +10,8 @@ import pytest
 from craft_files import zip_of
 
 import fastgru
-from fastgru.errors import FastGRUError, UnreadTensorsError, UnsupportedModelError
-from fastgru.importers.weights import MissingTensorError, Weights, find_grus, read_weights, refuse_state_dict
+from fastgru.errors import FastGRUError, MissingTensorError, UnreadTensorsError, UnsupportedModelError
+from fastgru.importers.weights import Weights, find_grus, read_weights, refuse_state_dict
 
 DATA = Path(__file__).parent.parent / "data" / "weights"
 

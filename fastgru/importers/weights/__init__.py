@@ -5,14 +5,11 @@ with fastgru.read_weights("checkpoint.pt") as weights:          # leaving the bl
 """
 
 from fastgru.importers.weights.find import FoundGRU, find_grus, refuse_state_dict
-from fastgru.importers.weights.mapping import MissingTensorError, Weights
-from fastgru.importers.weights.nested import AmbiguousStateDictError
+from fastgru.importers.weights.mapping import Weights
 from fastgru.importers.weights.read import read_weights
 
 __all__ = [
-    "AmbiguousStateDictError",
     "FoundGRU",
-    "MissingTensorError",
     "Weights",
     "find_grus",
     "read_weights",

@@ -10,18 +10,12 @@ from types import TracebackType
 import numpy as np
 
 from fastgru.arrays import Array
-from fastgru.errors import InvalidModelError, UnreadTensorsError
+from fastgru.errors import MissingTensorError, UnreadTensorsError
 from fastgru.nearest import nearest
 
-__all__ = ["MissingTensorError", "Weights"]
+__all__ = ["Weights"]
 
 SHOWN = 20  # names that an error message lists before it says how many more there are
-
-
-class MissingTensorError(InvalidModelError, KeyError):
-    """A name that the file does not hold. It is a `KeyError`, too, as `Mapping` asks."""
-
-    __str__ = Exception.__str__
 
 
 class Weights(Mapping[str, Array]):

@@ -16,12 +16,12 @@ import re
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
-from fastgru.errors import InvalidModelError, UnsupportedModelError
+from fastgru.errors import AmbiguousStateDictError, InvalidModelError, UnsupportedModelError
 from fastgru.importers.weights.pickles import Inert
 from fastgru.nearest import nearest
 from fastgru.records import dataclass
 
-__all__ = ["AmbiguousStateDictError", "StateDict", "choose_state_dict"]
+__all__ = ["StateDict", "choose_state_dict"]
 
 MAX_DEPTH: Final = 6
 MAX_LIST: Final = 1000  # entries of a list that is looked into
@@ -40,19 +40,6 @@ _BESIDE: Final = re.compile(
 
 Entries = Mapping[Any, Any]
 Test = Callable[[Any], bool]
-
-
-class AmbiguousStateDictError(InvalidModelError):
-    """Several dicts of a checkpoint may be the state dict: `choices` are their paths.
-
-    shapes: of the first `SHOWN` choices, the shapes of the tensors by name.
-    """
-
-    def __init__(
-        self, message: str, choices: tuple[str, ...], shapes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
-    ) -> None:
-        super().__init__(message)
-        self.choices, self.shapes = choices, shapes
 
 
 @dataclass(frozen=True)
