@@ -28,6 +28,8 @@ def make_readme_files(folder: Path) -> None:
     make_rtneural(folder / "model.json", rng)
     make_tensorflow_1(folder / "weights.npz", rng)
     np.save(folder / "x.npy", draw(rng, 100, 1, 40))
+    pairs = np.random.default_rng(3)
+    np.savez(folder / "pairs.npz", x=draw(pairs, 20, 20, 40), targets=pairs.integers(0, 10, (20, 20)))
     np.save(folder / "frames.npy", draw(rng, 2, 7, 3))
     shutil.copy(DATA / "torch" / "nested.tar", folder / "checkpoint.tar")
     shutil.copy(DATA / "architecture" / "mask.pt", folder / "mask.pt")

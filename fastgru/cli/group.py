@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "INTERRUPTED", "main"]
 
 # name -> its line in `fastgru --help`, so that listing the commands imports none of them.
 COMMANDS: Final[Mapping[str, str]] = {
+    "adapt": "Adapt a model, or its last layers, to data on this CPU.",
     "bench": "Measure speed, next to other runtimes and to the limits of the CPU.",
     "build": "Build kernels for other CPUs and systems into a folder.",
     "convert": "Save any model as one .safetensors or .onnx file.",
@@ -36,7 +37,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "warmup": "Compile the kernels now, so that no later process has to.",
 }
 INTERRUPTED: Final = 130  # as shells report a process that SIGINT has ended
-_WITHOUT_TABLES: Final = ("build", "convert", "demo", "help", "serve", "warmup")
+_WITHOUT_TABLES: Final = ("adapt", "build", "convert", "demo", "help", "serve", "warmup")
 
 
 class _Failure(click.ClickException):

@@ -15,11 +15,12 @@ from fastgru.learn.chain import why_not
 from fastgru.learn.checkpoint import fingerprint
 from fastgru.learn.learner import DefinedLearner, Learner, NativeLearner
 from fastgru.learn.losses import Loss, loss_named
-from fastgru.learn.network import Network, graph_of, weight_names
+from fastgru.learn.network import Network, graph_of, output_of, weight_names
 from fastgru.learn.optimizers import Adam, Optimizer
 from fastgru.learn.options import Asked, FitOptions, FitStep, checked
 from fastgru.learn.renew import renewed
 from fastgru.learn.run import Run
+from fastgru.learn.straight import straight
 from fastgru.learn.windows import windows_of
 from fastgru.records import dataclass
 from fastgru.spec import RECURRENT, spec_of
@@ -32,16 +33,20 @@ N = TypeVar("N", bound=Network)
 @dataclass(frozen=True)
 class Fit(Generic[N]):
     """net: as the one that was given, with what it has learned. history: every step. best_epoch: that whose weights
-    they are, the last one where nothing was held out. native: whether kernels learned, or the definitions."""
+    they are, the last one where nothing was held out, 0 where none is better than the weights before. native: whether
+    kernels learned, or the definitions. trained: the names of the weights. before: the held-out loss of the weights
+    before, None where nothing was held out."""
 
     net: N
     history: tuple[FitStep, ...]
     best_epoch: int
     native: bool
+    trained: tuple[str, ...]
+    before: float | None
 
 
 # What a fit that goes on must be asked for as the one that was interrupted.
-_MARKED: Final = frozenset({"weight_decay", "clip_norm", "window", "patience", "seed", "dtype"})
+_MARKED: Final = frozenset({"weight_decay", "clip_norm", "window", "patience", "seed", "output", "dtype"})
 
 
 def fit(
@@ -62,7 +67,8 @@ def fit(
         goes on from one to the next, the gradient ends there. The loss of a step is the mean over what counts.
     loss: as for `gradients`. optimizer: `SGD`, `Adam` or `AdamW`, or one of them with settings: SGD(momentum=0.9).
     lr: the rate, or a function of the number of the step, from 0.
-    train: names of weights, or beginnings of them that end with a dot ("2."); the others do not change by a bit.
+    train: names of weights, or beginnings of them that end with a dot or a slash ("2."); the others do not change by
+        a bit.
     reset: bool, shaped as the first two axes of x: steps of rows that begin from zeros; a list for a list of data.
     options: `FitOptions`.
 
@@ -95,17 +101,26 @@ def fit(
     run.mark = fingerprint(settings, {"weights": learner.weights.flat, **arrays})
     run.all()
     weights = {name: learner.weights.arrays[name].copy() for name in names}
-    made = cast(N, renewed(net, graph, weights))
-    return Fit(made, tuple(run.history), run.best_epoch, isinstance(learner, NativeLearner))
+    made = cast(N, renewed(net, weights))
+    native = isinstance(learner, NativeLearner)
+    return Fit(made, tuple(run.history), run.best_epoch, native, tuple(names), run.before)
 
 
 def _learner(net: Network, loss: Loss, asked: Asked) -> tuple[Graph, Learner]:
     rank = net.default_rank if isinstance(net, Layer) else None
     graph = graph_of(net, rank=rank)
-    if why_not(graph) is None:
-        return graph, NativeLearner(graph, loss, asked.dtype, asked.threads, asked.gate_bytes)
+    output = output_of(graph, asked.output)
+    whole = why_not(graph) is None and output == graph.outputs[0].name
+    chain = graph if whole else straight(graph, output, why_not)
+    if chain is not None:
+        return chain, NativeLearner(chain, loss, asked.dtype, asked.threads, asked.gate_bytes)
     stated = graph_of(net, rank=rank, initial_state=_layout(graph)[1])
-    return stated, DefinedLearner(stated, loss, asked.dtype, asked.threads)
+    if others := [s.name for s in stated.inputs if s.name not in stated.states][1:]:
+        raise UnsupportedModelError(
+            f"the network has the inputs {', '.join(others)} besides the first and its states; learn one of which"
+            " they are constants"
+        )
+    return stated, DefinedLearner(stated, loss, asked.dtype, asked.threads, output)
 
 
 def _layout(graph: Graph) -> tuple[bool, bool]:
@@ -120,9 +135,8 @@ def _trained(graph: Graph, train: Sequence[str] | None) -> list[str]:
         return names
     if isinstance(train, str) or not train:
         raise ShapeError(f"train is {train!r}, expected names of weights: {', '.join(names)}")
-    chosen = {n for n in names for one in train if n == one or (one.endswith(".") and n.startswith(one))}
-    if unknown := [
-        one for one in train if not any(n == one or (one.endswith(".") and n.startswith(one)) for n in names)
-    ]:
+    meant = {one: [n for n in names if n == one or (one.endswith((".", "/")) and n.startswith(one))] for one in train}
+    chosen = {n for found in meant.values() for n in found}
+    if unknown := [one for one, found in meant.items() if not found]:
         raise ShapeError(f"train: there is no {', '.join(unknown)}; the weights are {', '.join(names)}")
     return [name for name in names if name in chosen]

@@ -17,7 +17,7 @@ from fastgru.kernels.operands.learn import RESET
 from fastgru.learn.backward import backward, forward
 from fastgru.learn.chain import Chain
 from fastgru.learn.losses import Loss, check_targets, cross_entropy
-from fastgru.learn.network import output_of, time_axis_of, weight_names
+from fastgru.learn.network import time_axis_of, weight_names
 from fastgru.learn.parts import Linear, Weights
 from fastgru.learn.rows import Native
 from fastgru.learn.windows import Window
@@ -76,14 +76,14 @@ class NativeLearner:
 class DefinedLearner:
     """Of any graph whose nodes have gradients, with its states as inputs."""
 
-    def __init__(self, graph: Graph, loss: Loss, dtype: str, threads: int) -> None:
+    def __init__(self, graph: Graph, loss: Loss, dtype: str, threads: int, output: str) -> None:
         self.graph, self.loss, self.dtype = graph, loss, dtype
         self.native = Native(dtype, threads)
         self.weights = Weights(self.native, {name: np.asarray(graph.constants[name]) for name in weight_names(graph)})
         self.specs = [spec for spec in graph.inputs if spec.name in graph.states]
         forms: list[RecurrentSpec] = [spec_of(n.op, n.attrs) for n in graph.nodes if n.op in RECURRENT]
         self.batch_first = bool(forms) and forms[0].batch_first
-        self.output = output_of(graph, None)
+        self.output = output
         sizes = {s.name: tuple(7 + k if n is None else n for k, n in enumerate(s.shape or ())) for s in graph.inputs}
         samples = {name: np.broadcast_to(np.zeros(1), shape) for name, shape in sizes.items()}
         self.timed = time_axis_of(graph, self.output, samples) is not None

@@ -47,9 +47,13 @@ def graph_of(net: Network, *, rank: int | None = None, lengths: bool = False, in
 
 
 def weight_names(graph: Graph) -> tuple[str, ...]:
-    """The floating-point constants, which are what can be learned; the statistics that a batch_norm keeps are not."""
+    """The floating-point constants, which are what can be learned.
+
+    The statistics that a batch_norm keeps are none, nor are single numbers of a formula.
+    """
     kept = {name for node in graph.nodes if node.op == "batch_norm" for name in node.inputs[3:]}
-    return tuple(name for name, a in graph.constants.items() if is_floating(a.dtype) and name not in kept)
+    arrays = {name: a for name, a in graph.constants.items() if is_floating(a.dtype) and np.ndim(a)}
+    return tuple(name for name in arrays if name not in kept)
 
 
 def feeds_of(graph: Graph, x: Any, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class FitOptions(TypedDict, total=False):
     window: int
     held_out: Data
     patience: int
+    steps: int
     seed: int
+    output: str
     threads: int
     dtype: str
     gate_bytes: int
@@ -58,7 +60,9 @@ class Asked(NamedTuple):
     window: int | None = None
     held_out: Data | None = None
     patience: int | None = None
+    steps: int | None = None
     seed: int = 0
+    output: str | None = None
     threads: int = 1
     dtype: str = "float32"
     gate_bytes: int | None = None
@@ -72,7 +76,7 @@ def checked(options: Any) -> Asked:
     if unknown := sorted(set(options) - set(Asked._fields)):
         raise TypeError(f"fit takes no {', '.join(unknown)}; there are {', '.join(Asked._fields)}")
     asked = Asked(**options)
-    for name in ("epochs", "window", "patience", "threads", "gate_bytes", "checkpoint_steps"):
+    for name in ("epochs", "window", "patience", "steps", "threads", "gate_bytes", "checkpoint_steps"):
         value = getattr(asked, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
             raise ShapeError(f"{name} is {value!r}, expected an integer of at least 1")

@@ -16,10 +16,11 @@ from fastgru.model import Model
 __all__ = ["renewed"]
 
 
-def renewed(net: Network, graph: Graph, weights: Mapping[str, Array]) -> Network:
+def renewed(net: Network, weights: Mapping[str, Array]) -> Network:
     """`net`, with arrays in the place of the constants of these names of its graph, each in the dtype that it had."""
     if isinstance(net, Layer):
         return _layer(net, weights, "")
+    graph = net if isinstance(net, Graph) else net.graph
     constants = {n: np.asarray(weights[n], a.dtype) if n in weights else a for n, a in graph.constants.items()}
     made = replace(graph, constants=constants)
     if isinstance(net, Graph):

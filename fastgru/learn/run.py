@@ -40,13 +40,17 @@ class Run:
         self.states: list[Array] | None = None
         self.best = learner.weights.flat.copy()
         self.best_loss, self.best_epoch = math.inf, 0
+        self.before: float | None = None
+        self.steps = math.inf
         self._squares = np.zeros(len(learner.weights.flat))
 
     def all(self) -> None:
         """From the checkpoint, or the beginning, to the end."""
-        self._resume()
         asked, per_epoch = self.asked, sum(self.counts)
-        while len(self.history) < asked.epochs * per_epoch and not self._waited_enough():
+        self.steps = min(asked.epochs * per_epoch, asked.steps or math.inf)
+        if not self._resume():
+            self.before = self._held_out(0)
+        while len(self.history) < self.steps and not self._waited_enough():
             done = len(self.history)
             epoch, at = divmod(done, per_epoch)
             order = np.random.default_rng([asked.seed, epoch]).permutation(len(self.sets))
@@ -55,10 +59,15 @@ class Run:
                     break
                 at -= self.counts[k]
             value = self._step(self.sets[k], at, self.each[k], done)
-            ended = done + 1 == (epoch + 1) * per_epoch
+            ended = done + 1 in ((epoch + 1) * per_epoch, self.steps)
             held = self._held_out(epoch + 1) if ended else None
-            self.history.append(FitStep(done + 1, asked.epochs * per_epoch, epoch + 1, value, held))
-            self._tell()
+            self.history.append(FitStep(done + 1, int(self.steps), epoch + 1, value, held))
+            try:
+                self._tell()
+            except BaseException:  # whoever hears of the steps may end them: here everything is whole
+                if asked.checkpoint is not None:
+                    self._save()
+                raise
             if asked.checkpoint is not None and (ended or (done + 1) % asked.checkpoint_steps == 0):
                 self._save()
         if self.held is not None:
@@ -136,15 +145,16 @@ class Run:
             "fingerprint": self.mark,
             "best_loss": self.best_loss,
             "best_epoch": self.best_epoch,
+            "before": self.before,
             "history": self.history,
         }
         assert self.asked.checkpoint is not None
         write_checkpoint(self.asked.checkpoint, arrays, facts)
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
         found = None if self.asked.checkpoint is None else read_checkpoint(self.asked.checkpoint, self.mark)
         if found is None:
-            return
+            return False
         arrays, facts = found
         self.learner.weights.flat[...] = arrays["weights"]
         self.best[...] = arrays["best"]
@@ -152,5 +162,6 @@ class Run:
             a[...] = arrays[f"optimizer.{name}"]
         self.states = [arrays[f"state.{k}"] for k in range(sum(name.startswith("state.") for name in arrays))] or None
         self.best_loss, self.best_epoch = facts["best_loss"], facts["best_epoch"]
-        steps = self.asked.epochs * sum(self.counts)
-        self.history = [FitStep(*step)._replace(steps=steps) for step in facts["history"]]
+        self.before = facts["before"]
+        self.history = [FitStep(*step)._replace(steps=int(self.steps)) for step in facts["history"]]
+        return True

@@ -162,6 +162,7 @@ def test_what_makes_something_tells_of_it_as_json(gru_onnx: Path, monkeypatch: p
 
 
 LONG = (
+    "adapt big.safetensors --data pairs.npz -o adapted.safetensors --window 50 --held-out 0",
     "bench --suite full --rivals none",
     "build --target linux-aarch64 -o kernels",
     "demo --length 100000",
@@ -181,6 +182,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fastgru.GRU.from_torch(weights).save(folder / "big.safetensors")
     x = rng.standard_normal((200_000, 1, 40), dtype=np.float32)
     np.save(folder / "x.npy", x)
+    np.savez(folder / "pairs.npz", x=x, targets=np.zeros((len(x), 1, 512), np.float32))
     np.savez(folder / "x.npz", **{f"s{i}": x[:20_000, 0] for i in range(30)})
     return folder
 

@@ -24,6 +24,7 @@ termios = pytest.importorskip("termios", reason="a terminal needs POSIX")
 
 WIDTHS = (60, 80, 120)
 TYPED = (
+    "adapt model.onnx --data pairs.npz -o adapted.safetensors --train fc. --force",
     "bench model.onnx --rivals none --rounds 1 --turn-ms 1",
     "build --target {target} -o kernels model.onnx",
     "convert model.onnx converted.safetensors --force",

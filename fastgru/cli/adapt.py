@@ -1,0 +1,292 @@
+"""`fastgru adapt`: a model learns from data, here, without a framework."""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.text import Text
+
+from fastgru.cli.options import file_argument, json_option, load_options, show
+from fastgru.graph import Graph
+from fastgru.load import load_graph
+from fastgru.terminal import compiling, counted, print_facts, progress, say, stdout, time_of
+
+if TYPE_CHECKING:
+    from fastgru.learn import Fit, FitStep
+
+__all__ = ["command"]
+
+_LOSSES: Final = (
+    *("cross_entropy", "cross_entropy_of_logs", "cross_entropy_of_probabilities"),
+    *("squared_error", "absolute_error"),
+)
+_RULES: Final = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+_COUNT = click.IntRange(min=1)
+
+
+@click.command("adapt")
+@file_argument
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An .npz file with the model's input and targets (and mask, lengths or reset), or a .txt file for a model that"
+    " has an alphabet.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to save: .safetensors.",
+)
+@click.option(
+    "--train",
+    multiple=True,
+    metavar="NAMES",
+    help="Weights that learn: names, or beginnings that end with a dot or a slash, separated by commas; repeatable. "
+    " [default: all]",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(_LOSSES),
+    help="What is made smaller.  [default: a cross entropy for classes, by the model's last layer; squared_error for"
+    " numbers]",
+)
+@click.option("--output-name", metavar="NAME", help="The output that the targets are of, where there are several.")
+@click.option("--optimizer", type=click.Choice(list(_RULES)), default="adam", show_default=True, help="As in torch.")
+@click.option("--lr", type=click.FloatRange(min=0), default=1e-3, show_default=True, help="The learning rate.")
+@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Of sgd.  [default: 0]")
+@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True, help="As in torch.")
+@click.option("--clip-norm", type=click.FloatRange(min=0), help="The largest norm of all gradients together.")
+@click.option("--epochs", type=_COUNT, default=10, show_default=True, help="How often to go through the data.")
+@click.option("--steps", type=_COUNT, help="Stop after this many steps, whatever the epochs.")
+@click.option("--batch", type=_COUNT, help="Rows that learn together.  [default: 16 stretches of a text, or 32 rows]")
+@click.option("--window", type=_COUNT, help="Steps before gradients are cut.  [default: 96 of a text, else all]")
+@click.option(
+    "--held-out",
+    default="0.1",
+    show_default=True,
+    metavar="SHARE|FILE",
+    help="What is never learned from: the last share of the data, or a file like --data; 0 for nothing.",
+)
+@click.option("--patience", type=_COUNT, help="Stop after this many epochs without a better held-out loss.")
+@click.option("--skip-unknown", is_flag=True, help="Leave out characters that the alphabet does not have.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the order of the batches.")
+@click.option("--threads", type=_COUNT, default=1, show_default=True, help="The cores to use.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="To compute in."
+)
+@click.option("--gate-memory", type=_COUNT, metavar="MIB", help="For gates; what is beyond is computed twice.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to go on after an interruption; kept at the end.  [default: OUTPUT.checkpoint, removed at the end]",
+)
+@click.option("--restart", is_flag=True, help="Begin anew: drop the checkpoint of an earlier run.")
+@click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
+@load_options
+@json_option
+def command(
+    file: Path,
+    data: Path,
+    output: Path,
+    options: dict[str, Any],
+    as_json: bool,
+    restart: bool,
+    force: bool,
+    **asked: Any,
+) -> None:
+    """Adapt the model in FILE to data on this CPU: a head, a last layer, or a small model, not a training from nothing.
+
+    Gradients go back through time, window by window. The weights of the epoch with the smallest held-out loss are
+    saved, the others stay the same to the bit. The same data, options and seed give the same file.
+
+    After an interruption, run the same command again, and it goes on where it was.
+    """
+    from fastgru.graphfile import write_graph
+    from fastgru.learn import fit
+
+    if output.suffix.lower() != ".safetensors":
+        raise click.UsageError(f"{output}: expected a name that ends in .safetensors")
+    if output.exists() and not force:
+        raise click.UsageError(f"{output}: exists already; --force overwrites it")
+    if not output.absolute().parent.is_dir():
+        raise click.UsageError(f"{output}: there is no folder {output.absolute().parent}")
+    checkpoint = asked.pop("checkpoint")
+    place = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    began = time.monotonic()
+    with progress(f"Reading {file} and {data}") as tell:
+        graph = load_graph(file, **options)
+        arguments, facts, loss = _arguments(graph, data, asked)
+        if restart:
+            place.unlink(missing_ok=True)
+        resumed = place.exists()
+        with compiling(), _until_a_step_is_whole(place, tell, as_text="characters" in facts) as hear:
+            done: Fit[Graph] = fit(graph, loss=loss, progress=hear, checkpoint=place, **arguments)
+    write_graph(_named(done, data, facts, file), output)
+    if checkpoint is None:
+        place.unlink(missing_ok=True)
+    found = {
+        "output": str(output), "source": str(file), "data": str(data), "loss": loss, **_figures(done, facts),
+        "resumed": resumed, "native": done.native, **facts, "trained": list(done.trained),
+        "seconds": time.monotonic() - began,
+    }  # fmt: skip
+    show(found, lambda: _print(found), as_json=as_json)
+
+
+def _arguments(graph: Graph, data: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """What `fit` is called with, facts about the data, and the loss."""
+    from fastgru import learn
+    from fastgru.cli.pairs import Cutting, read_pairs
+    from fastgru.learn.network import output_of
+
+    momentum, name = asked["momentum"], asked["optimizer"]
+    if momentum is not None and name != "sgd":
+        raise click.UsageError(f"--momentum: {name} has none; --optimizer sgd takes it")
+    rule = getattr(learn, _RULES[name])(**({} if momentum is None else {"momentum": momentum}))
+    share, held = _held_out(asked["held_out"])
+    window = asked["window"] or (96 if data.suffix.lower() == ".txt" else None)
+    cutting = Cutting(asked["batch"], window, share, asked["skip_unknown"])
+    pairs = read_pairs(data, held, graph, asked["output_name"], cutting)
+    if asked["patience"] is not None and pairs.held_out is None:
+        raise click.UsageError("--patience waits for the held-out loss, and --held-out 0 holds nothing out")
+    kept = ("lr", "weight_decay", "clip_norm", "epochs", "steps", "patience", "seed", "threads", "dtype")
+    arguments = {each: asked[each] for each in kept if asked[each] is not None}
+    arguments |= {"data": pairs.data, "reset": pairs.reset, "optimizer": rule, "train": _names(asked["train"])}
+    more = {"held_out": pairs.held_out, "window": window, "output": asked["output_name"]}
+    if asked["gate_memory"] is not None:
+        more["gate_bytes"] = asked["gate_memory"] << 20
+    arguments |= {each: value for each, value in more.items() if value is not None}
+    loss = asked["loss"] or _loss(graph, output_of(graph, asked["output_name"]), classes=pairs.classes)
+    return arguments, pairs.facts, loss
+
+
+def _held_out(text: str) -> tuple[float, Path | None]:
+    try:
+        share = float(text)
+    except ValueError:
+        if not Path(text).is_file():
+            raise click.UsageError(
+                f"--held-out {text}: there is no such file, and it is no share of the data"
+            ) from None
+        return 0.0, Path(text)
+    if not 0 <= share < 1:
+        raise click.UsageError(f"--held-out {text}: expected a share from 0 to less than 1, or a file")
+    return share, None
+
+
+def _names(given: tuple[str, ...]) -> list[str] | None:
+    names = [name for text in given for name in text.split(",") if name]
+    if given and not names:
+        raise click.UsageError("--train: expected names of weights")
+    return names or None
+
+
+def _loss(graph: Graph, output: str, *, classes: bool) -> str:
+    last = next((node.op for node in graph.nodes if output in node.outputs), "")
+    kinds = {"softmax": "cross_entropy_of_probabilities", "log_softmax": "cross_entropy_of_logs"}
+    return kinds.get(last, "cross_entropy") if classes else "squared_error"
+
+
+@contextmanager
+def _until_a_step_is_whole(
+    place: Path, tell: Callable[[str], None], *, as_text: bool
+) -> Iterator[Callable[["FitStep"], None]]:
+    """A function that hears of steps. Ctrl-C ends the fit behind the step that is going on, and says how to go on; a
+    second one ends it at once."""
+    asked = threading.Event()
+
+    def interrupt(*_: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    last: list[FitStep] = []
+    held: list[str] = []
+
+    def hear(step: "FitStep") -> None:
+        last[:] = [step]
+        if step.held_out is not None:
+            held[:] = [f", held out {_value(step.held_out, as_text)}"]
+        losses = f"loss {_value(step.loss, as_text)}{''.join(held)}"
+        tell(f"Step {step.step:,} of {step.steps:,}, epoch {step.epoch}: {losses}")
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, interrupt) if main else None
+    try:
+        yield hear
+    except KeyboardInterrupt:
+        if place.exists():
+            at = f" after step {last[0].step:,} of {last[0].steps:,}" if last else ""
+            say(f"fastgru: {place} has everything{at}; run the same command again to go on", err=True)
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+
+
+def _value(loss: float, as_text: bool) -> str:
+    return f"{loss / math.log(2):.4f} bits a character" if as_text else f"{loss:.5g}"
+
+
+def _figures(done: "Fit[Graph]", facts: dict[str, Any]) -> dict[str, Any]:
+    held = [step.held_out for step in done.history if step.held_out is not None]
+    after = None if done.before is None else min([done.before, *held])
+    found: dict[str, Any] = {
+        "steps_done": len(done.history), "epochs_done": done.history[-1].epoch, "best_epoch": done.best_epoch,
+        "first_loss": done.history[0].loss, "last_loss": done.history[-1].loss,
+        "held_out_before": done.before, "held_out_after": after,
+    }  # fmt: skip
+    if "characters" in facts and done.before is not None and after is not None:
+        found |= {"bits_before": done.before / math.log(2), "bits_after": after / math.log(2)}
+    return found
+
+
+def _named(done: "Fit[Graph]", data: Path, facts: dict[str, Any], file: Path) -> Graph:
+    """The graph, whose metadata tell what it has become."""
+    from dataclasses import replace
+
+    figures = _figures(done, facts)
+    meta = {name: text for name, text in done.net.meta.items() if name != "bits_per_character"}
+    meta["adapted"] = f"{os.path.basename(file)} to {os.path.basename(data)}, {len(done.history)} steps"
+    if "bits_after" in figures:
+        meta["bits_per_character"] = f"{figures['bits_after']:.3f}"
+    return replace(done.net, meta=meta)
+
+
+def _print(found: dict[str, Any]) -> None:
+    console, as_text = stdout(), "characters" in found
+    console.print(Text(f"{found['output']}: {found['source']} adapted to {found['data']}", style="bold"))
+    lines: dict[str, str | Text] = {}
+    if as_text:
+        skipped = f"; {counted(found['skipped'], 'unknown character')} left out" if found["skipped"] else ""
+        lines["text"] = f"{counted(found['characters'], 'character')} in {counted(found['rows'], 'row')}{skipped}"
+    else:
+        lines["data"] = f"{counted(found['rows'], 'row')} of {counted(found['steps'], 'step')}"
+    first, last = _value(found["first_loss"], as_text), _value(found["last_loss"], as_text)
+    lines["loss"] = f"{found['loss']}: {first} at first, {last} at last"
+    lines["held out"], best = "nothing", ""
+    if found["held_out_before"] is not None:
+        before, after = found["held_out_before"], found["held_out_after"]
+        change = f", {1 - after / before:.1%} less" if before > 0 and after < before else ""
+        lines["held out"] = f"{_value(before, as_text)} before, {_value(after, as_text)} now{change}"
+        none = "no epoch was better than the model before, which was saved as it is"
+        best = f"; epoch {found['best_epoch']} was the best" if found["best_epoch"] else f"; {none}"
+    much = f"{counted(found['steps_done'], 'step')} in {counted(found['epochs_done'], 'epoch')}"
+    lines["steps"] = f"{much}, {time_of(found['seconds'])}{best}"
+    if found["resumed"]:
+        lines["resumed"] = "from the checkpoint of an earlier run"
+    lines["learned"] = ", ".join(found["trained"])
+    if not found["native"]:
+        lines["slow"] = "a layer of the model has no native gradient, so that NumPy learned by the definitions"
+    print_facts(console, lines, least=8)
