@@ -95,7 +95,7 @@ def _summary(rows: Sequence[Row]) -> str:
         return ""
     ahead, behind = (sum(test) for test in ([r.low > 1 for r in found], [r.high < 1 for r in found]))
     level = len(found) - ahead - behind
-    told = {"faster than every rival": ahead, "level with the best": level, "slower than the best": behind}
+    told = {"faster than every rival measured": ahead, "level with the best": level, "slower than the best": behind}
     parts = [f"{words} in {count} of {len(found)} cases" for words, count in told.items() if count]
     if len(found) == 1:
         parts = [next(words for words, count in told.items() if count)]

@@ -64,6 +64,11 @@ class Request:
                 "--rivals is not for --suite steady with --against",
             ),
             (self.options and self.model is None, f"{flags(self.options)}: only for a MODEL"),
+            (
+                self.model is not None and "torch" in (self.rivals or ()),
+                "--rivals torch: PyTorch reads no model file; a suite times its GRU, as in "
+                "`fastgru bench --case step-h64 --rivals torch`",
+            ),
             (self.pattern is not None and self.model is not None, "--case and --list are for a suite, not for a MODEL"),
             (
                 self.models_dir is not None and (self.model is not None or self.suite != "models"),

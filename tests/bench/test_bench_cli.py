@@ -83,3 +83,10 @@ def test_a_rival_that_is_named_has_to_be_installed(monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(main, ["bench", "--rivals", "onnxruntime"])
     assert result.exit_code == 2
     assert "--rivals onnxruntime: it is not installed; pip install onnxruntime" in result.stderr
+
+
+def test_torch_reads_no_model_file(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    result = CliRunner().invoke(main, ["bench", str(tmp_path / "model.onnx"), "--rivals", "torch"])
+    assert result.exit_code == 2
+    assert "--rivals torch: PyTorch reads no model file" in " ".join(result.stderr.split())
