@@ -126,7 +126,7 @@ def keras_masks() -> str:
     for name, (before, since) in sorted(MASKS.items()):
         kinds.setdefault((before.value, since.value), []).append(name)
     rows = [(_named(names), before, since) for (before, since), names in sorted(kinds.items(), reverse=True)]
-    drop = "hands none on"
+    drop = "ignores and drops the mask"
     return _table(
         ("layer", "Keras 1 and 2", "Keras 3"), [*rows, ("all others, and functions of `keras.ops`", drop, drop)]
     )

@@ -68,24 +68,25 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="With --suite models: also measure every ONNX file in this folder.",
 )
 @click.option(
-    "--case", "pattern", metavar="FILTER", help="Measure only cases with this in their name; wildcards are allowed."
+    "--case", "pattern", metavar="FILTER", help="Measure only cases whose names contain this; wildcards are allowed."
 )
 @click.option(
     "--rivals",
     callback=_some_of(RIVALS, "none"),
-    help=f'Names with commas between them, or "none".  [default: {",".join(RIVALS)}; none with --against]',
+    help=f'The rivals, separated by commas, or "none".  [default: {",".join(RIVALS)}; none with --against]',
 )
 @click.option(
     "--against",
     metavar="PYTHON",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The interpreter of an environment with another fastgru to compare this one with.",
+    help="The interpreter of an environment whose fastgru is compared with this one.",
 )
 @click.option(
     "--fail-below",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATIO",
-    help="With --against: exit with 1 if the geometric mean is lower, or a cell is slower or cannot be compared.",
+    help="With --against: exit with 1 if the geometric mean is lower than this, or if a cell is slower or cannot be"
+    " compared.",
 )
 @click.option(
     "--threads",
@@ -93,14 +94,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     callback=_counts,
     metavar="N,N...",
-    help="Numbers of threads, for all contenders.",
+    help="How many threads the contenders use; each number is measured.",
 )
 @click.option(
     "--spin-us",
     type=click.FloatRange(0, 10_000),
     default=0,
     show_default=True,
-    help="How long fastgru's own threads stay awake after a call, if there are several.",
+    help="With several threads: how many microseconds fastgru's threads stay awake after a call.",
 )
 @click.option(
     "--precision",
@@ -114,58 +115,61 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "shapes",
     multiple=True,
     metavar="NAME=SIZE",
-    help="The size of a free dimension of MODEL, as T=50, or the shape of an input, as x=50x1x40; with --serve, the"
-    " shape of an input, as x=1,1,40. Repeatable.",
+    help="The size of a free dimension of MODEL, such as T=50, or the shape of an input, such as x=50x1x40. With"
+    " --serve, the shape of an input, such as x=1,1,40. Repeatable.",
 )
 @load_options
 @click.option(
     "--rounds",
     type=click.IntRange(1, 1000),
-    help="How many turns each contender takes.  [default: 9; 120 with --against]",
+    help="How many turns each contender gets.  [default: 9; 120 with --against]",
 )
 @click.option(
     "--turn-ms",
     type=click.FloatRange(0.1, 10_000),
-    help="How long a turn is.  [default: 30; with --against 4, and 30 on several threads, with fewer rounds]",
+    help="How long a turn takes.  [default: 30; with --against 4, or 30 and fewer rounds on several threads]",
 )
 @click.option(
     "--interval-ms",
     type=click.FloatRange(0.1, 10_000),
     help="With --suite steady: how often a call is due.  [default: 10]",
 )
-@click.option("--gc/--no-gc", "collect", default=False, help="Leave Python's garbage collector on while timing.")
+@click.option("--gc/--no-gc", "collect", default=False, help="Leave Python's garbage collector on, or turn it off.")
 @click.option(
-    "--json", "json_path", type=_FILE, help="Also write every figure to this file, as JSON; with -, print only that."
+    "--json", "json_path", type=_FILE, help="Also write every figure to this file as JSON; with -, print only the JSON."
 )
 @click.option(
     "--html",
     "html_path",
     type=_FILE,
-    help="Also write a page with plots; they need matplotlib, from the extra `bench`.",
+    help="Also write a page with plots. It needs matplotlib, which is in the extra `bench`.",
 )
 @click.option("--list", "only_list", is_flag=True, help="Print the names of the cases, and measure nothing.")
 @serving_options
 def command(
     json_path: Path | None, html_path: Path | None, only_list: bool, serving: Serving | None, **chosen: Any
 ) -> None:
-    """Time fastgru beside ONNX Runtime, OpenVINO and PyTorch: on a suite of GRUs, on whole networks, or on MODEL.
+    """Time fastgru next to ONNX Runtime, OpenVINO and PyTorch: on a suite of GRUs, on whole networks, or on MODEL.
 
-    All outputs are compared before anything is timed; then the contenders take turns. Each rival runs in the fastest of
-    its configurations. A rival that cannot run a case is named with the reason.
+    All outputs are compared before anything is timed; then the contenders take turns. Each rival runs in its fastest
+    configuration. If a rival cannot run a case, the report gives the reason.
 
-    MODEL runs with inputs of --shape, beside the rivals that read its format; a free dimension that you do not give is
-    1. With --suite steady you also learn what a call allocates, how long the slowest calls take, and whether memory
-    grows. --suite models measures networks around GRUs on one row, one frame or one request, as servers run them.
+    MODEL runs on inputs of the shapes that --shape gives, next to the rivals that read its format. Free dimensions that
+    you do not give are 1. --suite steady also measures what a call allocates, how long the slowest calls take, and
+    whether memory grows. --suite models measures networks around GRUs on one row, one frame or one request, as servers
+    run them.
 
-    --against PYTHON compares this fastgru with the one of another environment, each in a process of its own. A cell
-    counts as faster or slower when three repeats agree.
+    --against PYTHON compares this fastgru with the one in another environment. Each runs in a process of its own. A
+    cell counts as faster or slower if three repeats agree.
 
-    --serve URL puts a load on a server that speaks KServe V2, such as fastgru serve, and measures nothing else. By
-    default, each connection sends its next request when the answer has come. With --rate, --sessions or --ramp,
-    requests are due at fixed times, and latencies count from then. Ctrl-C ends the run and shows the results so far.
+    --serve URL measures only a server that speaks KServe V2, such as fastgru serve, under load. By default, each
+    connection sends its next request when it has the answer to the previous one. With --rate, --sessions or --ramp,
+    requests are due at fixed times, and latencies count from these times. Ctrl-C ends the run and shows the results so
+    far.
 
     The exit status is 1 if fastgru fails, if its outputs differ from the float64 definition, or if --fail-below is not
-    met. With --serve it is 1 if a request ended in an error, if none was answered, or if no step of a ramp was held.
+    met. With --serve, it is 1 if a request ended in an error, if none was answered, or if the server kept up with no
+    step of a ramp.
     """
     for path in filter(None, (json_path, html_path)):
         if not path.parent.is_dir():  # told before anything is measured

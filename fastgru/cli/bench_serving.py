@@ -51,36 +51,38 @@ def _ramp(_: click.Context, parameter: click.Parameter, text: str | None) -> Ram
 
 _OPTIONS: Final = (
     click.option("--serve", metavar="URL", help="Measure a server: http://HOST:PORT, https://HOST:PORT or unix:PATH."),
-    click.option("--model", "served", metavar="NAME", help="The server's model.  [default: its only one]"),
+    click.option("--model", "served", metavar="NAME", help="The model on the server.  [default: its only one]"),
     click.option(
         "--protocol",
         type=click.Choice(["binary", "json", "websocket", "grpc"]),
-        help="V2 with tensors as bytes, V2 as JSON, a WebSocket for each session, or a gRPC stream for each connection."
-        "  [default: binary where the server has it, else json]",
+        help="How requests are sent: V2 with tensors as bytes, V2 as JSON, one WebSocket for each session, or one gRPC"
+        " stream for each connection.  [default: binary if the server supports it, otherwise json]",
     ),
+    click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="The gRPC port."),
     click.option(
-        "--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="The port of gRPC."
+        "--connections",
+        type=_COUNT,
+        default=16,
+        show_default=True,
+        help="How many connections to open; not with --sessions.",
     ),
-    click.option(
-        "--connections", type=_COUNT, default=16, show_default=True, help="How many connections, without --sessions."
-    ),
-    click.option("--rate", type=_ABOVE_0, help="Send so many requests a second, whether or not answers come."),
+    click.option("--rate", type=_ABOVE_0, help="Send this many requests a second, whether or not they are answered."),
     click.option(
         "--arrivals",
         type=click.Choice(["poisson", "constant"]),
         default="poisson",
         show_default=True,
-        help="With --rate and --ramp: send as independent clients do, or at even distances.",
+        help="With --rate and --ramp: send at random times, as independent clients do, or at equal intervals.",
     ),
     click.option(
         "--sessions", type=_COUNT, help="How many sessions to run in real time, each on a connection of its own."
     ),
-    click.option("--frame-rate", type=_ABOVE_0, help="Frames a second of each session."),
+    click.option("--frame-rate", type=_ABOVE_0, help="How many frames a second each session sends."),
     click.option(
         "--ramp",
         callback=_ramp,
         metavar="FROM:TO:STEPS",
-        help="Find the highest rate that the server holds, or with --frame-rate the largest number of sessions.",
+        help="Find the highest rate that the server can sustain, or with --frame-rate the largest number of sessions.",
     ),
     click.option(
         "--seconds",
@@ -94,16 +96,16 @@ _OPTIONS: Final = (
         type=click.FloatRange(min=0),
         default=1.0,
         show_default=True,
-        help="Seconds of load before the measurement.",
+        help="How many seconds of load precede the measurement.",
     ),
     click.option(
-        "--late-ms", type=_ABOVE_0, default=10.0, show_default=True, help="An answer that takes longer counts as late."
+        "--late-ms", type=_ABOVE_0, default=10.0, show_default=True, help="Answers that take longer count as late."
     ),
     click.option("--chunk", type=_COUNT, default=1, show_default=True, help="How many steps a frame holds."),
     click.option(
-        "--stateless", is_flag=True, help="Send requests that belong to no sequence, each over any free connection."
+        "--stateless", is_flag=True, help="Send requests that belong to no sequence, over whichever connection is free."
     ),
-    click.option("--timeout-ms", type=_ABOVE_0, help="Ask the server to answer within this time, or to refuse."),
+    click.option("--timeout-ms", type=_ABOVE_0, help="Ask the server to answer within this time or to refuse."),
     click.option("--floor", is_flag=True, help="Also measure a raw TCP echo on this machine under the same load."),
     click.option(
         "--unix", type=click.Path(path_type=Path), help="Connect to this Unix socket instead of the URL's host."
@@ -117,10 +119,11 @@ _OPTIONS: Final = (
     click.option(
         "--tls-ca",
         type=_FILE,
-        help="The authorities that may have signed the server's certificate, PEM.  [default: the system's]",
+        help="The authorities that may have signed the server's certificate, as a PEM file."
+        "  [default: those of the system]",
     ),
-    click.option("--tls-cert", type=_FILE, help="The client's certificate, PEM."),
-    click.option("--tls-key", type=_FILE, help="Its private key, PEM."),
+    click.option("--tls-cert", type=_FILE, help="The client's certificate, as a PEM file."),
+    click.option("--tls-key", type=_FILE, help="The private key of the client's certificate, as a PEM file."),
 )
 
 
@@ -157,7 +160,7 @@ class Serving:
         given, key = self.given, self.given["api_key"]
         if given["api_key_file"] is not None:
             if key is not None:
-                raise FastGRUError("--api-key and --api-key-file are one key: give one")
+                raise FastGRUError("--api-key and --api-key-file both give the key: give only one of them")
             key = given["api_key_file"].read_text(encoding="utf-8").strip()
         if key is not None and not (key.isascii() and key.isprintable() and key and " " not in key):
             raise FastGRUError("the API key is not one word of printable ASCII")

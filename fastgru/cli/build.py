@@ -22,7 +22,8 @@ __all__ = ["command"]
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="The folder, to be named by FASTGRU_CACHE_DIR where it is used; it gets one folder a target.",
+    help="The folder for the kernels, which gets one folder for each target. Set FASTGRU_CACHE_DIR to it where the"
+    " kernels are used.",
 )
 @json_option
 @load_options
@@ -35,12 +36,12 @@ def command(
     options: dict[str, Any],
     precision: str | None,
 ) -> None:
-    """Build the kernels that MODELs need, or every kernel, for other CPUs and systems.
+    """Build the kernels that the MODELs need, or all kernels, for other CPUs and systems.
 
-    A process that finds DIR by FASTGRU_CACHE_DIR, runs one of the targets and has this version of fastgru compiles
-    nothing. Code of a level that is the same for a lower one lies in the folder of that one.
+    A process that runs on one of the targets, with this version of fastgru and with FASTGRU_CACHE_DIR set to DIR,
+    compiles nothing. A kernel whose code is the same on a lower level is stored in the folder of that level.
     """
     if options and not files:
-        raise click.UsageError(f"{flags(options)}: how to read a MODEL, and none is given")
+        raise click.UsageError(f"{flags(options)}: only for reading a MODEL, and no MODEL is given")
     built = build_for(targets, files, precision, options, output)
     show({"targets": built}, lambda: print_built(built), as_json=as_json)

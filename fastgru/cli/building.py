@@ -41,7 +41,8 @@ def targets_option(*, required: bool) -> Callable[[F], F]:
         metavar="T[,T...]",
         callback=_parsed,
         required=required,
-        help="What to build for, on any machine: linux-x86-64-v3, linux-aarch64+dotprod, macos-aarch64...",
+        help="The targets to build for, such as linux-x86-64-v3, linux-aarch64+dotprod or macos-aarch64. Any machine"
+        " can build for all of them.",
     )
 
 

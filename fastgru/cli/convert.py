@@ -16,11 +16,12 @@ __all__ = ["command"]
 @click.command("convert")
 @file_argument
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
+@click.option("--force", is_flag=True, help="Overwrite OUTPUT if it exists.")
 @click.option(
     "--precision",
     type=click.Choice(("float32", *LOWP)),
-    help="Of the weights in a .safetensors file, where there are kernels for it.  [default: that of FILE]",
+    help="The precision of the weights in a .safetensors file, wherever there are kernels for it."
+    "  [default: that of FILE]",
 )
 @json_option
 @load_options
@@ -29,7 +30,7 @@ def command(
 ) -> None:
     """Save the model in FILE as OUTPUT: one .safetensors file that any CPU can load, or an .onnx file.
 
-    --precision rounds the weights and measures nothing; `fastgru quantize` shows what that costs.
+    --precision rounds the weights without measuring the error. `fastgru quantize` measures it.
     """
     from fastgru.exporters import to_onnx
     from fastgru.graphfile import read_graph, write_graph

@@ -25,16 +25,24 @@ _MARGIN = 2
 
 
 @click.command("demo")
-@click.option("--prompt", default="And it came to pass in those days, that ", show_default=True, help="How it begins.")
-@click.option("--length", type=click.IntRange(1, 100_000), default=800, show_default=True, help="Characters to write.")
-@click.option("--temperature", type=click.FloatRange(0, 5), default=0.6, show_default=True, help="0: the likeliest.")
-@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Another seed, another text.")
-@click.option("--no-pause", is_flag=True, help="Print as fast as the model writes, on a terminal too.")
+@click.option("--prompt", default="And it came to pass in those days, that ", show_default=True, help="The beginning.")
+@click.option("--length", type=click.IntRange(1, 100_000), default=800, show_default=True, help="How many characters.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 5),
+    default=0.6,
+    show_default=True,
+    help="How random the choice of each character is. 0 always takes the most likely one.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=7, show_default=True, help="The seed of the random choices."
+)
+@click.option("--no-pause", is_flag=True, help="Print as fast as the model writes, even on a terminal.")
 @json_option
 def command(prompt: str, length: int, temperature: float, seed: int, no_pause: bool, as_json: bool) -> None:
-    """Load the character model that comes with the package, check its numbers, and let it write.
+    """Load the character model that comes with the package, check its results, and let it write text.
 
-    Exit status 1 where its logits are not those that torch gave when it was trained.
+    The exit status is 1 if its logits are not those that torch computed after the training.
     """
     console = stdout(wide=False)
     with compiling():

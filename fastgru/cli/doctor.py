@@ -24,7 +24,7 @@ _RUNTIMES = ("onnxruntime", "openvino", "torch", "keras")
 def command(with_kernels: bool, as_json: bool) -> None:
     """Show the CPU, the target that kernels are built for, the cache of kernels and the versions of all packages.
 
-    Please include this output when you report a problem. --json contains the kernels in any case.
+    Please include this output when you report a problem. --json always contains the kernels.
     """
     found = examine()
     show(found, lambda: _print(found, with_kernels), as_json=as_json)

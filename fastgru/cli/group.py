@@ -165,7 +165,13 @@ def _asked(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
 
 
 _COMMON: Final = [
-    click.Option(["--wide"], is_flag=True, expose_value=False, callback=_asked, help="Show whole tables and names."),
+    click.Option(
+        ["--wide"],
+        is_flag=True,
+        expose_value=False,
+        callback=_asked,
+        help="Show whole tables and names, however wide they are.",
+    ),
     click.Option(
         ["-q", "--quiet"],
         is_flag=True,

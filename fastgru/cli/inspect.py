@@ -17,9 +17,14 @@ __all__ = ["command"]
 @click.command("inspect")
 @file_argument
 @click.option("--nodes", "with_nodes", is_flag=True, help="List every node or tensor, not only the GRUs.")
-@click.option("--profile", "with_times", is_flag=True, help="Time every instruction that the model is run by.")
+@click.option("--profile", "with_times", is_flag=True, help="Time every instruction of a run.")
 @precision_option
-@click.option("--draft", "as_draft", is_flag=True, help="Of weights alone, print a description to begin with, in YAML.")
+@click.option(
+    "--draft",
+    "as_draft",
+    is_flag=True,
+    help="For weights alone: print the draft of a description of the network, in YAML.",
+)
 @load_options
 @json_option
 def command(
@@ -31,23 +36,24 @@ def command(
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Show what FILE is: its layers, shapes, GRU conventions, parameters and states, and what is not supported.
+    """Show what FILE contains: layers, shapes, GRU conventions, parameters, states, and what is not supported.
 
-    Of a file of weights alone it shows the GRUs found in it, and how to load them. Exit status 1 where the model is
-    valid but something in it is not supported.
+    For a file of weights alone, the command shows the GRUs that it finds, and how to load them. The exit status is 1 if
+    the model is valid but something in it is not supported.
 
-    With --precision bfloat16, int8, auto or auto-int8, what each node's weights would be in, and why.
+    With --precision bfloat16, int8, auto or auto-int8, it also shows which precision the weights of each node would
+    get, and why.
 
-    With --profile the instructions that a run in this precision consists of, and how long each takes on one thread, on
-    random numbers: the inputs' free dimensions are 1.
+    With --profile, it also shows the instructions of a run in this precision, and how long each takes on one thread.
+    The inputs are random, and their free dimensions are 1.
 
-    With --draft nothing but a description of the layers that the tensors seem to be of, to be completed and given to
-    --architecture.
+    With --draft, it prints only a description of the layers to which the tensors seem to belong. Complete the
+    description and give it to --architecture.
     """
     found = examine(file, precision=precision, **options)
     if as_draft:
         if found["kind"] != "weights" or as_json or with_nodes or with_times:
-            raise click.UsageError("--draft: for weights alone, and without --json, --nodes and --profile")
+            raise click.UsageError("--draft is for files of weights alone, without --json, --nodes and --profile")
         from fastgru.importers.architecture import draft
         from fastgru.importers.weights import read_weights
 

@@ -19,23 +19,23 @@ __all__ = ["file_argument", "flags", "json_option", "load_options", "precision_o
 F = TypeVar("F", bound=Callable[..., Any])
 
 file_argument = click.argument("file", type=ModelPath())
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 precision_option = click.option(
     "--precision",
     type=click.Choice(ASKED),
-    help="What the kernels compute in; bfloat16 and int8 are those of weights, with the rest in float32. auto takes,"
-    " weight by weight, bfloat16 where this CPU is no slower with it, and auto-int8 int8 as well."
+    help="The precision of the computation. bfloat16 and int8 store the weights in fewer bytes; the rest is computed in"
+    " float32. auto stores each weight in bfloat16 if this CPU is no slower with it; auto-int8 also allows int8."
     "  [default: float32, or what a quantised file has]",
 )
 # The arguments of `fastgru.load` that a command line can give, in the order of the help: what the value is read as, and
 # what click is told of the option.
 _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
-    "key": (str, {"metavar": "PATH", "help": "Checkpoints: the dotted path of the dict of tensors to read."}),
+    "key": (str, {"metavar": "PATH", "help": "For checkpoints: the dotted path of the dict of tensors to read."}),
     "architecture": (
         Path,
         {
             "type": click.Path(exists=True, dir_okay=False, path_type=Path),
-            "help": "Weights alone: the file that describes their network, in YAML or JSON.",
+            "help": "For files of weights alone: a YAML or JSON file that describes the network.",
         },
     ),
     "inputs": (
@@ -43,45 +43,53 @@ _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
         {
             "multiple": True,
             "metavar": "NAME",
-            "help": "A part: what this tensor, or layer of Keras, gives is an input.",
+            "help": "Load a part of the model: make this tensor, or the output of this Keras layer, an input."
+            " Repeatable.",
         },
     ),
     "outputs": (
         list,
-        {"multiple": True, "metavar": "NAME", "help": "A part: return this tensor, or layer of Keras; repeatable."},
+        {
+            "multiple": True,
+            "metavar": "NAME",
+            "help": "Load a part of the model: return this tensor, or the output of this Keras layer. Repeatable.",
+        },
     ),
     "custom_objects": (
         read_custom_objects,
         {
             "type": click.Path(exists=True, dir_okay=False, path_type=Path),
-            "help": "Keras: the file that says what stands for layers of your own. In Python, which is run, the dict"
-            " custom_objects; in YAML or JSON, descriptions by name.",
+            "help": "For Keras: a file that defines layers of your own. A Python file is run and has to define the dict"
+            " custom_objects; a YAML or JSON file holds descriptions by name.",
         },
     ),
     "fallback": (
         str,
         {
             "type": click.Choice(["reference"]),
-            "help": "ONNX: run nodes that fastgru does not implement with onnx's own reference implementation, which is"
-            " slow, where its results were proved right.",
+            "help": "For ONNX: run nodes that fastgru does not implement with onnx's own reference implementation. It"
+            " is slow, and allowed only where tests have shown that its results are right.",
         },
     ),
     "linear_before_reset": (
         int,
-        {"type": click.Choice(["0", "1"]), "help": "ONNX: use this value for every GRU instead of the file's."},
+        {"type": click.Choice(["0", "1"]), "help": "For ONNX: use this value for every GRU, not the one in the file."},
     ),
     "max_iterations": (
         int,
         {
             "type": click.IntRange(min=1),
-            "help": "ONNX: stop with an error when a loop iterates more often than this in one run.  [default: 100000]",
+            "help": "For ONNX: stop with an error if loops iterate more often than this in one run.  [default: 100000]",
         },
     ),
     "open_states": (
         bool,
-        {"is_flag": True, "help": "Make each state that begins inside the file an input and an output, to stream it."},
+        {
+            "is_flag": True,
+            "help": "Make each state that begins inside the file an input and an output, so that the model can stream.",
+        },
     ),
-    "allow_unread": (bool, {"is_flag": True, "help": "Accept tensors of the file that nothing reads."}),
+    "allow_unread": (bool, {"is_flag": True, "help": "Accept a file that contains tensors that nothing reads."}),
 }
 
 

@@ -28,19 +28,30 @@ _BOUND = click.FloatRange(min=0, min_open=True)
 @click.command("quantize")
 @file_argument
 @click.option(
-    "--precision", type=click.Choice((*LOWP, "auto")), default="int8", show_default=True, help="Of the weights."
+    "--precision",
+    type=click.Choice((*LOWP, "auto")),
+    default="int8",
+    show_default=True,
+    help="The precision of the weights.",
 )
-@click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in float32; repeatable, not with auto.")
-@click.option("--data", multiple=True, metavar="[NAME=]FILE", help="Inputs instead of random ones; repeatable.")
+@click.option(
+    "--keep", multiple=True, metavar="NODE", help="Leave this node in float32. Repeatable; not allowed with auto."
+)
+@click.option(
+    "--data", multiple=True, metavar="[NAME=]FILE", help="Use these inputs instead of random ones. Repeatable."
+)
 @click.option(
     "--max-error",
     type=_BOUND,
-    help="The largest difference allowed, relative to outputs larger than 1.  [default: 0.02 with auto]",
+    help="The largest difference that is allowed. If the values of an output are larger than 1, it is relative to them."
+    "  [default: 0.02 with auto]",
 )
-@click.option("--min-db", type=float, help="How far below an output the difference must lie, in decibel.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to save: .safetensors.")
-@click.option("--force", is_flag=True, help="Overwrite the output where it exists; save it whatever the bounds say.")
+@click.option("--min-db", type=float, help="How many decibels below an output the difference must be, at least.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the random inputs.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save as this .safetensors file.")
+@click.option(
+    "--force", is_flag=True, help="Overwrite the output if it exists, and save it even if the bounds are not met."
+)
 @load_options
 @json_option
 def command(
@@ -54,17 +65,20 @@ def command(
     as_json: bool,
     **bounds: Any,
 ) -> None:
-    """Give the model in FILE weights of low precision; show by layer and output how far that moves it from float32.
+    """Give the model in FILE weights of low precision, and show how far each layer and output moves from float32.
 
-    Weights become bfloat16 or int8 wherever there are kernels for it; auto takes int8 as far as the bounds allow, then
-    bfloat16, then float32, which it leaves to what is too small to gain on any CPU. What a model says of random inputs
-    is a hint: give it --data of its own kind, as for `fastgru run`; with one axis more than its input an array holds
-    one call in each entry. Activations are scaled as they come, so nothing has to be calibrated.
+    Weights become bfloat16 or int8 wherever there are kernels for it. auto makes as many weights int8 as the bounds
+    allow, then as many others bfloat16, and leaves the rest in float32; weights that are too small to gain on any CPU
+    always stay in float32.
 
-    What -o saves holds these weights, and `fastgru.load` runs it as it was measured.
+    Errors on random inputs are only a rough guide: give representative inputs with --data, as for `fastgru run`. An
+    array with one axis more than its input holds one call in each entry. Activations are scaled at run time, so nothing
+    has to be calibrated.
 
-    Exit status 0 where every output is within the bounds, 1 where one is not, or where they leave auto nothing to make
-    smaller: nothing is saved then, and what would do is printed.
+    -o saves the model with these weights, and `fastgru.load` runs it as it was measured.
+
+    The exit status is 0 if every output is within the bounds. It is 1 if one is not, or if the bounds do not let auto
+    make any weight smaller. Then nothing is saved, and the command prints bounds that can be met.
     """
     from fastgru.quantization import quantize
 

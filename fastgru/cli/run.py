@@ -19,9 +19,11 @@ __all__ = ["command"]
 
 @click.command("run")
 @file_argument
-@click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="A .npy, .npz or .csv file; repeatable.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write: .npz, .npy or .csv.")
-@click.option("--only", multiple=True, metavar="NAME", help="Write or show this output only; repeatable.")
+@click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="A .npy, .npz or .csv file. Repeatable.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the outputs to this .npz, .npy or .csv."
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Write or show only this output. Repeatable.")
 @json_option
 @load_options
 @precision_option
@@ -36,8 +38,9 @@ def command(
 ) -> None:
     """Run the model in FILE on arrays.
 
-    A file without a name goes to the first input that has none yet; the arrays of an .npz go by their own names.
-    A state that is not given starts at zero. Without --output a summary of every output is printed.
+    A file without a name is used for the first input that has no array yet. The arrays of an .npz file are used for the
+    inputs of the same names. A state that you do not give starts with the numbers in the file, or with zeros if the
+    file has none. Without --output, the command prints a summary of every output.
     """
     with compiling():
         model = fastgru.load(file, precision=precision, **options)

@@ -25,30 +25,40 @@ __all__ = ["command"]
     "--output",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the results go: a .parquet, .jsonl or .npz file.",
+    help="The file for the results: .parquet, .jsonl or .npz.",
 )
 @click.option(
     "--columns",
     multiple=True,
     metavar="[NAME=]A,B,...",
-    help="The columns that hold the values, in the order of the model's features; with NAME=, those of one input;"
-    " repeatable.  [default: all but those of --id]",
+    help="The columns that hold the values, in the order of the model's features. With NAME=, the columns of one input."
+    " Repeatable.  [default: all but those of --id]",
 )
-@click.option("--id", "ids", metavar="A,B,...", help="The columns whose values the rows of one sequence share.")
+@click.option(
+    "--id",
+    "ids",
+    metavar="A,B,...",
+    help="The columns that identify a sequence: rows with the same values in them form one sequence.",
+)
 @click.option(
     "--rows",
     type=click.Choice(["steps", "sequences"]),
-    help="What a row is.  [default: a step with --id, a sequence where the columns hold whole lists of steps]",
+    help="What a row holds: one step, or a whole sequence as lists of steps.  [default: one step with --id, and a whole"
+    " sequence if the columns hold lists of steps]",
 )
 @click.option(
     "--on-error",
     type=click.Choice(["stop", "null"]),
     default="stop",
     show_default=True,
-    help="What a row with a fault does: end the run, or give its sequence null outputs and a line in"
+    help="What to do about a faulty row: end the run, or make the outputs of its sequence null and add a line to"
     " OUTPUT.errors.jsonl.",
 )
-@click.option("--restart", is_flag=True, help="Begin anew: drop the parts of an earlier run, overwrite OUTPUT.")
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Start again: delete the parts of an earlier run, and overwrite OUTPUT if it exists.",
+)
 @click.option(
     "--budget",
     "mebibytes",
@@ -56,20 +66,30 @@ __all__ = ["command"]
     default=256,
     show_default=True,
     metavar="MIB",
-    help="The memory for sequences and results, besides the weights; longer sequences need more.",
+    help="The memory for sequences and results, besides the weights. A single sequence that does not fit takes more.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="The cores to use.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="The number of cores to use.")
 @click.option(
     "--ray",
     "address",
     is_flag=False,
     flag_value="local",
     metavar="[ADDRESS]",
-    help="Run over Ray Data: on the cluster at ADDRESS, or on a Ray of this machine.",
+    help="Run on Ray Data: on the cluster at ADDRESS, or on this machine without an ADDRESS.",
 )
-@click.option("--ray-actors", type=click.IntRange(min=1), default=2, show_default=True, help="Actors with the model.")
 @click.option(
-    "--ray-cpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="CPUs of an actor."
+    "--ray-actors",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="The number of Ray actors. Each of them loads the model.",
+)
+@click.option(
+    "--ray-cpus",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="The number of CPUs for each actor.",
 )
 @json_option
 @load_options
@@ -86,8 +106,8 @@ def command(
 ) -> None:
     """Run the model in FILE over every sequence of a data set.
 
-    Results keep the order of the data. Finished parts lie in OUTPUT.parts until the last one is done; run the same
-    command again after an interruption, and it goes on behind them.
+    The results have the order of the data. Finished parts are kept in OUTPUT.parts until the last one is done. If the
+    command is interrupted, run it again: it continues after the finished parts.
     """
     from fastgru.scoring import score
 
@@ -105,7 +125,7 @@ def command(
 
     def print_it() -> None:
         if done.resumed:
-            say(f"went on behind {counted(done.resumed, 'sequence')} of an earlier run")
+            say(f"continued after {counted(done.resumed, 'sequence')} of an earlier run")
         say(f"{output}: {counted(done.sequences, 'sequence')} of {counted(done.rows, 'row')}, on {done.target}")
         for fault in done.faults[:5]:
             say(f"  row {fault.row}: {fault.reason}")

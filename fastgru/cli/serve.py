@@ -1,4 +1,4 @@
-"""`fastgru serve`: models over HTTP and WebSocket. Its options are the fields of `fastgru.serve.settings.Settings`."""
+"""`fastgru serve`: models over HTTP, gRPC and WebSocket. Its options are the fields of `serve.settings.Settings`."""
 
 import os
 import sys
@@ -53,17 +53,18 @@ def _option(field: "Field[Any]") -> Callable[[F], F]:
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A YAML file with these options by their names, and models; what is given here goes before it.",
+    help="A YAML file with these options and the models: state_dir stands for --state-dir. Options on the command line"
+    " override the file.",
 )
 @_options
 def command(models: tuple[str, ...], config: Path | None, **options: Any) -> None:
-    """Serve models over HTTP (the Open Inference Protocol) and WebSocket, every client with a state of its own.
+    """Serve models over HTTP (the Open Inference Protocol), gRPC and WebSocket, and keep the state of each client.
 
-    A MODEL is any file that fastgru loads; its name in URLs is that of the file, or NAME. Options of reading are for
-    every MODEL; in a file for --config, a model may have its own. The server ends with SIGTERM
-    or Ctrl-C, after what has been asked is answered.
+    A MODEL is any file that fastgru loads. Its name in URLs is NAME, or the name of the file without its suffix. The
+    options that say how to read a file apply to every MODEL; in a file for --config, each model may have its own. On
+    SIGTERM or Ctrl-C, the server answers the requests that it has accepted and then exits.
 
-    Needs the extra serve: in a clone, pip install ".[serve]".
+    The command needs the extra `serve`: in a clone, pip install ".[serve]".
     """
     check_installed()
     given = {name: read_value(name, value) for name, value in options.items() if value not in (None, ())}
@@ -74,7 +75,7 @@ def command(models: tuple[str, ...], config: Path | None, **options: Any) -> Non
     except SettingsError as error:
         raise SettingsError(error.as_flags) from None
     if not settings.models:
-        raise click.UsageError("no model to serve: give a file, or models in --config")
+        raise click.UsageError("there is no model to serve: give the file of one, or name models in --config")
     from fastgru.serve.assembly import Assembly
     from fastgru.serve.log import set_up
 

@@ -18,10 +18,24 @@ __all__ = ["command"]
 
 @click.command("verify")
 @file_argument
-@click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="Instead of random inputs; repeatable.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
-@click.option("--tol", type=click.FloatRange(min=0, min_open=True), help="Difference allowed at magnitude 1.")
-@click.option("--runtimes/--no-runtimes", default=True, help="Also ask the framework of the file, where installed.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="Use this array instead of random inputs. Repeatable.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the random inputs.")
+@click.option(
+    "--tol",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The difference that is allowed for outputs of magnitude up to 1; it grows with the output above that.",
+)
+@click.option(
+    "--runtimes/--no-runtimes",
+    default=True,
+    help="Whether to compare with the framework that the file comes from, too, if it is installed.  [default: yes]",
+)
 @load_options
 @precision_option
 @json_option
@@ -35,9 +49,9 @@ def command(
     precision: str | None,
     as_json: bool,
 ) -> None:
-    """Compare the model in FILE with the float64 definition of its graph, and with the framework that it is from.
+    """Compare the model in FILE with the float64 definition of its graph, and with the framework that it comes from.
 
-    Exit status 0 where every output is within its tolerance, 1 where one is not.
+    The exit status is 0 if every output is within its tolerance, and 1 if one is not.
     """
     arrays = None
     try:

@@ -29,15 +29,15 @@ def command(
     options: dict[str, Any],
     precision: str | None,
 ) -> None:
-    """Compile the kernels that the models in FILEs need, or every kernel, into the cache: for this CPU, or --target.
+    """Compile the kernels that the models in FILEs need, or all kernels, into the cache, for this CPU or for --target.
 
-    Later processes, and others that share the folder (see `fastgru doctor`), then compile nothing.
+    Processes that use this cache then compile nothing. `fastgru doctor` shows its folder.
     """
     from fastgru.kernels.table import compiled_by_this_process
     from fastgru.simd import cache
 
     if options and not files:
-        raise click.UsageError(f"{flags(options)}: how to read a FILE, and none is given")
+        raise click.UsageError(f"{flags(options)}: only for reading a FILE, and no FILE is given")
     if targets:
         built = build_for(targets, files, precision, options, None)
         show({"targets": built}, lambda: print_built(built), as_json=as_json)

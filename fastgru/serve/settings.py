@@ -74,34 +74,42 @@ class Settings:
         reads=True,
     )
     open_states: bool = _option(
-        False, "Let sequences keep every state that begins inside a model's file, as fastgru.load does.", reads=True
+        False,
+        "Let clients keep every state that begins inside a model's file, as open_states=True of fastgru.load does.",
+        reads=True,
     )
     architecture: Path | None = _option(
-        None, "For weights alone: the file that describes their network, in YAML or JSON.", reads=True
+        None, "For files of weights alone: a YAML or JSON file that describes the network.", reads=True
     )
     key: str | None = _option(None, "For checkpoints: the dotted path of the dict of tensors to read.", reads=True)
     inputs: tuple[str, ...] = _option(
-        (), "Serve a part of the model: this tensor, or layer of Keras, is an input.", metavar="NAME", reads=True
+        (),
+        "Serve a part of the model: make this tensor, or the output of this Keras layer, an input.",
+        metavar="NAME",
+        reads=True,
     )
     outputs: tuple[str, ...] = _option(
-        (), "Serve a part of the model: this tensor, or layer of Keras, is an output.", metavar="NAME", reads=True
+        (),
+        "Serve a part of the model: return this tensor, or the output of this Keras layer.",
+        metavar="NAME",
+        reads=True,
     )
     custom_objects: Path | None = _option(
-        None, "For Keras: the file that says what stands for layers of your own, in Python, YAML or JSON.", reads=True
+        None, "For Keras: a file in Python, YAML or JSON that defines layers of your own.", reads=True
     )
     fallback: str | None = _option(
         None,
-        "For ONNX: with reference, run nodes that are not implemented by onnx's own slow implementation.",
+        "For ONNX: run nodes that fastgru does not implement with onnx's own slow implementation.",
         choices=("reference",),
         reads=True,
     )
     linear_before_reset: int | None = _option(
-        None, "For ONNX: use this value for every GRU instead of the file's.", choices=(0, 1), least=0, reads=True
+        None, "For ONNX: use this value for every GRU, not the one in the file.", choices=(0, 1), least=0, reads=True
     )
     max_iterations: int | None = _option(
         None, "For ONNX: how many iterations the loops of one run may have.", least=1, reads=True
     )
-    allow_unread: bool = _option(False, "Accept tensors of a file that nothing reads.", reads=True)
+    allow_unread: bool = _option(False, "Accept a file that contains tensors that nothing reads.", reads=True)
     threads: int = _option(1, "The number of threads of one computation.", least=1, reads=True)
     capacity: int = _option(16_384, "How many sessions of a model may be open at once.", least=1)
     idle_seconds: float = _option(
@@ -111,20 +119,22 @@ class Settings:
         None, "A folder that keeps the states of all sessions when the process ends; only one server may use it."
     )
     any_target: bool = _option(
-        False, "Also go on from states that another target has made, of clients and of state_dir; bits then differ."
+        False, "Also continue from states of another target, from clients or --state-dir; the bits may then differ."
     )
     state_sync: bool = _option(
-        False, "With state_dir: answer only when the disk has the state, so that it survives a power cut."
+        False, "With --state-dir: answer only after the state is on the disk, so that it survives a power cut."
     )
     parked_seconds: float = _option(
-        604_800.0, "With state_dir: how long an idle session stays on disk.", "seconds", least=0.001
+        604_800.0, "With --state-dir: how long an idle session stays on disk.", "seconds", least=0.001
     )
     parked_sessions: int = _option(
-        32_768, "With state_dir: how many idle sessions of a model stay on disk; beyond that, the oldest end.", least=0
+        32_768,
+        "With --state-dir: how many idle sessions of a model stay on disk. Beyond that, the oldest are ended.",
+        least=0,
     )
     deadline_seconds: float = _option(
         30.0,
-        "A request must arrive within this time, and is then answered within this time, unless it asks for less.",
+        "A request has to arrive within this time. It is then answered within the same time, unless it asks for less.",
         "seconds",
         least=0.001,
     )
@@ -138,24 +148,27 @@ class Settings:
         least=0,
     )
     api_key_file: Path | None = _option(
-        None, "A file of API keys, one a line: name, role (user or admin), SHA-256 of the key in hexadecimal."
+        None,
+        "A file of API keys, one per line: a name, a role (user or admin), and the SHA-256 of the key in hexadecimal.",
     )
-    insecure: bool = _option(False, "Listen beyond this machine without API keys.")
-    tls_cert: Path | None = _option(None, "The certificate chain of the server, PEM; needs --tls-key.")
-    tls_key: Path | None = _option(None, "The private key of the certificate, PEM.")
-    tls_client_ca: Path | None = _option(None, "Serve only clients with a certificate of these authorities, PEM.")
+    insecure: bool = _option(False, "Let other machines connect although there are no API keys.")
+    tls_cert: Path | None = _option(None, "The certificate chain of the server, as a PEM file; needs --tls-key.")
+    tls_key: Path | None = _option(None, "The private key of the certificate, as a PEM file.")
+    tls_client_ca: Path | None = _option(
+        None, "Serve only clients with a certificate of these authorities, which are in a PEM file."
+    )
     allow_origin: tuple[str, ...] = _option(
-        (), "Allow pages of this origin (https://example.org), and requests for its host; * allows all."
+        (), "Allow pages of this origin, such as https://example.org, and requests for its host; * allows every origin."
     )
     log_format: str = _option("text", "The format of the log, which goes to standard error.", choices=("text", "json"))
-    max_body_bytes: int = _option(16 << 20, "The largest body of a request.", "bytes", least=1)
+    max_body_bytes: int = _option(16 << 20, "The largest size of the body of a request.", "bytes", least=1)
     max_in_flight_bytes: int = _option(
-        256 << 20, "The total size of the bodies that are not answered yet.", "bytes", least=1
+        256 << 20, "The largest total size of the requests that are not answered yet.", "bytes", least=1
     )
-    max_header_bytes: int = _option(16 << 10, "The largest head of a request.", "bytes", least=256)
-    max_headers: int = _option(100, "The largest number of headers of a request.", least=1)
-    max_message_bytes: int = _option(1 << 20, "The largest message of a WebSocket.", "bytes", least=1)
-    max_json_depth: int = _option(32, "The deepest nesting of JSON.", least=1)
+    max_header_bytes: int = _option(16 << 10, "The largest size of the headers of a request.", "bytes", least=256)
+    max_headers: int = _option(100, "How many headers a request may have.", least=1)
+    max_message_bytes: int = _option(1 << 20, "The largest size of a WebSocket message.", "bytes", least=1)
+    max_json_depth: int = _option(32, "How deeply the JSON of a request may be nested.", least=1)
     max_connections_per_address: int = _option(1_024, "How many connections one address may have at once.", least=1)
     keep_alive_seconds: float = _option(
         75.0, "How long a connection without a request stays open.", "seconds", least=0.001

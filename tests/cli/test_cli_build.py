@@ -133,7 +133,10 @@ def test_warmup_fills_the_cache_for_other_targets_too(folder: Path) -> None:
         (("--target", "v3", "-o", "/proc/x"), "/proc/x/"),
         (("--target", "v3"), "Missing option '-o'"),
         (("-o", "x"), "Missing option '--target'"),
-        (("--target", "v3", "-o", "x", "--allow-unread"), "--allow-unread: how to read a MODEL, and none is given"),
+        (
+            ("--target", "v3", "-o", "x", "--allow-unread"),
+            "--allow-unread: only for reading a MODEL, and no MODEL is given",
+        ),
         (("--target", "v3", "-o", "x", "text.onnx"), "v3: "),
     ],
 )

@@ -161,7 +161,7 @@ def test_a_draft_is_for_weights_alone(invoke: Invoke, described: tuple[Path, Pat
     assert result.exit_code == 0
     assert '- {type: GRU, prefix: "gru"} # 3 -> 4\n' in result.stdout
     assert invoke("inspect", described[0], "--draft", "--json").exit_code == 2
-    assert "--draft: for weights alone" in invoke("inspect", gru_onnx, "--draft").stderr
+    assert "--draft is for files of weights alone" in invoke("inspect", gru_onnx, "--draft").stderr
 
 
 def test_options_of_weights_alone(invoke: Invoke, state_npz: Path) -> None:
@@ -173,7 +173,7 @@ def test_options_of_weights_alone(invoke: Invoke, state_npz: Path) -> None:
 def test_warmup_without_a_file_has_nothing_to_read(invoke: Invoke) -> None:
     result = invoke("warmup", "--outputs", "gru", "--allow-unread")
     assert result.exit_code == 2
-    assert "--outputs, --allow-unread: how to read a FILE, and none is given" in result.stderr
+    assert "--outputs, --allow-unread: only for reading a FILE, and no FILE is given" in result.stderr
 
 
 READS = sorted(COMMANDS.keys() - {"demo", "doctor"})  # demo has a model of its own

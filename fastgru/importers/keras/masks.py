@@ -1,4 +1,4 @@
-"""What a layer does with a mask, and what it hands on: one table, by layer and by version of Keras.
+"""What a layer does with a mask, and which mask it passes on: one table, by layer and by version of Keras.
 
 Read from the sources of Keras 1.2.2, 2.2.4, 2.3.1, 2.15 and 3.0 to 3.15, and held against Keras itself (see
 `tools/keras_forms.py`). A mask travels beside a tensor: a layer gets those of its inputs, or what its call names.
@@ -15,16 +15,16 @@ __all__ = ["MASKS", "Mask", "mask_of"]
 
 
 class Mask(Enum):
-    """KEEPS: the layer computes without a mask, and hands the mask of its first input on with its first output.
+    """KEEPS: the layer computes without the mask, and passes the mask of its first input on with its first output.
 
-    DROPS: it computes without, and hands none on. OWN: its function takes the masks, and gives what it hands on.
-    REFUSED: it would compute something else with a mask, which is not implemented.
+    DROPS: it computes without the mask, and passes none on. OWN: its function gets the masks, and says which one it
+    passes on. REFUSED: it would compute something else with a mask, which is not implemented.
     """
 
-    KEEPS = "hands it on"
-    DROPS = "hands none on"
-    OWN = "looks at it"
-    REFUSED = "is refused with one"
+    KEEPS = "passes the mask on"
+    DROPS = "ignores and drops the mask"
+    OWN = "uses the mask"
+    REFUSED = "is refused if there is a mask"
 
 
 _KEEPS, _DROPS, _OWN, _REFUSED = Mask

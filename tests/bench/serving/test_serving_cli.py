@@ -130,7 +130,7 @@ def test_the_axis_of_a_chunk_is_the_one_that_the_server_takes() -> None:
         (["--serve", "{}", "--model", "other"], "/v2/models/other: the server answers 404"),
         (["--serve", "{}", "--shape", "y=1"], "the inputs are x FP32 [-1, 4]"),
         (["--serve", "{}", "--shape", "x=1,5"], "x FP32 [-1, 4] cannot have it"),
-        (["--serve", "{}", "--api-key", "a", "--api-key-file", __file__], "are one key"),
+        (["--serve", "{}", "--api-key", "a", "--api-key-file", __file__], "both give the key"),
         (["--serve", "{}", "--tls-cert", __file__], "--tls-cert and --tls-key go together"),
         (["--serve", "ftp://localhost"], "expected a URL as http://HOST:PORT"),
         (["--serve", "http://127.0.0.1:1"], "http://127.0.0.1:1 cannot be reached: connection refused"),
