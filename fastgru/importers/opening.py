@@ -15,6 +15,7 @@ from fastgru.graph import Array, Graph, Node, TensorSpec, inlined
 from fastgru.importers.beginnings import Beginnings
 from fastgru.importers.framewise import Framewise, Past, State, time_axes
 from fastgru.reference.facts import ValueFacts, infer_graph
+from fastgru.reference.python import unknown_axes
 from fastgru.reference.sizes import Size
 from fastgru.spec import RECURRENT
 
@@ -49,12 +50,13 @@ def open_states(graph: Graph, what: str) -> Graph:
         if opened is not None:
             return opened
     if failures:
-        raise UnsupportedModelError(f"{what}: open_states: {failures[0]}") from None
+        raise UnsupportedModelError(f"{what}: open_states: {failures[0]}{unknown_axes(graph)}") from None
     if graph.states:
         return graph
     kept = "; its recurrent layers go along no axis of an input" if _has_states(graph) else ""
     raise UnsupportedModelError(
         f"{what}: open_states: no layer of it keeps a state from frame to frame{kept}: load it without open_states"
+        f"{unknown_axes(graph)}"
     )
 
 

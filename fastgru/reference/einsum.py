@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.errors import InvalidModelError, ShapeError
-from fastgru.reference.dims import Dim, Dims, Facts, Operand, broadcast_dims, equal
+from fastgru.reference.dims import Dim, Dims, Facts, Operand, apart, broadcast_dims, equal
 from fastgru.reference.operator import Array, operator, same_dtype
 from fastgru.reference.sizes import Size, multiply
 
@@ -107,6 +107,7 @@ def _flops(*operands: Operand, equation: str) -> Size:
             (None, sorted(dim.same)) for dim in _labelled(operands, equation)[0].values()
         ],
         flops=_flops,
+        mixes=apart,
     ),
     agree=check_equation,
 )

@@ -1,6 +1,6 @@
 """Pools: the greatest, the mean or the sum of what each window sees, channel by channel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -39,9 +39,19 @@ def _pooled(
     return [*x.dims[:2], *slid(x.dims[2:], kernel, strides, dilations, pads, ceil_mode=ceil_mode)]
 
 
+def _mixes(x: Operand, *, kernel: Counts, pads: Pads, ceil_mode: bool = False, **_: Any) -> Mapping[int, bool]:
+    """As of a convolution; a last window that sees beyond the padding (ceil_mode) is not told from others here."""
+    behind = [True] * len(kernel) if isinstance(pads, str) or ceil_mode else [n != 0 for n in pads[len(kernel) :]]
+    return {2 + i: behind[i] for i, taps in enumerate(kernel) if taps != 1}
+
+
 @operator(
     "pool",
-    Facts(_pooled, flops=lambda x, **attrs: multiply(*(d.size for d in _pooled(x, **attrs)), *attrs["kernel"])),
+    Facts(
+        _pooled,
+        flops=lambda x, **attrs: multiply(*(d.size for d in _pooled(x, **attrs)), *attrs["kernel"]),
+        mixes=_mixes,
+    ),
     agree=check_forms,
 )
 def pool(

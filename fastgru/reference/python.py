@@ -25,6 +25,7 @@ __all__ = [
     "evaluate_python",
     "refuse_file",
     "refuse_steps",
+    "unknown_axes",
     "with_named_functions",
 ]
 
@@ -138,6 +139,17 @@ def with_named_functions(graph: Graph) -> Graph:
         return graph
     nodes = [replace(n, attrs={"function": str(_function(n))}) if n.op == PYTHON else n for n in graph.nodes]
     return replace(graph, nodes=tuple(nodes))
+
+
+def unknown_axes(graph: Graph) -> str:
+    """The end of messages about axes that cannot be followed: the functions in their way, "" where there is none."""
+    found = describe_functions(graph)
+    if not found:
+        return ""
+    return (
+        f"; {', '.join(found[:8])} runs in Python, and what it does along an axis is not known: in custom_objects=,"
+        " give a description of layers, a layer or a model in its place"
+    )
 
 
 def refuse_file(graph: Graph) -> None:

@@ -147,7 +147,7 @@ def dynamic_quantize(x: Array) -> tuple[Array, Array, Array]:
     return quantize(x.astype(real), scale, zero_point), scale.astype(x.dtype), zero_point
 
 
-@operator("matmul_integer", Facts(matmul_dims, dtype="int32", ties=matmul_ties, flops=matmul_flops))
+@operator("matmul_integer", Facts(matmul_dims, dtype="int32", ties=matmul_ties, flops=matmul_flops, mixes=apart))
 def matmul_integer(a: Array, b: Array, a_zero_point: Array | None = None, b_zero_point: Array | None = None) -> Array:
     """a (..., M, K), b (..., K, N), by NumPy's rules -> int32.
 

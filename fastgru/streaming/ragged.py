@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference.facts import ValueFacts, infer_graph, mixes, ties
+from fastgru.reference.python import unknown_axes
 from fastgru.reference.slicing import takes_last
 from fastgru.streaming.batch import find_batch_axes
 
@@ -81,7 +82,7 @@ def find_layout(graph: Graph, frames: Sequence[TensorSpec], states: Sequence[Ten
     shapes = ", ".join(f"{spec.name!r} {spec.shape}" for spec in frames)
     raise UnsupportedModelError(
         f"predict: which axes of {shapes} are batch and time cannot be told: call the model on each sequence, or push"
-        " frames through model.stream() where the length is fixed"
+        f" frames through model.stream() where the length is fixed{unknown_axes(graph)}"
     )
 
 

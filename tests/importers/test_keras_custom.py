@@ -281,6 +281,20 @@ def test_streams_only_where_a_function_is_one_of_steps() -> None:
     assert np.array_equal(other.push(x), stream.push(x))
 
 
+def test_a_function_whose_axes_are_not_known_is_named() -> None:
+    named = r"layer 'f' \(Lambda\): \S*double runs in Python.*in custom_objects=, give a description of layers"
+    for stateful in (True, False):
+        model = fastgru.load(streaming(stateful), custom_objects={"f": double})
+        with pytest.raises(UnsupportedModelError, match=named):
+            model.predict([X[0], X[0, :2]])
+    with pytest.raises(UnsupportedModelError, match=named):
+        fastgru.load(streaming(stateful=False), custom_objects={"f": double}, open_states=True)
+    described = {"f": {"layers": ["ReLU"]}}
+    model = fastgru.load(streaming(stateful=False), custom_objects=described, open_states=True)
+    assert model.graph.states
+    assert len(model.predict([X[0], X[0, :2]])) == 2
+
+
 def test_no_file_holds_a_function(tmp_path: Path) -> None:
     model = fastgru.load(small(LAMBDA), custom_objects={"f": double})
     for write in (lambda: model.save(tmp_path / "m.safetensors"), lambda: model.to_onnx(tmp_path / "m.onnx")):

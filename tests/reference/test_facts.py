@@ -250,3 +250,41 @@ def test_a_slice_without_steps_mixes_nothing() -> None:
     ]
     assert mixes("slice", values, {}) == {}
     assert mixes("slice", [*values, ValueFacts.of_array(np.array([-1]))], {}) == {0: True}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_later_frames_change_nothing_before_them(data: st.DataObject) -> None:
+    """Where the facts say that an operator does not look ahead, outputs up to a step keep their bits."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    T, k, dilation = (data.draw(st.integers(*limits)) for limits in ((2, 9), (1, 4), (1, 2)))
+    front = (k - 1) * dilation
+    front, behind = data.draw(st.sampled_from([(front, 0), (0, front), (front // 2, front - front // 2)]))
+    sliding = {"strides": [1], "pads": [front, behind], "dilations": [dilation], "kernel": [k]}
+    kind = data.draw(st.sampled_from(["average", "max", "sum"]))
+    equation = data.draw(st.sampled_from(["nct,oc->not", "nct,nc->nt", "nct->nt", "nct,oc,o->nt"]))
+    others = {"oc": (5, 3), "nc": (2, 3), "o": (5,)}
+    terms = equation.partition("->")[0].split(",")[1:]
+    more = tuple(rng.standard_normal(others[term]) for term in terms)
+    x = rng.standard_normal((2, 3, T))
+    small = rng.integers(0, 255, (2, T, 3), np.uint8), rng.integers(-128, 127, (3, 4), np.int8)
+    for op, arrays, attrs, axis in (
+        ("pool", (x,), {"kind": kind, "count_include_pad": data.draw(st.booleans()), **sliding}, 2),
+        ("einsum", (x, *more), {"equation": equation}, 2),
+        ("matmul_integer", small, {}, 1),
+    ):
+        case = Case(op, arrays, attrs)
+        (y,) = outputs_of(case)
+        inputs = [ValueFacts.of_array(a) for a in arrays]
+        found = mixes(op, inputs, attrs)
+        assert found is not None
+        ((_, (_, time)),) = [pair for pair in ties(op, inputs, attrs).same if pair[0] == (0, axis)]
+        assert found.get(axis, False) == (op == "pool" and k > 1 and behind > 0)
+        if found.get(axis):
+            continue
+        t = data.draw(st.integers(0, T - 1))
+        changed = np.moveaxis(arrays[0].copy(), axis, 0)
+        changed[t + 1 :] = rng.permutation(changed[t + 1 :].ravel()).reshape(changed[t + 1 :].shape) + 1
+        (again,) = outputs_of(Case(op, (np.moveaxis(changed, 0, axis), *arrays[1:]), attrs))
+        kept = [np.moveaxis(a, time, 0)[: t + 1].tobytes() for a in (y, again)]
+        assert kept[0] == kept[1], (op, attrs, t)

@@ -52,6 +52,17 @@ def tcn(pads: list[int]) -> Model:
     return Model(Graph((x,), (y,), nodes, {"w": normal(H, I, 3)}))
 
 
+def pooled(kind: str) -> Model:
+    """A causal pool over (N, C, T), then a sum of products over the channels."""
+    sliding = {"strides": [1], "pads": [2, 0], "dilations": [1], "kernel": [3], "kind": kind}
+    nodes = (
+        Node("pool", ("x",), ("p",), sliding),
+        Node("einsum", ("p", "w"), ("y",), {"equation": "nct,oc->nto"}),
+    )
+    x, y = TensorSpec("x", "float32", (None, I, None)), TensorSpec("y", "float32", (None, None, H))
+    return Model(Graph((x,), (y,), nodes, {"w": normal(H, I)}))
+
+
 def of(net: fastgru.Layer, **options: Any) -> Model:
     return Model(net.to_graph(**options))
 
@@ -74,6 +85,8 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "model with lengths": lambda: of(gru(direction="bidirectional", layout=1), lengths=True),
     "model of the last step": lambda: of(fastgru.Sequential(gru(), fastgru.LastStep(), linear(3, H))),
     "causal convolution": lambda: tcn([2, 0]),
+    "causal mean": lambda: pooled("average"),
+    "causal maximum": lambda: pooled("max"),
 }  # fmt: skip
 
 
@@ -115,7 +128,7 @@ def same(net: Any, sequences: list[np.ndarray], results: list[Any]) -> None:
 @given(lengths=st.lists(st.integers(1, 70), max_size=40), rows=st.integers(1, 40), lists=st.booleans())
 def test_the_bits_are_those_of_calls_one_by_one(name: str, lengths: list[int], rows: int, lists: bool) -> None:
     net = NETWORKS[name]()
-    axis = 1 if name == "causal convolution" else 0
+    axis = 1 if name.startswith("causal") else 0
     sequences = [np.ascontiguousarray(np.moveaxis(normal(T, I), 0, axis)) for T in lengths]
     made = net.predict(sequences if lists else iter(sequences), max_rows=rows, budget=1 << 20)
     assert isinstance(made, list) == lists
