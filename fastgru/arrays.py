@@ -1,4 +1,4 @@
-"""Arrays, whose dtypes are told by the docstring or by what is in them, and copies of them in C order."""
+"""The types of arrays in signatures, and copies of arrays in C order."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""A bound on the memory of what is kept because it may come again; what was used least goes first."""
+"""A limit on the memory of things that are kept for later use; the least used ones are dropped first."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable

@@ -1,4 +1,4 @@
-"""Weights and activations of other conventions, brought to the one form of `fastgru.spec`.
+"""Converts weights and activations of other conventions to the one form of `fastgru.spec`.
 
 Importers read these layouts from files, the constructors of the layers take them from a user's hands. Each verb says
 why it is needed; none changes a value beyond the exact negation of `negate_update`.

@@ -1,4 +1,4 @@
-"""JSON texts of strangers: bounded, with every key once, and with this package's own errors."""
+"""Reads JSON that is not trusted: with limits, without repeated keys, and with the errors of this package."""
 
 import json
 from typing import Any, Final

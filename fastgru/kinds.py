@@ -1,4 +1,4 @@
-"""What an object is that came in the place of another, and what to do with it: the end of messages about wrong types.
+"""The end of messages about wrong types: what the object is, and what the caller can do with it.
 
 Other packages are told by the names of their classes; nothing of them is imported.
 """

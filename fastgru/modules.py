@@ -1,4 +1,4 @@
-"""Modules by name: those of a folder, which register themselves, and those that are imported when they are needed."""
+"""Imports modules by name: those of a folder, which register themselves, and those that are imported on demand."""
 
 import importlib
 from collections.abc import Callable, Hashable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Names that somebody may have meant: for messages about a name that is not known."""
+"""Suggests similar names, for messages about a name that is not known."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -1,4 +1,4 @@
-"""The precisions that there are: what a model computes in, what its weights take, and what may be asked for.
+"""All precisions: those of computations, those of weights, and those that a caller may ask for.
 
 Below float32 only weights are smaller: activations, states, inputs and outputs stay in float32.
 """

@@ -1,4 +1,4 @@
-"""What there is once in a process: the package's locks, and words that native code reads.
+"""What exists once in a process: the locks of the package, and the words that native code reads.
 
 Planning, compiling, linking and starting threads hold `lock`, and nobody waits for anything else in the package while
 he has it. So no two locks can be taken in two orders; a finaliser or a signal handler that comes in between runs on the

@@ -1,4 +1,4 @@
-"""Measurements: this package beside ONNX Runtime, OpenVINO and PyTorch, and beside what the machine can do.
+"""Measures this package next to ONNX Runtime, OpenVINO and PyTorch, and next to the limits of the machine.
 
     result = run_suite(SUITES["quick"], threads=(1,), rivals=("onnxruntime",))
 

@@ -1,4 +1,4 @@
-"""Graph to program: passes, planning, and what runs one program a shape. See `engine.runnable`."""
+"""Turns a graph into programs, one for each shape, and runs them: passes and planning. See `engine.runnable`."""
 
 from fastgru.engine.executable import Executable
 from fastgru.engine.partition import foreign_nodes, make_runnable

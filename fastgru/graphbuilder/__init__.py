@@ -1,4 +1,4 @@
-"""One builder for every graph: of importers, of layers, and of graphs whose weights become low precision.
+"""The builder of all graphs: for importers, for layers, and for graphs whose weights get a lower precision.
 
     graph = GraphBuilder()
     x = graph.input("x", "float32", (None, 40), ("batch", None))

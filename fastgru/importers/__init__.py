@@ -1,1 +1,1 @@
-"""Files to graphs. Every foreign convention dies here; nothing here runs a kernel."""
+"""Reads files into graphs. All other conventions are converted here; nothing here runs a kernel."""

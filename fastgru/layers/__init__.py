@@ -1,4 +1,4 @@
-"""Layers to compose by hand, with the shapes and defaults of torch.nn; each is a graph that the engine runs."""
+"""Layers to compose in Python, with the shapes and defaults of torch.nn. Each is a graph that the engine runs."""
 
 from fastgru.layers.activation import (
     ELU,

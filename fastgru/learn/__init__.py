@@ -1,4 +1,4 @@
-"""What a network learns from: losses, their gradients through time, and what one step's state does to the next.
+"""Learning: losses, their gradients through time, and the effect of a state on the state of the next step.
 
 E = sum over t of E_t,  E_t = -y_t log(yhat_t)
 dE/dW = the sum of the steps' gradients, each a chain of dh_t/dh_{t-1}

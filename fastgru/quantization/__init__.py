@@ -1,4 +1,4 @@
-"""Weights of low precision: how far they move what a model says, what they save, and which nodes are better left alone.
+"""Weights of low precision: how far they move the outputs, what they save, and which nodes should not have them.
 
 report = fastgru.quantize("model.onnx", precision="auto", max_error=0.01)
 print(report)

@@ -1,4 +1,4 @@
-"""A model over the sequences of a data set: tables and folders in, a table out, in parts that survive an interruption.
+"""Runs a model over the sequences of a data set, and writes a table in parts that survive an interruption.
 
 sources -> sequences -> `predict` -> parts -> one file. pyarrow reads and writes the tables; it is in the extra `data`.
 """

@@ -1,4 +1,4 @@
-"""What a recurrent layer is, as frozen data, a module a kind of layer."""
+"""Specifications of recurrent layers as frozen data, with one module for each kind of layer."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

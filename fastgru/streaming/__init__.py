@@ -1,4 +1,4 @@
-"""What keeps a state between calls, over whatever runs: streams, and pools of sessions for servers."""
+"""Streams, and pools of sessions for servers: they keep the state of a model or a layer between calls."""
 
 from fastgru.streaming.pool import SessionPool
 from fastgru.streaming.predict import PREDICT_BYTES, Predictor

@@ -1,4 +1,4 @@
-"""Does a model give the numbers it should? Against the float64 definition, and against the framework of its file.
+"""Compares the outputs of a model with the float64 definition, and with those of the framework of its file.
 
 report = fastgru.verify("model.onnx")
 assert report.holds, report
