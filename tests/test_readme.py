@@ -102,7 +102,7 @@ def test_the_two_commands_come_first_and_are_what_they_should_be() -> None:
     assert README.index(second) < README.index("\n## ")
     assert len(README.splitlines()) <= 250
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    for part in ("-m venv", "pip install --quiet '.[test", "bin/pytest"):
+    for part in ("-m venv", "venv venv '.[test]'", "bin/pytest"):
         assert part in ci
 
 
