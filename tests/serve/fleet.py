@@ -88,6 +88,7 @@ class Front:
     def __init__(self, folder: Path, port: int, page: str) -> None:
         self.folder, self.port, self._page = folder, port, page
         self.conf = folder / "nginx.conf"
+        self.process: subprocess.Popen[bytes] | None = None
         self.write()
 
     def write(self, down: int | None = None) -> None:
@@ -113,10 +114,12 @@ class Front:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(within(30))
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(within(30))
 
     def workers(self) -> set[str]:
+        assert self.process is not None
         pid = self.process.pid
         try:
             return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
@@ -126,6 +129,7 @@ class Front:
     def reload(self) -> None:
         """Read the configuration again; back when no worker has the one before."""
         before = self.workers()
+        assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
         until(lambda: bool(self.workers()) and not before & self.workers(), "nginx does not take the configuration")
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from fleet import Front
 from pages import PRINTS, run_python
 from readme_files import make_readme_files
 from slowness import within
@@ -272,20 +273,11 @@ def test_behind_nginx_a_session_always_meets_the_same_process(tmp_path: Path) ->
 
     make_readme_files(tmp_path)
     sockets, port = [tmp_path / f"{i}.sock" for i in (1, 2)], free_port()
-    text = file_of("nginx.conf").replace("listen 80;", f"listen 127.0.0.1:{port};")
-    text = text.replace("/run/fastgru/", f"{tmp_path}/")
-    places = "".join(
-        f"{name}_temp_path {tmp_path}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    user = "user root; " if os.getuid() == 0 else ""  # its workers read a folder of this one
-    (tmp_path / "nginx.conf").write_text(
-        f"{user}daemon off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; events {{}}\n"
-        f"http {{ access_log off; {places}\n{text}\n}}\n"
-    )
+    front = Front(tmp_path, port, file_of("nginx.conf"))
     words = [sys.executable, "-m", "fastgru", "serve", str(tmp_path / "model.onnx"), "--unix"]
     servers = [subprocess.Popen([*words, str(path)], stderr=subprocess.DEVNULL) for path in sockets]
-    front = subprocess.Popen(["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")])
     try:
+        front.__enter__()
         wait_for(lambda: all(path.exists() and is_ready(path) for path in sockets))
 
         def infer(session: int, **parameters: object) -> int:
@@ -317,9 +309,10 @@ def test_behind_nginx_a_session_always_meets_the_same_process(tmp_path: Path) ->
         assert sum(counts) == 16
         assert min(counts) > 0
     finally:
-        for process in (front, *servers):
+        front.__exit__()
+        for process in servers:
             process.terminate()
-        for process in (front, *servers):
+        for process in servers:
             process.wait(within(30))
 
 
