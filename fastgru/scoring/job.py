@@ -15,7 +15,7 @@ from fastgru.graph import Array, TensorSpec
 from fastgru.model import Model
 from fastgru.scoring.parts import SUFFIXES, Column, Fault, Parts, alone, parts_of, write_npz
 from fastgru.scoring.sequences import Input, Record, records
-from fastgru.scoring.sources import ARRAYS, files_of, hash_of
+from fastgru.scoring.sources import ARRAYS, files_of, hash_of, types_of
 from fastgru.simd.target import TARGET
 from fastgru.streaming.predict import PREDICT_BYTES
 
@@ -82,6 +82,10 @@ def score(
     if on_error not in ("stop", "null") or (on_error == "null" and output.suffix == ".npz"):
         raise DataError(f"on_error is {on_error!r}, expected 'stop', or 'null' for an output that is a table")
     files = files_of(source)
+    if output.resolve() == source.resolve() or (source.is_dir() and output.resolve().parent == source.resolve()):
+        raise DataError(f"{output}: the output would be the input, or lie in its folder; give another name")
+    if not output.parent.is_dir():
+        raise DataError(f"{output}: there is no folder {str(output.parent)!r}; make it first")
     if ids and files[0].suffix.lower() in ARRAYS:
         raise DataError(f"{source}: arrays have names of their own, and no columns of an id")
     inputs = _inputs(model, columns)
@@ -183,22 +187,24 @@ class _Run(NamedTuple):
 
     def into_parts(self, output: Path, job: Mapping[str, Any], restart: bool, part_rows: int) -> Scored:
         """A part whenever there are enough rows, then one file."""
-        parts = Parts(output, job, restart=restart)
+        parts, types = Parts(output, job, restart=restart), types_of(self.files, self.labels)
         resumed, seen = parts.sequences, parts.keys()
         kept, rows = list[tuple[Record, tuple[Array, ...] | None]](), 0
         for record, found in self.results(parts.rows, seen):
             kept.append((record._replace(arrays=None), found))
             rows += record.rows
             if rows >= part_rows:
-                self.write(parts, kept, rows)
+                self.write(parts, kept, rows, types)
                 kept, rows = [], 0
         if kept or not parts.done:
-            self.write(parts, kept, rows)
+            self.write(parts, kept, rows, types)
         total, sequences, faults = parts.rows, parts.sequences, parts.faults()
         parts.join()
         return Scored(total, sequences, faults, resumed, TARGET.short)
 
-    def write(self, parts: Parts, kept: list[tuple[Record, tuple[Array, ...] | None]], rows: int) -> None:
+    def write(
+        self, parts: Parts, kept: list[tuple[Record, tuple[Array, ...] | None]], rows: int, types: Mapping[str, Any]
+    ) -> None:
         """The columns of a part: a row a step where each row of the input was one, and each output has one."""
         layout = self.model.predictor.layout
         first = [layout.steps.get(s.name, -1) == (layout.rows.get(s.name) == 0) for s in self.outputs]
@@ -208,11 +214,11 @@ class _Run(NamedTuple):
         for k, name in enumerate(self.labels):
             columns[name] = (
                 [record.ids[k] for (record, _), n in zip(kept, repeats, strict=True) for _ in range(n)],
-                True,
+                types.get(name),
             )
         for k, spec in enumerate(self.outputs):
             found = [None if results is None else results[k] for _, results in kept]
-            columns[spec.name] = _by_step(found, repeats, spec) if steps else (found, True)
+            columns[spec.name] = _by_step(found, repeats, spec) if steps else (found, None)
         faults = [Fault(r.at, r.first, r.rows, [*r.ids], r.fault) for r, found in kept if found is None]
         parts.write(columns, rows, [record.key for record, _ in kept], faults)
 

@@ -20,7 +20,9 @@ from fastgru.filelock import FileLock, HeldError
 __all__ = ["SUFFIXES", "Column", "Fault", "Parts", "alone", "parts_of", "write_npz"]
 
 SUFFIXES: Final = (".jsonl", ".npz", ".parquet")
-Column = tuple[Any, Any]  # values, one a row, and which of them there are; True for all
+# An array of values, one a row, and which of them there are, True for all; or a list, and the type that Parquet gives
+# it, None for what its values tell.
+Column = tuple[Any, Any]
 
 
 class Fault(NamedTuple):
@@ -110,7 +112,9 @@ class Parts:
         _replace(name.with_suffix(self.output.suffix), lambda path: self._write_table(path, columns))
         _replace(name.with_suffix(".keys.npy"), lambda path: _save_keys(path, keys))
         part = {"number": number, "rows": rows, "sequences": len(keys), "faults": [fault._asdict() for fault in faults]}
-        _replace(name.with_suffix(".done"), lambda path: path.write_text(json.dumps(part), encoding="utf-8"))
+        _replace(
+            name.with_suffix(".done"), lambda path: path.write_text(json.dumps(part, default=_text), encoding="utf-8")
+        )
         self.done.append(part)
 
     def _write_table(self, path: Path, columns: Mapping[str, Column]) -> None:
@@ -124,7 +128,7 @@ class Parts:
         lists = [_listed(*column) for column in columns.values()]
         with path.open("w", encoding="utf-8") as file:
             for row in zip(*lists, strict=True):
-                file.write(json.dumps(dict(zip(columns, row, strict=True)), allow_nan=False) + "\n")
+                file.write(json.dumps(dict(zip(columns, row, strict=True)), allow_nan=False, default=_text) + "\n")
 
     def join(self) -> None:
         """One file of all parts, then no parts."""
@@ -134,7 +138,7 @@ class Parts:
         listed = self.output.with_name(self.output.name + ".errors.jsonl")
         listed.unlink(missing_ok=True)
         if faults:
-            lines = "".join(json.dumps(fault._asdict()) + "\n" for fault in faults)
+            lines = "".join(json.dumps(fault._asdict(), default=_text) + "\n" for fault in faults)
             _replace(listed, lambda path: path.write_text(lines, encoding="utf-8"))
         gone = self.folder.with_name(self.folder.name + ".old")  # at once, or a kill would leave some of the parts
         shutil.rmtree(gone, ignore_errors=True)
@@ -171,10 +175,23 @@ def _join(paths: list[Path], output: Path) -> None:
     import pyarrow.parquet as pq
 
     # A part in which a column has nothing but null knows no type for it.
-    schema = pa.unify_schemas([pq.read_schema(path) for path in paths], promote_options="permissive")
+    schemas = [pq.read_schema(path) for path in paths]
+    schema = pa.schema(
+        [_field([each.field(k) for each in schemas]) for k in range(len(schemas[0]))], schemas[0].metadata
+    )
     with pq.ParquetWriter(output, schema) as writer:
         for path in paths:
             writer.write_table(pq.read_table(path).cast(schema))
+
+
+def _field(fields: list[Any]) -> Any:
+    """What holds the values of all parts; ids of JSON that are numbers here and text there are text."""
+    import pyarrow as pa
+
+    try:
+        return pa.unify_schemas([pa.schema([field]) for field in fields], promote_options="permissive").field(0)
+    except pa.ArrowTypeError:
+        return pa.field(fields[0].name, pa.string())
 
 
 def _replace(path: Path, write: Any) -> None:
@@ -199,7 +216,13 @@ def _arrow(values: Any, there: Any) -> Any:
     import pyarrow as pa
 
     if not isinstance(values, np.ndarray):
-        return pa.array([v.tolist() if isinstance(v, np.ndarray) and v.ndim > 1 else v for v in values])
+        plain = [v.tolist() if isinstance(v, np.ndarray) and v.ndim > 1 else v for v in values]
+        try:
+            return pa.array(plain, there)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            if there is not None:  # times finer than Python's own are text
+                return pa.array(plain).cast(there)
+            return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in plain])
     missing = None if there is True else ~there
     if missing is not None and missing.all():
         return pa.nulls(len(values))
@@ -207,6 +230,13 @@ def _arrow(values: Any, there: Any) -> Any:
         return pa.array(values, mask=missing)
     flat = pa.array(np.ascontiguousarray(values).ravel())
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=None if missing is None else pa.array(missing))
+
+
+def _text(value: Any) -> str:
+    """An id as JSON has it, where JSON knows nothing of the kind: times, decimals, bytes."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
 def _plain(array: Any) -> Any:

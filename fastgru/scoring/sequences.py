@@ -13,6 +13,7 @@ import numpy as np
 from fastgru.errors import DataError
 from fastgru.graph import Array
 from fastgru.scoring.sources import ARRAYS, arrays, batches
+from fastgru.scoring.sources import labels as labels_of
 
 __all__ = ["Input", "Record", "records"]
 
@@ -76,7 +77,7 @@ def records(
         for found in cells.values():
             for row, fault in found[1].items():
                 faults.setdefault(row, fault)
-        labels = [batch.column(name).to_pylist() for name in ids]
+        labels = [labels_of(batch.column(name), batch.schema.field(name)) for name in ids]
         deep = max(found[2] for found in cells.values())
         single = deep == 1 and all(len(names) == 1 for names in chosen) and all(entry.rest for entry in inputs)
         if not (frames if frames is not None else deep == 0 or (single and bool(ids))):
@@ -170,6 +171,8 @@ def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str]) -
     chosen: list[Sequence[str]] = [entry.columns or others for entry in inputs]
     if missing := [name for columns in (ids, *chosen) for name in columns if name not in names]:
         raise DataError(f"the data has no column {', '.join(missing)}; there are {', '.join(names)}")
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise DataError(f"the data has several columns of the name {', '.join(twice)}")
     if not all(chosen):
         raise DataError("the data has no column besides those of the id")
     return chosen
@@ -183,12 +186,14 @@ def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int
     import pyarrow as pa
 
     faults = {first + int(row): f"{name} is null" for row in np.flatnonzero(column.is_null())}
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         try:
             column = column.cast(pa.float64())
         except pa.ArrowInvalid:
             values = [
-                None if text is None else _parsed(text, first + row, faults)
+                None if text is None else _parsed(text, name, first + row, faults)
                 for row, text in enumerate(column.to_pylist())
             ]
             deep = max((_depth(value) for value in values), default=0)
@@ -206,7 +211,7 @@ def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int
     return column.to_pylist(), faults, deep
 
 
-def _parsed(text: str, row: int, faults: dict[int, str]) -> Any:
+def _parsed(text: str, name: str, row: int, faults: dict[int, str]) -> Any:
     """A cell of text: a number, or lists of numbers as JSON writes them."""
     try:
         return float(text)
@@ -214,11 +219,11 @@ def _parsed(text: str, row: int, faults: dict[int, str]) -> Any:
         pass
     try:
         value = json.loads(text)
-        np.array(value, np.float64)
-    except (ValueError, TypeError):
-        faults.setdefault(row, f"expected a number, got {text[:40]!r}")
+        array = np.array(value, np.float64)
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        faults.setdefault(row, f"{name}: expected a number, got {text[:40]!r}")
         return None
-    return value
+    return value if array.ndim else float(array)
 
 
 def _depth(value: Any) -> int:

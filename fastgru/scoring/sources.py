@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from csv import reader
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 
 from fastgru.errors import DataError
 
-__all__ = ["ARRAYS", "BATCH_ROWS", "arrays", "batches", "files_of", "hash_of"]
+__all__ = ["ARRAYS", "BATCH_ROWS", "arrays", "batches", "files_of", "hash_of", "labels", "types_of"]
 
 BATCH_ROWS: Final = 1 << 14
 ARRAYS: Final = (".npy", ".npz")
+_JSON: Final = {b"fastgru": b"json"}  # of a column whose values are texts of JSON
 _TABLES: Final = (".csv", ".jsonl", ".parquet")
 
 
@@ -28,10 +30,11 @@ def files_of(path: Path) -> list[Path]:
         if path.suffix.lower() not in (*_TABLES, *ARRAYS):
             raise DataError(f"{path}: expected a name that ends in {', '.join((*_TABLES, *ARRAYS))}, or a folder")
         return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in (*_TABLES, *ARRAYS))
+    kinds_read = (*_TABLES, *ARRAYS)
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in kinds_read and not p.name.startswith("."))
     kinds = sorted({p.suffix.lower() for p in found})
     if len(kinds) != 1:
-        raise DataError(f"{path}: expected files of one kind ({', '.join((*_TABLES, *ARRAYS))}), got {kinds or 'none'}")
+        raise DataError(f"{path}: expected files of one kind ({', '.join(kinds_read)}), got {kinds or 'none'}")
     return found
 
 
@@ -75,7 +78,30 @@ def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[i
         except DataError:
             raise
         except ValueError as error:  # of pyarrow, too
-            raise DataError(f"{path}: after row {first - 1} (the first is 0): {error}") from error
+            after = f" after row {first - 1} (the first is 0):" if first else ""
+            raise DataError(f"{path}:{after} {error}") from error
+
+
+def types_of(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
+    """The types of the id's columns in files of Parquet; of others nothing. Raises `DataError`."""
+    if files[0].suffix.lower() != ".parquet" or not ids:
+        return {}
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schemas = []
+    for path in files:
+        try:
+            schema = pq.read_schema(path)
+        except ValueError as error:  # of pyarrow, too
+            raise DataError(f"{path}: {error}") from error
+        kinds = {name: schema.field(name).type for name in ids if schema.names.count(name) == 1}
+        values = {n: k.value_type if pa.types.is_dictionary(k) else k for n, k in kinds.items()}
+        schemas.append(pa.schema(list(values.items())))
+    try:
+        return {field.name: field.type for field in pa.unify_schemas(schemas, promote_options="permissive")}
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise DataError(f"a column of the id has other types in other files: {error}") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
@@ -101,29 +127,60 @@ def _csv(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
 
 
 def _jsonl(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
+    """A column that some lines do not have is null there, once any line before them had it."""
     import pyarrow as pa
 
+    names: dict[str, None] = {}
     with path.open("rb") as file:
         while lines := [line for _, line in zip(range(BATCH_ROWS), file, strict=False)]:
             rows, faults = list[dict[str, Any]](), dict[int, str]()
             for number, line in enumerate(lines):
                 try:
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise ValueError(f"expected an object, got {type(row).__name__}")
-                except ValueError as error:
-                    row, faults[number] = {}, f"no JSON: {error}"
-                rows.append(row)
-            names = dict.fromkeys(name for row in rows for name in row)
-            columns = {name: [row.get(name) for row in rows] for name in names}
-            yield pa.RecordBatch.from_pydict({name: _column(values) for name, values in columns.items()}), faults
+                    rows.append(_object(line))
+                except (ValueError, RecursionError) as error:
+                    rows.append({})
+                    faults[number] = f"no JSON: {str(error)[:200]}"
+            names |= dict.fromkeys(name for row in rows for name in row)
+            if not names:  # nothing tells how many rows a batch without columns has
+                raise DataError(
+                    f"{path}: no line holds an object with names; row 0: {faults.get(0, 'an empty object')}"
+                )
+            columns = [_column(name, [row.get(name) for row in rows]) for name in names]
+            yield pa.RecordBatch.from_arrays([c for c, _ in columns], schema=pa.schema([f for _, f in columns])), faults
 
 
-def _column(values: list[Any]) -> Any:
-    """What JSON has under one name: of one type, or else as text, which is read cell by cell."""
+def _object(line: bytes) -> dict[str, Any]:
+    """What a line holds. Raises `ValueError`, `RecursionError`."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) != len(pairs):
+            raise ValueError("a name is there twice in one object")
+        return found
+
+    row = json.loads(line, object_pairs_hook=unique)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, got {type(row).__name__}")
+    return row
+
+
+def labels(column: Any, field: Any) -> list[Any]:
+    """The values of an id's column; None where there is none."""
+    import pyarrow as pa
+
+    if field.metadata == _JSON:
+        return [None if text is None else json.loads(text) for text in column.to_pylist()]
+    if getattr(field.type, "unit", "") == "ns" and not pa.types.is_duration(field.type):
+        column = column.cast(pa.string())  # which Python's own times do not hold
+    return [None if isinstance(value, float) and not math.isfinite(value) else value for value in column.to_pylist()]
+
+
+def _column(name: str, values: list[Any]) -> tuple[Any, Any]:
+    """What JSON has under one name, and its field: of one type, or else as text of JSON, which is read cell by cell."""
     import pyarrow as pa
 
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+        found = pa.array(values)
+        return found, pa.field(name, found.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        texts = [None if value is None else json.dumps(value) for value in values]
+        return pa.array(texts, pa.string()), pa.field(name, pa.string(), metadata=_JSON)

@@ -458,3 +458,128 @@ def test_a_model_whose_rows_run_apart_has_a_row_a_step_too(tmp_path: Path) -> No
     plain = fastgru.load(tmp_path / "plain.onnx")
     right = 2 * np.concatenate([plain(s[:, None])[:, 0] for s in sequences])
     np.testing.assert_array_equal(np.array(found["y"], np.float32), right)
+
+
+IDS = [
+    ("uint64", [2**64 - 1, 2**64 - 1, 7]),
+    ("timestamp[us]", [5, 5, 6]),
+    ("timestamp[ns]", [5, 5, 6]),
+    ("binary", [b"a", b"a", b"\xff"]),
+    ("decimal128(5, 2)", [1, 1, 2]),
+    ("bool", [True, True, False]),
+    ("int8", [1, 1, None]),
+]
+
+
+@pytest.mark.parametrize("target", ["parquet", "jsonl"])
+@pytest.mark.parametrize(("kind", "values"), IDS)
+def test_ids_keep_their_type(model: fastgru.Model, tmp_path: Path, kind: str, values: list[Any], target: str) -> None:
+    kinds = (
+        pa.uint64(),
+        pa.timestamp("us"),
+        pa.timestamp("ns"),
+        pa.binary(),
+        pa.decimal128(5, 2),
+        pa.bool_(),
+        pa.int8(),
+    )
+    (wanted,) = (each for each in kinds if str(each) == kind)
+    table = pa.table({"id": pa.array(values, wanted), **{c: [1.0, 2.0, 3.0] for c in "abc"}})
+    pq.write_table(table, tmp_path / "in.parquet")
+    out = tmp_path / f"out.{target}"
+    done = score(
+        model, tmp_path / "in.parquet", out, ids=["id"], outputs=["y"], on_error="null", part_rows=1
+    )  # fmt: skip
+    assert done.sequences == 2
+    if target == "parquet":
+        assert pq.read_table(out)["id"].equals(pq.read_table(tmp_path / "in.parquet")["id"])
+    else:
+        first, second, third = read(out)["id"]
+        assert first == second != third
+
+
+def test_files_whose_ids_are_of_other_types(model: fastgru.Model, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for k, kind in enumerate((pa.int32(), pa.int64())):
+        table = pa.table({"id": pa.array([k, k], kind), **{c: [1.0, 2.0] for c in "abc"}})
+        pq.write_table(table, folder / f"{k}.parquet")
+    (folder / ".hidden.csv").write_text("junk")
+    score(model, folder, tmp_path / "out.parquet", ids=["id"], outputs=["y"])
+    assert pq.read_schema(tmp_path / "out.parquet").field("id").type == pa.int64()
+    pq.write_table(pa.table({"id": ["x"], **{c: [1.0] for c in "abc"}}), folder / "2.parquet")
+    with pytest.raises(DataError, match="a column of the id has other types in other files"):
+        score(model, folder, tmp_path / "other.parquet", ids=["id"])
+
+
+LINES = [
+    ("[1]", "expected an object"),
+    ('{"id": 1, "a": 1, "a": 2, "b": 1, "c": 1}', "a name is there twice"),
+    ('{"id": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}", "no JSON"),
+    ('{"id": 1, "a": ' + "9" * 5_000 + "}", "no JSON"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), LINES)
+def test_no_line_of_json_is_dropped(
+    model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, reason: str
+) -> None:
+    """Also where a whole batch has no good line, before which the rows of a good one stand."""
+    monkeypatch.setattr("fastgru.scoring.sources.BATCH_ROWS", 2)
+    good = '{"id": 0, "a": 1, "b": 2, "c": 3}'
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join([good, good, line, line, '{"id": 5, "a": 1, "b": 2, "c": 3}']) + "\n")
+    done = score(model, source, tmp_path / "out.jsonl", ids=["id"], outputs=["y"], on_error="null")
+    assert (done.rows, [fault.row for fault in done.faults]) == (5, [2, 3])
+    assert all(reason in fault.reason for fault in done.faults)
+    source.write_text(f"{line}\n{line}\n")
+    with pytest.raises(DataError, match=r"in\.jsonl: no line holds an object with names; row 0: no JSON"):
+        score(model, source, tmp_path / "other.jsonl", ids=["id"])
+
+
+def test_an_id_is_one_id_whatever_stands_beside_it(
+    model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sequence goes on behind the end of a batch, where another id in the second batch is a text."""
+    monkeypatch.setattr("fastgru.scoring.sources.BATCH_ROWS", 2)
+    source, ids = tmp_path / "in.jsonl", [1, 2, 2, "x", "2", 10**30]
+    source.write_text("".join(json.dumps({"id": i, "a": 1, "b": "2", "c": 3}) + "\n" for i in ids))
+    done = score(model, source, tmp_path / "out.jsonl", ids=["id"], outputs=["y"], part_rows=1)
+    assert done.sequences == 5
+    assert read(tmp_path / "out.jsonl")["id"] == ids
+    score(model, source, tmp_path / "out.parquet", ids=["id"], outputs=["y"], part_rows=1)
+    assert [str(name).lstrip() for name in read(tmp_path / "out.parquet")["id"]] == [str(i) for i in ids]
+
+
+def test_texts_and_numbers_in_one_column(model: fastgru.Model, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"id": 1, "a": a, "b": 2, "c": 3}) + "\n" for a in (1, "1.5", True)))
+    score(model, source, tmp_path / "out.jsonl", ids=["id"], outputs=["y"])
+    x = np.array([[1, 2, 3], [1.5, 2, 3], [1, 2, 3]], np.float32)
+    np.testing.assert_array_equal(np.array(read(tmp_path / "out.jsonl")["y"], np.float32), expected(model, [x]))
+
+
+def test_decimals_are_numbers(model: fastgru.Model, tmp_path: Path) -> None:
+    columns = {c: pa.array([1, 2], pa.decimal128(5, 2)) for c in "abc"}
+    pq.write_table(pa.table({"id": ["s", "s"], **columns}), tmp_path / "in.parquet")
+    score(model, tmp_path / "in.parquet", tmp_path / "out.jsonl", ids=["id"], outputs=["y"])
+    x = np.array([[1, 1, 1], [2, 2, 2]], np.float32)
+    np.testing.assert_array_equal(np.array(read(tmp_path / "out.jsonl")["y"], np.float32), expected(model, [x]))
+
+
+def test_a_column_that_is_there_twice(model: fastgru.Model, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,a,a,b,c\ns,1,1,2,3\n")
+    with pytest.raises(DataError, match="several columns of the name a"):
+        score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", ids=["id"])
+
+
+def test_an_output_that_would_be_the_input(model: fastgru.Model, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.parquet", steps(*make([3])))
+    before = source.read_bytes()
+    for path, output in ((source, source), (tmp_path, tmp_path / "out.parquet")):
+        with pytest.raises(DataError, match="the output would be the input, or lie in its folder"):
+            score(model, path, output, ids=["id"], restart=True)
+    with pytest.raises(DataError, match="there is no folder"):
+        score(model, source, tmp_path / "none" / "out.parquet", ids=["id"])
+    assert source.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
