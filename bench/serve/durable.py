@@ -19,7 +19,7 @@ from fastgru.serve.durable.folder import Folder
 from fastgru.serve.repository import Repository
 from fastgru.serve.settings import Settings
 
-__all__ = ["durable"]
+__all__ = ["durable", "keep_sessions", "ready"]
 
 COST_US = 10
 READY_S = 1.0
@@ -65,18 +65,23 @@ def _cost(setting: Setting, model: Path, folders: dict[str, Path]) -> None:
 
 
 def _start(setting: Setting, model: Path, folder: Path, where: str) -> None:
+    keep_sessions(model, folder, KEPT)
+    took = [ready(model, folder) for _ in range(5)]
+    setting.found(f"until ready with {KEPT:,} sessions {where}, median", float(np.median(took)), "s", READY_S)
+
+
+def keep_sessions(model: Path, folder: Path, count: int) -> None:
+    """A folder of states with so many sessions of the model `gru`."""
     settings = Settings(state_dir=folder)
     kept = Folder(settings)
     sessions = Repository({"gru": model}, settings, folder=kept).get("gru").sessions
     assert sessions is not None
-    for name in range(1, KEPT + 1):
+    for name in range(1, count + 1):
         sessions.begin(name)
     kept.close()
-    took = [_ready(model, folder) for _ in range(5)]
-    setting.found(f"until ready with {KEPT:,} sessions {where}, median", float(np.median(took)), "s", READY_S)
 
 
-def _ready(model: Path, folder: Path) -> float:
+def ready(model: Path, folder: Path) -> float:
     """Seconds from the start of the process to its first 200; it is killed then."""
     port, began = free_port(), time.perf_counter()
     words = [sys.executable, "-m", "fastgru", "serve", f"gru={model}", "--port", str(port), "--state-dir", str(folder)]
