@@ -322,8 +322,10 @@ class Stream:
 
         any_target: also from a state that another target has made. The outputs then have not the bits of one stream.
 
-        Raises `StateError` if the bytes are damaged, or belong to another model, precision, batch size or target. The
-        state then stays as it was.
+        The precision of the weights is not part of a state: a stream in int8 takes up one that was saved in float32.
+
+        Raises `StateError` if the bytes are damaged, or belong to another model, dtype, batch size or target. The state
+        then stays as it was.
         """
         given = unpack_state(blob, self.runnable.fingerprint, any_target=any_target)
         if self._is_open and row is None:
