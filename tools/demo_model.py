@@ -1,61 +1,30 @@
-"""The text and the network of train_demo.py, and what it writes of it into fastgru/data."""
+"""The network of train_demo.py in torch, and what is written of it into fastgru/data."""
 
 import json
 import math
-import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from demo_text import (
+    BATCH,
+    EMBEDDING_SIZE,
+    HELD_OUT_EVERY,
+    HIDDEN_SIZE,
+    NUM_LAYERS,
+    WINDOW,
+    build_graph,
+    read_corpus,
+)
 from torch import nn
 
-from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.graphfile import write_graph
 from fastgru.reference import run_graph
-from fastgru.spec import GRUSpec
 
-EMBEDDING_SIZE, HIDDEN_SIZE, NUM_LAYERS = 48, 192, 2
-HELD_OUT_EVERY = 20
-BATCH, WINDOW = 32, 96
 DATA = Path(__file__).resolve().parent.parent / "fastgru" / "data"
 PROMPT = "In the beginning "
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The alphabet and the two halves of the text as symbol ids."""
-
-    alphabet: str
-    train: np.ndarray
-    held_out: np.ndarray
-
-
-def read_chapters() -> list[str]:
-    """The text of the Debian package, one string a chapter, verses joined by a space."""
-    verses = subprocess.run(
-        ["bible", "-f", "gen1:1-rev22:21"], check=True, capture_output=True, text=True, encoding="ascii"
-    ).stdout
-    chapters: dict[str, list[str]] = {}
-    for line in verses.splitlines():
-        found = re.fullmatch(r"(\w+):\d+ +(.*\S) *", line)
-        if found is None:
-            raise SystemExit(f"a line without a verse reference: {line!r}")
-        chapters.setdefault(found[1], []).append(re.sub(r" +", " ", found[2]))
-    return [" ".join(lines) + "\n" for lines in chapters.values()]
-
-
-def read_corpus() -> Corpus:
-    chapters = read_chapters()
-    alphabet = "".join(sorted(set("".join(chapters))))
-    ids = {symbol: i for i, symbol in enumerate(alphabet)}
-
-    def encode(parts: list[str]) -> np.ndarray:
-        return np.array([ids[symbol] for part in parts for symbol in part], dtype=np.int64)
-
-    kept = [c for i, c in enumerate(chapters) if i % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
-    return Corpus(alphabet, encode(kept), encode(chapters[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]))
 
 
 class CharModel(nn.Module):
@@ -85,46 +54,6 @@ def bits_per_character(model: CharModel, ids: np.ndarray, *, rows: int = 64) -> 
     return total / (rows * length) / math.log(2)
 
 
-def build_graph(model: CharModel, alphabet: str, meta: dict[str, str]) -> Graph:
-    """The network in the package's own operators: torch's weights are in its gate order already."""
-    constants = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
-    constants |= {f"at{i}": np.array([i], np.int64) for i in range(NUM_LAYERS + 1)}
-    nodes = [Node("embedding", ("tokens", "embedding.weight"), ("x0",), name="embedding")]
-    for layer in range(NUM_LAYERS):
-        spec = GRUSpec(EMBEDDING_SIZE if layer == 0 else HIDDEN_SIZE, HIDDEN_SIZE, batch_first=True)
-        weights = tuple(f"gru.{name}_l{layer}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        nodes += [
-            Node("slice", ("h0", f"at{layer}", f"at{layer + 1}", "at0"), (f"h0_{layer}",), name=f"state_of_{layer}"),
-            Node(
-                "gru",
-                (f"x{layer}", f"h0_{layer}", "", "", *weights),
-                (f"x{layer + 1}", f"hn_{layer}"),
-                {"spec": spec.to_dict()},
-                name=f"gru.{layer}",
-            ),
-        ]
-    nodes += [
-        Node("linear", (f"x{NUM_LAYERS}", "head.weight", "head.bias"), ("logits",), name="head"),
-        Node("concat", tuple(f"hn_{layer}" for layer in range(NUM_LAYERS)), ("hn",), {"axis": 0}, name="states"),
-    ]
-    state = (NUM_LAYERS, None, HIDDEN_SIZE)
-    return Graph(
-        inputs=(
-            TensorSpec("tokens", "int64", (None, None), ("N", "T")),
-            TensorSpec("h0", "float32", state, (None, "N", None)),
-        ),
-        outputs=(
-            TensorSpec("logits", "float32", (None, None, len(alphabet)), ("N", "T", None)),
-            TensorSpec("hn", "float32", state, (None, "N", None)),
-        ),
-        nodes=tuple(nodes),
-        constants=constants,
-        states={"h0": "hn"},
-        name="demo",
-        meta=meta,
-    ).validate()
-
-
 CARD = """# The model of `fastgru demo`
 
 A character-level language model: it continues English text in the manner of the King James Bible.
@@ -137,7 +66,7 @@ It is here to show the package at work, and for nothing else.
 | text | the King James Bible of 1611, printed by `bible` of the Debian package bible-kjv {version}; public domain |
 | normalisation | verse references removed, verses of a chapter joined by a space, one chapter a paragraph |
 | split | one chapter in {every} held out ({held_out:,} characters), the others trained on ({train:,}) |
-| training | {steps:,} steps of {batch} rows of {window} characters, AdamW, seed {seed}, torch {torch}, one CPU core |
+| training | {steps:,} steps of {batch} rows of {window} characters, AdamW, seed {seed}, {library}, one CPU core |
 | result | **{bits:.3f} bits a character** on the held-out chapters |
 | licence | the weights, like the package, Apache-2.0 |
 
@@ -159,8 +88,21 @@ result, not at the same weights.
 """
 
 
+def read_saved(work: Path) -> dict[str, Any]:
+    """What was trained last, with either library."""
+    found = [path for path in (work / "latest.pt", work / "latest.npz") if path.exists()]
+    if not found:
+        raise SystemExit(f"{work}: nothing was trained there")
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    if newest.suffix == ".pt":
+        return dict(torch.load(newest, weights_only=True))
+    with np.load(newest, allow_pickle=False) as arrays:
+        saved = dict(json.loads(str(arrays["facts"])))
+        return saved | {"model": {n: torch.from_numpy(arrays[n]) for n in arrays.files if n != "facts"}}
+
+
 def export(work: Path) -> None:
-    saved = torch.load(work / "latest.pt", weights_only=True)
+    saved = read_saved(work)
     corpus = read_corpus()
     if corpus.alphabet != saved["alphabet"]:
         raise SystemExit("the text has another alphabet than the one that was trained on")
@@ -174,7 +116,8 @@ def export(work: Path) -> None:
         "producer": "tools/train_demo.py",
         "text": "trained on the King James Bible, public domain",
     }
-    graph = build_graph(model, corpus.alphabet, meta)
+    weights = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+    graph = build_graph(weights, corpus.alphabet, meta)
     tokens = np.array([[corpus.alphabet.index(c) for c in PROMPT]], np.int64)
     zeros = np.zeros((NUM_LAYERS, 1, HIDDEN_SIZE), np.float32)
     with torch.no_grad():
@@ -204,7 +147,7 @@ def export(work: Path) -> None:
         batch=BATCH,
         window=WINDOW,
         seed=saved.get("seed", 0),
-        torch=torch.__version__.split("+")[0],
+        library=saved["library"],
         bits=saved["bits"],
     )
     (DATA / "DEMO_MODEL_CARD.md").write_text(card, encoding="utf-8")

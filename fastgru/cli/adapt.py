@@ -1,7 +1,5 @@
 """`fastgru adapt`: a model learns from data, here, without a framework."""
 
-import math
-import os
 import signal
 import threading
 import time
@@ -11,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.text import Text
 
+from fastgru.cli.adapted import figures_of, named, print_adapted, value_of
 from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.graph import Graph
 from fastgru.load import load_graph
-from fastgru.terminal import compiling, counted, print_facts, progress, say, stdout, time_of
+from fastgru.terminal import compiling, progress, say
 
 if TYPE_CHECKING:
     from fastgru.learn import Fit, FitStep
@@ -131,21 +129,22 @@ def command(
         resumed = place.exists()
         with compiling(), _until_a_step_is_whole(place, tell, as_text="characters" in facts) as hear:
             done: Fit[Graph] = fit(graph, loss=loss, progress=hear, checkpoint=place, **arguments)
-    write_graph(_named(done, data, facts, file), output)
+    write_graph(named(done, data, facts, file), output)
     if checkpoint is None:
         place.unlink(missing_ok=True)
     found = {
-        "output": str(output), "source": str(file), "data": str(data), "loss": loss, **_figures(done, facts),
+        "output": str(output), "source": str(file), "data": str(data), "loss": loss, **figures_of(done, facts),
         "resumed": resumed, "native": done.native, **facts, "trained": list(done.trained),
         "seconds": time.monotonic() - began,
     }  # fmt: skip
-    show(found, lambda: _print(found), as_json=as_json)
+    show(found, lambda: print_adapted(found), as_json=as_json)
 
 
 def _arguments(graph: Graph, data: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
     """What `fit` is called with, facts about the data, and the loss."""
     from fastgru import learn
-    from fastgru.cli.pairs import Cutting, read_pairs
+    from fastgru.cli.forms import Cutting
+    from fastgru.cli.pairs import read_pairs
     from fastgru.learn.network import output_of
 
     momentum, name = asked["momentum"], asked["optimizer"]
@@ -215,8 +214,8 @@ def _until_a_step_is_whole(
     def hear(step: "FitStep") -> None:
         last[:] = [step]
         if step.held_out is not None:
-            held[:] = [f", held out {_value(step.held_out, as_text)}"]
-        losses = f"loss {_value(step.loss, as_text)}{''.join(held)}"
+            held[:] = [f", held out {value_of(step.held_out, as_text)}"]
+        losses = f"loss {value_of(step.loss, as_text)}{''.join(held)}"
         tell(f"Step {step.step:,} of {step.steps:,}, epoch {step.epoch}: {losses}")
         if asked.is_set():
             raise KeyboardInterrupt
@@ -233,60 +232,3 @@ def _until_a_step_is_whole(
     finally:
         if main:
             signal.signal(signal.SIGINT, before)
-
-
-def _value(loss: float, as_text: bool) -> str:
-    return f"{loss / math.log(2):.4f} bits a character" if as_text else f"{loss:.5g}"
-
-
-def _figures(done: "Fit[Graph]", facts: dict[str, Any]) -> dict[str, Any]:
-    held = [step.held_out for step in done.history if step.held_out is not None]
-    after = None if done.before is None else min([done.before, *held])
-    found: dict[str, Any] = {
-        "steps_done": len(done.history), "epochs_done": done.history[-1].epoch, "best_epoch": done.best_epoch,
-        "first_loss": done.history[0].loss, "last_loss": done.history[-1].loss,
-        "held_out_before": done.before, "held_out_after": after,
-    }  # fmt: skip
-    if "characters" in facts and done.before is not None and after is not None:
-        found |= {"bits_before": done.before / math.log(2), "bits_after": after / math.log(2)}
-    return found
-
-
-def _named(done: "Fit[Graph]", data: Path, facts: dict[str, Any], file: Path) -> Graph:
-    """The graph, whose metadata tell what it has become."""
-    from dataclasses import replace
-
-    figures = _figures(done, facts)
-    meta = {name: text for name, text in done.net.meta.items() if name != "bits_per_character"}
-    meta["adapted"] = f"{os.path.basename(file)} to {os.path.basename(data)}, {len(done.history)} steps"
-    if "bits_after" in figures:
-        meta["bits_per_character"] = f"{figures['bits_after']:.3f}"
-    return replace(done.net, meta=meta)
-
-
-def _print(found: dict[str, Any]) -> None:
-    console, as_text = stdout(), "characters" in found
-    console.print(Text(f"{found['output']}: {found['source']} adapted to {found['data']}", style="bold"))
-    lines: dict[str, str | Text] = {}
-    if as_text:
-        skipped = f"; {counted(found['skipped'], 'unknown character')} left out" if found["skipped"] else ""
-        lines["text"] = f"{counted(found['characters'], 'character')} in {counted(found['rows'], 'row')}{skipped}"
-    else:
-        lines["data"] = f"{counted(found['rows'], 'row')} of {counted(found['steps'], 'step')}"
-    first, last = _value(found["first_loss"], as_text), _value(found["last_loss"], as_text)
-    lines["loss"] = f"{found['loss']}: {first} at first, {last} at last"
-    lines["held out"], best = "nothing", ""
-    if found["held_out_before"] is not None:
-        before, after = found["held_out_before"], found["held_out_after"]
-        change = f", {1 - after / before:.1%} less" if before > 0 and after < before else ""
-        lines["held out"] = f"{_value(before, as_text)} before, {_value(after, as_text)} now{change}"
-        none = "no epoch was better than the model before, which was saved as it is"
-        best = f"; epoch {found['best_epoch']} was the best" if found["best_epoch"] else f"; {none}"
-    much = f"{counted(found['steps_done'], 'step')} in {counted(found['epochs_done'], 'epoch')}"
-    lines["steps"] = f"{much}, {time_of(found['seconds'])}{best}"
-    if found["resumed"]:
-        lines["resumed"] = "from the checkpoint of an earlier run"
-    lines["learned"] = ", ".join(found["trained"])
-    if not found["native"]:
-        lines["slow"] = "a layer of the model has no native gradient, so that NumPy learned by the definitions"
-    print_facts(console, lines, least=8)

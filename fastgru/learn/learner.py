@@ -51,7 +51,7 @@ class NativeLearner:
     def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
         chain, last = self.chain, self.chain.parts[-1]
         chain.begin(states)
-        flags = None if window.reset is None else (window.reset * RESET).astype(np.uint8)
+        flags = None if window.reset is None else np.ascontiguousarray(window.reset * RESET, np.uint8)
         rows = chain.forward(window.x, flags)
         T, N = window.x.shape[:2]
         counted = _counted((T, N), window.mask)

@@ -244,3 +244,17 @@ def test_a_fit_that_diverges_changes_nothing():
         learn.SGD(momentum=1)
     with pytest.raises(ShapeError, match="a beta is 2"):
         learn.Adam(betas=(0.9, 2))
+
+
+def test_rows_begin_anew_wherever_the_batch_is():
+    """reset (N, T) of a network with the batch first is that of (T, N)."""
+    x, targets = text(T=31)
+    reset = np.random.default_rng(5).random(x.shape) < 0.2
+    asked = {"window": 10, "optimizer": learn.SGD, "lr": 0.5}
+    one = learn.fit(char_net(), (x, targets), reset=reset, **asked)
+    other = learn.fit(char_net(batch_first=True), (x.T, targets.T), reset=reset.T, **asked)
+    assert [step.loss for step in one.history] == [step.loss for step in other.history]
+    plain = learn.fit(char_net(), (x, targets), **asked)
+    assert plain.history != one.history
+    for name, a in arrays_of(one.net).items():
+        np.testing.assert_array_equal(a, arrays_of(other.net)[name])
