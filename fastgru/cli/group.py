@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "Run the model that is part of the package: it writes text.",
     "doctor": "Show the CPU, the cache of kernels and all versions.",
     "inspect": "Show what a file contains and whether it can run.",
+    "memory": "Show how much of the past a model uses.",
     "quantize": "Use int8 or bfloat16 weights and measure the error.",
     "run": "Run a model on arrays from .npy, .npz or .csv files.",
     "score": "Run a model over every sequence of a data set.",

@@ -20,6 +20,7 @@ from fastgru.learn.losses import (
     cross_entropy_of_probabilities,
     squared_error,
 )
+from fastgru.learn.memory import Memory, MemoryOptions, memory
 from fastgru.learn.optimizers import SGD, Adam, AdamW
 from fastgru.learn.options import FitOptions, FitStep
 
@@ -33,6 +34,8 @@ __all__ = [
     "FitStep",
     "Gradients",
     "Loss",
+    "Memory",
+    "MemoryOptions",
     "absolute_error",
     "cross_entropy",
     "cross_entropy_of_logs",
@@ -40,6 +43,7 @@ __all__ = [
     "fit",
     "gradients",
     "jacobians",
+    "memory",
     "product",
     "squared_error",
 ]

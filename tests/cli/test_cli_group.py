@@ -166,6 +166,7 @@ LONG = (
     "bench --suite full --rivals none",
     "build --target linux-aarch64 -o kernels",
     "demo --length 100000",
+    "memory big.safetensors --data x.npy",
     "quantize big.safetensors --data x.npy",
     "run big.safetensors --input x.npy",
     "score big.safetensors --input x.npz --output scored.npz",

@@ -32,6 +32,7 @@ TYPED = (
     "doctor",
     "inspect model.onnx",
     "inspect checkpoint.tar --nodes",
+    "memory model.onnx --data x.npy --horizon 30",
     "quantize model.onnx --precision auto --max-error 0.01",
     "run model.onnx --input x.npy",
     "score model.onnx --input sequences.npz --output scored.npz --restart",

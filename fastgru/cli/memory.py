@@ -1,0 +1,245 @@
+"""`fastgru memory`: how much of the past a trained model uses, and the warm-up of a chunk."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+import fastgru
+from fastgru.cli.arrays import name_inputs
+from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
+from fastgru.errors import DataError
+from fastgru.graph import Graph
+from fastgru.terminal import compiling, counted, plain_table, progress, say, stdout
+
+if TYPE_CHECKING:
+    from fastgru.learn import Memory
+
+__all__ = ["command"]
+
+_SHOWN: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # of k
+_COUNT = click.IntRange(min=1)
+_COLOURS: Final = {
+    "s0": "#2456d6",
+    "s1": "#c2410c",
+    "s2": "#0f766e",
+    "s3": "#7c3aed",
+    "s4": "#64748b",
+    "soft": "#52606d",
+    "rule": "#d9dee5",
+    "ink": "#1f2933",
+    "card": "#ffffff",
+    "bg": "#ffffff",
+}
+_WIDTH: Final = 720
+
+
+@click.command("memory")
+@file_argument
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    metavar="[NAME=]FILE",
+    help="Real input: .npy, .npz or .csv, or a .txt file for a model that has an alphabet; repeatable.",
+)
+@click.option(
+    "--bound",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Of the warm-up: the largest difference allowed, as a share of the largest output.",
+)
+@click.option("--frame", type=_COUNT, help="The steps that a call takes.  [default: 1, or what the model is made for]")
+@click.option(
+    "--horizon", type=_COUNT, help="The most frames to follow.  [default: half of what predicts, 256 for norms]"
+)
+@click.option("--chunks", type=_COUNT, default=32, show_default=True, help="Chunks that predict, and that check.")
+@click.option("--runs", type=_COUNT, default=4, show_default=True, help="How many T the norms are taken over.")
+@click.option(
+    "--risk",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.001,
+    show_default=True,
+    help="The share of chunks that may need a longer warm-up.",
+)
+@click.option(
+    "--near",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="How near to 0 or to 1 a gate counts as there.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random directions.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the norms into this .svg file.")
+@load_options
+@precision_option
+@json_option
+def command(
+    file: Path,
+    data: tuple[str, ...],
+    plot: Path | None,
+    options: dict[str, Any],
+    precision: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Show how much of the past the model in FILE uses, on real input.
+
+    A file of --data has the model's input along time, or one call in each entry, with one axis more than the input.
+    Half of it predicts the warm-up that a chunk needs before its outputs are those of the whole run, within the bound;
+    the other half checks the prediction by running it. Norms and half-lives are computed in float64.
+
+    Exit status 1 where the check fails.
+    """
+    from fastgru.learn import memory
+
+    if plot is not None:
+        from fastgru.bench.plots import check_matplotlib
+
+        if plot.suffix.lower() != ".svg":
+            raise click.UsageError(f"{plot}: expected a name that ends in .svg")
+        check_matplotlib()
+    with progress(f"Following what {file.name} remembers"), compiling():
+        model = fastgru.load(file, precision=precision, **options)
+        found = memory(model, _arrays(data, model.graph), **asked)
+    if plot is not None:
+        _draw(found, plot)
+    whole = {"source": str(file), **found.to_dict(), "plot": None if plot is None else str(plot)}
+    show(whole, lambda: _print(found, file, plot, asked["near"]), as_json=as_json)
+    if found.warm_up.held_out is not None and not found.warm_up.held_out.holds:
+        raise click.exceptions.Exit(1)
+
+
+def _arrays(data: tuple[str, ...], graph: Graph) -> dict[str, Any]:
+    """The inputs by name; a text as the ids of its characters, a batch of one row."""
+    texts = [each for each in data if each.lower().endswith(".txt")]
+    named = name_inputs([each for each in data if each not in texts], graph.inputs, graph.states)
+    for text in texts:
+        free = [spec for spec in graph.inputs if spec.name not in {*named, *graph.states}]
+        if not free:
+            raise click.UsageError(f"--data {text}: every input has its array already")
+        named[free[0].name] = _ids(Path(text), graph)
+    specs = {spec.name: spec for spec in graph.inputs}
+    for name, array in named.items():
+        is_float = "float" in specs[name].dtype
+        if is_float and array.dtype.kind in "iu":
+            named[name] = array.astype(np.float32)
+        elif not is_float and array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
+            named[name] = array.astype(np.int64)
+    return named
+
+
+def _ids(path: Path, graph: Graph) -> Any:
+    if "alphabet" not in graph.meta:
+        raise click.UsageError(f"--data {path}: the model has no alphabet; give the ids of its input as .npy")
+    alphabet = json.loads(graph.meta["alphabet"])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: it is no text in UTF-8: {error}") from None
+    if unknown := sorted(set(text) - set(alphabet)):
+        shown = ", ".join(map(repr, unknown[:10]))
+        raise DataError(f"{path}: {shown} is not in the model's alphabet {''.join(alphabet).strip()!r}")
+    numbers = {character: i for i, character in enumerate(alphabet)}
+    return np.array([numbers[character] for character in text], np.int64)
+
+
+def _draw(found: "Memory", plot: Path) -> None:
+    from fastgru.bench.plots import Series, line_chart, standalone
+
+    lines = []
+    for name, colour, influence in (("dh_T/dh_T-k", 0, found.of_states), ("dy_T/dx_T-k", 1, found.of_frames)):
+        if influence is not None:
+            for word, values, dashed in (("mean", influence.mean, False), ("largest", influence.largest, True)):
+                points = tuple((float(k), v) for k, v in zip(influence.k, values, strict=True) if v > 0)
+                lines.append(Series(f"{name}, {word}", colour, points, dashed))
+    chart = line_chart(
+        lines, title="What a state and a frame still do k frames later", x_label="frames back (k)", y_label="norm"
+    )
+    if not chart:
+        raise DataError("every norm is 0: there is nothing to plot")
+    plot.write_text(standalone(chart, _COLOURS, _WIDTH), encoding="utf-8")
+
+
+def _print(found: "Memory", file: Path, plot: Path | None, near: float) -> None:
+    console = stdout()
+    much = f"{counted(found.frames, 'frame')} in {counted(found.rows, 'row')}, {counted(found.states, 'number')}"
+    say(f"{file}: {much} of state")
+    _print_norms(console, found)
+    grown = found.growth
+    say(
+        f"A small difference of two states {grown.verdict}: {grown.mean:.4f} times as large a frame later"
+        f" ({grown.least:.4f} to {grown.most:.4f} over 32 frames), half after {_steps(grown.half_life)} frames."
+    )
+    _print_layers(console, found, near)
+    _print_warm_up(console, found)
+    if plot is not None:
+        say(f"{plot}: {plot.stat().st_size:,} bytes")
+
+
+def _print_norms(console: Console, found: "Memory") -> None:
+    columns = ("k", "dh_T/dh_T-k", "largest h", "dy_T/dx_T-k", "largest y")
+    table = plain_table(*columns, right=columns)
+    states, frames = found.of_states, found.of_frames
+    last = states.k[-1]
+    chosen = {min(states.k, key=lambda k, wanted=wanted: abs(k - wanted)) for wanted in _SHOWN if wanted <= last}  # type: ignore[misc]
+    for i, k in enumerate(states.k):
+        if k in {*chosen, last}:
+            of_y = ("-", "-") if frames is None else (f"{frames.mean[i]:.3g}", f"{frames.largest[i]:.3g}")
+            table.add_row(str(k), f"{states.mean[i]:.3g}", f"{states.largest[i]:.3g}", *of_y)
+    console.print(table)
+    norms = f"Of h: {states.norm}." + ("" if frames is None else f" Of y: {frames.norm}.")
+    say(norms if frames is not None else f"{norms} No input is of floats or embedded, so that y has no derivative.")
+
+
+def _print_layers(console: Console, found: "Memory", near: float) -> None:
+    gates = ("r at 0", "r at 1", "z at 0", "z at 1")
+    halves = ("half-life by z", "longest by z", "half-life", "longest")
+    columns = ("layer", "along", "units", *gates, *halves, "dead", "saturated")
+    rows = []
+    for layer in found.layers:
+        shares = [f"{layer.gates[g][i]:.0%}" for g in "rz" for i in (0, 2)]
+        kept = [_steps(float(f(a))) for a in (layer.half_life_by_gate, layer.half_life) for f in (np.median, np.max)]
+        name = layer.name if layer.direction == "forward" else f"{layer.name} backward"
+        counts = [str(len(units)) if units else "-" for units in (layer.dead, layer.saturated)]
+        rows.append((name, layer.along, str(layer.units), *shares, *kept, *counts))
+    spare = ("units", "longest by z", "along", "r at 0", "r at 1")
+    console.print(plain_table(*columns, rows=rows, right=columns[2:], names=("layer",), spare=spare))
+    say(
+        f"Half-lives are medians of units, in steps; at 0 is below {near:g}, at 1 above {1 - near:g}. > means: beyond"
+        " the steps that were followed."
+    )
+    for name, why in found.skipped.items():
+        say(f"{name} is not in the table: {why}")
+
+
+def _print_warm_up(console: Console, found: "Memory") -> None:
+    warm, held = found.warm_up, found.warm_up.held_out
+    first = f"{counted(warm.chunks, 'chunk')} needed {warm.median:.0f} frames (median), {warm.longest:,} at most"
+    if warm.frames is None:
+        console.print(Text(f"Warm-up: more than {warm.horizon:,} frames", style="bold"))
+        say(
+            f"After {warm.horizon:,} frames chunks were still beyond {warm.bound / 4:g} of the largest output: give"
+            " more data, or a larger --bound or --horizon."
+        )
+        return
+    console.print(Text(f"Warm-up: {counted(warm.frames, 'frame')}", style="bold"))
+    say(
+        f"Predicted for a bound of {warm.bound:g} of the largest output, with a margin: {first};"
+        f" 1 in {1 / warm.risk:,.0f} may need more."
+    )
+    if held is None:
+        say("Not checked: the held-out half of the data is shorter. Give more data.")
+    else:
+        word = Text("holds", style="green") if held.holds else Text("does not hold", style="bold red")
+        console.print(Text("On held-out input it ").append(word).append("."))
+        say(f"{counted(held.chunks, 'chunk')}, {counted(held.frames, 'frame')} compared: {held.largest:.2g} at most.")
+
+
+def _steps(count: float) -> str:
+    return ">" if np.isinf(count) else f"{count:.1f}" if count < 100 else f"{count:,.0f}"

@@ -1,0 +1,153 @@
+"""What a state, or a frame, still does k frames later: dh_T/dh_{T-k} and dy_T/dx_{T-k} of a whole model, and how fast
+a small difference between two states grows or shrinks along real input.
+
+The products of Jacobians are never made as products of matrices: their columns are carried from frame to frame, each a
+derivative along a direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.learn.frames import Frame
+from fastgru.learn.tangents import Point, Step
+from fastgru.records import dataclass
+
+__all__ = ["Growth", "Influence", "growth", "influences", "lags"]
+
+_MOST_EXACT: Final = 512  # directions, where they run as rows
+_MOST_EXACT_ALONE: Final = 64
+_PROBES: Final = 16
+_GONE: Final = 1e-6  # of the largest: what is below is not followed further
+_BLOCK: Final = 32  # frames over which a growth is told
+_STAYS: Final = 1e-5  # what a logarithm of the growth a frame is not told from 0
+_MOST_FRAMES: Final = 4096  # along which the growth is measured
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Norms against k, the mean and the largest over several T.
+
+    norm: "largest singular value", from every column of the Jacobian; or "Frobenius norm, from 16 random directions",
+    for states that are too large for that, an estimate within about a quarter. k: in frames. A norm below a millionth
+    of the largest is 0 from there on.
+    """
+
+    norm: str
+    k: tuple[int, ...]
+    mean: tuple[float, ...]
+    largest: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The factor by which a small difference of two states grows a frame, along the input.
+
+    mean: of all frames, whose logarithm is the largest Lyapunov exponent. least, most: of a block of 32 frames.
+    half_life: frames after which it is half; infinite where it does not shrink. frames: how many were measured.
+    verdict: "vanishes", "explodes", or "stays".
+    """
+
+    mean: float
+    least: float
+    most: float
+    half_life: float
+    frames: int
+    verdict: str
+
+
+def lags(most: int) -> list[int]:
+    """1 to 8, and about six more each time k doubles, up to `most`."""
+    steps = {*range(1, 9), *np.unique(np.rint(8 * 2 ** np.arange(0, 40, 1 / 6)).astype(np.int64)).tolist()}
+    return [k for k in sorted(steps) if k < most] + [most]
+
+
+def influences(
+    step: Step, runs: Sequence[tuple[Point, Sequence[Frame]]], rng: np.random.Generator
+) -> tuple[Influence, Influence]:
+    """Of a state on a later one, and of a frame on a later output. runs: states, each with the frames that follow."""
+    most = min(len(frames) for _, frames in runs) - 1
+    every = lags(most)
+    limit = _MOST_EXACT if step.in_rows else _MOST_EXACT_ALONE
+    exact = [size <= limit for size in (step.S, step.I)]
+    directions = [
+        np.eye(size) if is_exact else rng.standard_normal((size, _PROBES))
+        for size, is_exact in zip((step.S, step.I), exact, strict=True)
+    ]
+    norms = [_spectral if is_exact else _frobenius for is_exact in exact]
+    found = np.zeros((2, len(runs), len(every)))
+    for n, (point, frames) in enumerate(runs):
+        _follow(step, point, frames[: most + 1], directions, norms, every, found[:, n])
+    words = ["largest singular value" if e else f"Frobenius norm, from {_PROBES} random directions" for e in exact]
+    of_states, of_frames = (
+        Influence(word, tuple(every), tuple(map(float, a.mean(axis=0))), tuple(map(float, a.max(axis=0))))
+        for word, a in zip(words, found, strict=True)
+    )
+    return of_states, of_frames
+
+
+def _follow(
+    step: Step,
+    point: Point,
+    frames: Sequence[Frame],
+    directions: Sequence[Array],
+    norms: Sequence[Callable[[Array], float]],
+    every: Sequence[int],
+    found: Array,
+) -> None:
+    """Fill `found` (2, k) of one run: norms of dh_T/dh_{T-k} and of dy_T/dx_{T-k} for each k of `every`."""
+    of_states, of_inputs = directions
+    m, largest = of_states.shape[1], np.zeros(2)
+    columns = np.zeros((step.S, 0))
+    for j, frame in enumerate(frames):
+        feeds = step.feeds(frame)
+        if j == 0:
+            states = np.concatenate([of_states, np.zeros((step.S, of_inputs.shape[1]))], axis=1)
+            inputs = np.concatenate([np.zeros((step.I, m)), of_inputs], axis=1)
+            columns, shown = step.along(point, feeds, states, inputs)
+        else:
+            columns, shown = step.along(point, feeds, columns)
+        point, _ = step.run(point, feeds)
+        if j in every:
+            found[1, every.index(j)] = norms[1](shown[:, m:])
+        if j + 1 in every:
+            found[0, every.index(j + 1)] = norms[0](columns[:, :m])
+        sizes = np.array([np.linalg.norm(columns[:, :m]), np.linalg.norm(shown[:, m:])])
+        largest = np.maximum(largest, sizes)
+        if (sizes <= _GONE * largest).all() and not (np.linalg.norm(columns[:, m:]) > _GONE * largest[0]):
+            return
+
+
+def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator) -> Growth:
+    """Along the frames, from the start of the model; the first quarter, in which a direction is found, not counted."""
+    point, logs = step.start, []
+    direction = rng.standard_normal((step.S, 1))
+    for frame in frames[:_MOST_FRAMES]:
+        feeds = step.feeds(frame)
+        direction, _ = step.along(point, feeds, direction / np.linalg.norm(direction))
+        point, _ = step.run(point, feeds)
+        size = float(np.linalg.norm(direction))
+        logs.append(np.log(size) if size > 0 else -np.inf)
+        if size == 0:
+            break
+    counted = np.array(logs[len(logs) // 4 :])
+    width = min(_BLOCK, len(counted))
+    sums = np.concatenate([[0.0], np.cumsum(counted)])
+    blocks = (sums[width:] - sums[:-width]) / width if np.isfinite(sums).all() else np.array([-np.inf])
+    mean = float(counted.mean())
+    half_life = 0.0 if mean == -np.inf else float(np.log(2) / -mean) if mean < 0 else np.inf
+    verdict = "stays" if abs(mean) < _STAYS else "vanishes" if mean < 0 else "explodes"
+    least, most = (float(np.exp(f(blocks))) for f in (np.min, np.max))
+    return Growth(float(np.exp(mean)), least, most, half_life, len(counted), verdict)
+
+
+def _spectral(columns: Array) -> float:
+    return float(np.linalg.norm(columns, 2)) if columns.size else 0.0
+
+
+def _frobenius(columns: Array) -> float:
+    return float(np.linalg.norm(columns) / np.sqrt(max(columns.shape[1], 1)))

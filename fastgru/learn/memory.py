@@ -1,0 +1,215 @@
+"""How much of the past a trained model uses, on real input; and the warm-up of a chunk that follows from it.
+
+Everything but the warm-up is computed in float64, with weights as the floats that they mean; the warm-up is what the
+model itself does, in its own precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final, NamedTuple, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgru.arrays import Array
+from fastgru.errors import LearningError, ShapeError
+from fastgru.graph import Graph, TensorSpec
+from fastgru.layers import Layer
+from fastgru.learn.decay import Growth, Influence, growth, influences
+from fastgru.learn.frames import Frame, Frames, cut_frames
+from fastgru.learn.gates import LayerMemory, layers_of, of_layer, values_of
+from fastgru.learn.tangents import Point, Step, differentiable
+from fastgru.learn.warmup import WarmUp, predict, whole_runs
+from fastgru.model import Model
+from fastgru.records import dataclass
+from fastgru.reference.facts import infer_graph
+
+__all__ = ["Memory", "MemoryOptions", "memory"]
+
+_FOLLOWED: Final = 256  # frames, where no horizon is given
+_LOOKED_AT: Final = 64 << 20  # bytes of what the gates read
+
+
+class MemoryOptions(TypedDict, total=False):
+    """What `memory` takes besides.
+
+    horizon: how many frames a chunk, a state and a frame are followed at most. Chunks run through half of the frames
+        that predict unless it is given, states and frames through 256.
+    runs: how many T the norms are taken over, from 4. chunks: how many chunks predict, and how many check, from 32.
+    risk: the share of chunks that may need a longer warm-up than predicted, from 0.001.
+    near: how near to 0 or to 1 counts as there, for gates, from 0.1. seed: of random directions.
+    """
+
+    horizon: int
+    runs: int
+    chunks: int
+    risk: float
+    near: float
+    seed: int
+
+
+class _Asked(NamedTuple):
+    horizon: int | None = None
+    runs: int = 4
+    chunks: int = 32
+    risk: float = 1e-3
+    near: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """frames, rows: of the input. states: the floating-point numbers that the model carries from frame to frame.
+
+    of_states: norms of dh_T/dh_{T-k}, h being all of these numbers. of_frames: norms of dy_T/dx_{T-k}, y being all
+    floating outputs; None where no input is of floats or embedded. growth: of a small difference of two states.
+    layers: the GRUs. skipped: recurrent nodes whose gates cannot be looked at, and why. warm_up: of a chunk.
+    """
+
+    frames: int
+    rows: int
+    states: int
+    of_states: Influence
+    of_frames: Influence | None
+    growth: Growth
+    layers: tuple[LayerMemory, ...]
+    skipped: Mapping[str, str]
+    warm_up: WarmUp
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: lists for arrays, and None for what is infinite."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def memory(
+    model: Layer | Model | Graph,
+    x: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    bound: float = 0.01,
+    frame: int | None = None,
+    state: Mapping[str, str] | None = None,
+    **options: Unpack[MemoryOptions],
+) -> Memory:
+    """What a trained model remembers of real input.
+
+    model: one with states that it streams, of any precision: a model, a layer, or a `Sequential`.
+    x: an array for its first input, or a mapping with one for each input that is no state. An array that has one axis
+        more than the input holds one call in each entry; one that has as many is cut along time; one with an axis less
+        is a batch of one row.
+    bound: of the warm-up: the largest difference of an output from that of the whole run, as a share of the largest
+        magnitude of this output.
+    frame: how many steps a call takes, 1 unless the model says so.
+    state: pairs {input: output}, where the model does not know them.
+
+    Raises `StateError` for a model without a state, `ShapeError` for input that does not fit or is not finite,
+    `LearningError` for outputs that are not finite, and `UnsupportedModelError` for models that round what they compute
+    to integers.
+    """
+    asked = _checked(options, bound, frame)
+    frames = cut_frames(model, x, state, frame)
+    graph, cut = differentiable(frames.model.graph, list(frames.rows[0][0]))
+    whole = whole_runs(frames)
+    nodes, skipped = layers_of(graph)
+    step = Step(frames, _shown(graph, [name for node in nodes for name in values_of(node)]), cut)
+    if not step.S:
+        raise LearningError("no state of the model is of floating-point numbers, so that none has a derivative")
+    rng = np.random.default_rng(asked.seed)
+    T = len(frames.rows[0])
+    runs = _runs(step, frames, min(asked.horizon or _FOLLOWED, T // 2), asked.runs)
+    of_states, of_frames = influences(step, runs, rng)
+    grown = growth(step, frames.rows[0], rng)
+    layers = _layers(step, frames, graph, asked)
+    warm_up = predict(frames, whole, bound, asked.horizon, asked.chunks, asked.risk)
+    shown = of_frames if step.I and step.O else None
+    return Memory(T, len(frames.rows), step.S, of_states, shown, grown, layers, skipped, warm_up)
+
+
+def _checked(options: Mapping[str, Any], bound: float, frame: int | None) -> _Asked:
+    """Raises `TypeError` for what `memory` does not take, `ShapeError` for values that it does not."""
+    if unknown := sorted(set(options) - set(_Asked._fields)):
+        raise TypeError(f"memory takes no {', '.join(unknown)}; there are {', '.join(_Asked._fields)}")
+    asked = _Asked(**options)
+    counts = {"horizon": asked.horizon, "runs": asked.runs, "chunks": asked.chunks, "frame": frame}
+    for name, count in counts.items():
+        optional = name in ("horizon", "frame") and count is None
+        if not optional and (not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1):
+            raise ShapeError(f"{name} is {count!r}, expected an integer of at least 1")
+    for name, value, most in (("bound", bound, np.inf), ("risk", asked.risk, 1.0), ("near", asked.near, 0.5)):
+        if not isinstance(value, int | float) or not 0 < value < most:
+            raise ShapeError(f"{name} is {value!r}, expected a number above 0 and below {most:g}")
+    return asked
+
+
+def _shown(graph: Graph, names: Sequence[str]) -> Graph:
+    """The graph with these values as outputs, too."""
+    facts, present = infer_graph(graph), {spec.name for spec in (*graph.inputs, *graph.outputs)}
+    more = []
+    for name in dict.fromkeys(names):
+        if name and name not in present and name not in graph.constants:
+            sizes = facts[name].sizes if name in facts else None
+            shape = None if sizes is None else tuple(n if isinstance(n, int) else None for n in sizes)
+            more.append(TensorSpec(name, "float32", shape))
+    return replace(graph, outputs=(*graph.outputs, *more))
+
+
+def _runs(step: Step, frames: Frames, most: int, count: int) -> list[tuple[Point, Sequence[Frame]]]:
+    """States on the way of the rows, evenly spaced, each with the `most` frames that follow and one more."""
+    T = len(frames.rows[0])
+    every = T - most
+    chosen = np.unique(np.linspace(0, len(frames.rows) * every - 1, count).astype(np.int64)).tolist()
+    found: list[tuple[Point, Sequence[Frame]]] = []
+    for n, row in enumerate(frames.rows):
+        point = step.start
+        own = [i - n * every for i in chosen if n * every <= i < (n + 1) * every]
+        for t in range(max(own, default=-1) + 1):
+            if t in own:
+                found.append((point, row[t : t + most + 1]))
+            point, _ = step.run(point, step.feeds(row[t]))
+    return found
+
+
+def _layers(step: Step, frames: Frames, graph: Graph, asked: _Asked) -> tuple[LayerMemory, ...]:
+    """Every GRU on as many of the first frames of the first row as have room."""
+    nodes, _ = layers_of(graph)
+    nodes = [node for node in nodes if node.outputs[0]]
+    streamed = _reached(graph, frames.states)
+    names = [values_of(node) for node in nodes]
+    seen: list[list[tuple[Array, Array | None, Array]]] = [[] for _ in nodes]
+    point, taken = step.start, 0
+    for frame in frames.rows[0]:
+        feeds = step.feeds(frame)
+        before = step.arrays(point)
+        point, results = step.run(point, feeds)
+        values = {**graph.constants, **feeds, **before, **results}
+        for own, (x, h0, y) in zip(seen, names, strict=True):
+            own.append((values[x], values[h0] if h0 else None, values[y]))
+            taken += values[x].nbytes + values[y].nbytes
+        if taken > _LOOKED_AT:
+            break
+    found: list[LayerMemory] = []
+    for node, own, (_, h0, _) in zip(nodes, seen, names, strict=True):
+        along = "stream" if h0 in streamed else "frame"
+        found += of_layer(graph, node, along, own, asked.horizon or _FOLLOWED, asked.near)
+    return tuple(found)
+
+
+def _reached(graph: Graph, states: Mapping[str, str]) -> set[str]:
+    """The values that depend on a state."""
+    found = set(states)
+    for node in graph.nodes:
+        if not found.isdisjoint(node.inputs):
+            found.update(name for name in node.outputs if name)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value

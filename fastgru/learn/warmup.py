@@ -1,0 +1,181 @@
+"""The warm-up of a chunk: how many frames to run ahead of it, so that its outputs are those of the whole run within a
+bound. It is predicted from one part of the data, and checked by running it on the other.
+
+A chunk that starts at any frame begins with the states that the model begins with. The warm-up that it would have
+needed is the frame after the last one at which it was beyond the bound. Those of many chunks have a tail that falls off
+exponentially, because a difference of states does; so the prediction is what all but a share `risk` of such a tail
+need, for a bound that is four times as tight: input to come may amplify a difference more than what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from fastgru.arrays import Array
+from fastgru.errors import LearningError, UnsupportedModelError
+from fastgru.learn.frames import Frame, Frames
+from fastgru.records import dataclass
+
+__all__ = ["HeldOut", "Part", "WarmUp", "check", "parts_of", "predict", "whole_runs"]
+
+_MARGIN: Final = 4  # the prediction is for a bound so many times as tight: later input may amplify more
+
+
+class Part(NamedTuple):
+    """Frames of one row, from `first` up to `end`."""
+
+    row: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What chunks of the held-out part did after the predicted warm-up.
+
+    frames: how many were compared. largest: the largest difference, as a share of the largest output.
+    """
+
+    chunks: int
+    frames: int
+    largest: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """bound: the largest difference allowed, as a share of each output's largest magnitude, `scales`.
+
+    frames: the prediction; None where chunks were beyond a quarter of the bound up to `horizon`, the most frames
+    that they ran.
+    median, longest: what `chunks` chunks of the first part needed. risk: the share of chunks that may need more.
+    held_out: the check; None where there is no prediction, or where what is held out is shorter.
+    """
+
+    bound: float
+    scales: Mapping[str, float]
+    frames: int | None
+    median: float
+    longest: int
+    chunks: int
+    horizon: int
+    risk: float
+    held_out: HeldOut | None
+
+
+def parts_of(frames: Frames) -> tuple[list[Part], list[Part]]:
+    """What predicts and what is held out: half of the rows each, or of one row half of the frames."""
+    rows, T = len(frames.rows), len(frames.rows[0])
+    if rows > 1:
+        each = [Part(n, 0, T) for n in range(rows)]
+        return each[: rows // 2], each[rows // 2 :]
+    return [Part(0, 0, T // 2)], [Part(0, T // 2, T)]
+
+
+def whole_runs(frames: Frames) -> list[dict[str, Array]]:
+    """The floating outputs of each row from its first frame on, (T, numbers) each. Raises `LearningError` for NaN."""
+    found = []
+    for n, row in enumerate(frames.rows):
+        outputs = _run(frames, row)
+        if not outputs:
+            raise UnsupportedModelError("the model has no floating-point output besides states, to compare chunks by")
+        for name, a in outputs.items():
+            if not np.isfinite(a).all():
+                t = int(np.argmin(np.isfinite(a).all(axis=1)))
+                raise LearningError(f"output {name!r} is not finite from frame {t} of row {n} on")
+        found.append(outputs)
+    return found
+
+
+def _run(frames: Frames, calls: Sequence[Frame]) -> dict[str, Array]:
+    stream = frames.model.stream(1, state=frames.states)
+    made: list[tuple[Array, ...]] = []
+    for call in calls:
+        y = stream.push(dict(call))
+        made.append(y if isinstance(y, tuple) else (y,))
+    columns = dict(zip(stream.outputs, zip(*made, strict=True), strict=True))
+    return {
+        name: np.stack([a.reshape(-1) for a in arrays])
+        for name, arrays in columns.items()
+        if arrays[0].dtype.kind == "f"
+    }
+
+
+def predict(
+    frames: Frames, whole: Sequence[Mapping[str, Array]], bound: float, horizon: int | None, chunks: int, risk: float
+) -> WarmUp:
+    """From the first part alone, and checked on the other."""
+    first, held = parts_of(frames)
+    names = list(whole[0])
+    scales = {
+        name: max((float(np.abs(whole[p.row][name][p.first : p.end]).max()) for p in first), default=0.0) or 1.0
+        for name in names
+    }
+    length = min(p.end - p.first for p in first)
+    most = min(length - 1, horizon or max(length // 2, 1))
+    starts = _spread([(p.row, t) for p in first for t in range(p.first + 1, p.end - most + 1)], chunks)
+    errors = [_beyond(frames, whole, scales, n, t, most) for n, t in starts]
+    needed, tight = (np.array([_needed(each, b) for each in errors]) for b in (bound, bound / _MARGIN))
+    predicted = None if (tight >= most).any() else _tail(tight, risk)
+    found = WarmUp(bound, scales, predicted, float(np.median(needed)), int(needed.max()), len(starts), most, risk, None)
+    if predicted is None:
+        return found
+    return check(frames, whole, found, held, chunks)
+
+
+def check(
+    frames: Frames, whole: Sequence[Mapping[str, Array]], found: WarmUp, held: Sequence[Part], chunks: int
+) -> WarmUp:
+    """With what chunks of the held-out parts do after the warm-up, each as long after it as chunks ran before."""
+    assert found.frames is not None
+    ahead = found.frames
+    starts = _spread([(p.row, t) for p in held for t in range(max(p.first, 1), p.end - ahead)], chunks)
+    if not starts:
+        return found
+    ends = {p.row: p.end for p in held}
+    count, largest = 0, 0.0
+    for n, t in starts:
+        length = min(ends[n] - t, ahead + found.horizon)
+        errors = _beyond(frames, whole, found.scales, n, t, length)[ahead:]
+        count, largest = count + len(errors), max(largest, float(errors.max()))
+    of_held = HeldOut(len(starts), count, largest, largest <= found.bound)
+    return WarmUp(**{**{name: getattr(found, name) for name in WarmUp.__annotations__}, "held_out": of_held})
+
+
+def _beyond(
+    frames: Frames, whole: Sequence[Mapping[str, Array]], scales: Mapping[str, float], n: int, t: int, length: int
+) -> Array:
+    """The difference of a chunk that starts at frame t of row n from the whole run, in shares of the scales (length,).
+
+    What is not finite is infinitely far.
+    """
+    own = _run(frames, frames.rows[n][t : t + length])
+    far = [
+        np.abs(a.astype(np.float64) - whole[n][name][t : t + length]).max(axis=1, initial=0) / scales[name]
+        for name, a in own.items()
+    ]
+    return np.asarray(np.nan_to_num(np.max(far, axis=0), nan=np.inf))
+
+
+def _needed(errors: Array, bound: float) -> int:
+    late = np.flatnonzero(errors > bound)
+    return int(late[-1]) + 1 if len(late) else 0
+
+
+def _tail(needed: Array, risk: float) -> int:
+    """What all but a share `risk` need, if what is above the median is an exponential tail; at least the longest."""
+    middle = float(np.median(needed))
+    above = needed[needed > middle] - middle
+    if not len(above):
+        return int(needed.max())
+    far = middle + above.mean() * max(0.0, np.log(len(above) / len(needed) / risk))
+    return max(int(needed.max()), int(np.ceil(far)))
+
+
+def _spread(places: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """So many of them, evenly spaced."""
+    chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(np.int64))
+    return [places[i] for i in chosen]
