@@ -166,7 +166,7 @@ LONG = (
     "bench --suite full --rivals none",
     "build --target linux-aarch64 -o kernels",
     "demo --length 100000",
-    "memory big.safetensors --data x.npy",
+    "memory streamed.safetensors --data x.npy",
     "quantize big.safetensors --data x.npy",
     "run big.safetensors --input x.npy",
     "score big.safetensors --input x.npz --output scored.npz",
@@ -180,7 +180,9 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("big"), np.random.default_rng(0)
     shapes = {"weight_ih_l0": (1536, 40), "weight_hh_l0": (1536, 512), "bias_ih_l0": (1536,), "bias_hh_l0": (1536,)}
     weights = {name: 0.05 * rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-    fastgru.GRU.from_torch(weights).save(folder / "big.safetensors")
+    gru = fastgru.GRU.from_torch(weights)
+    gru.save(folder / "big.safetensors")
+    gru.to_model(initial_state=True).save(folder / "streamed.safetensors")
     x = rng.standard_normal((200_000, 1, 40), dtype=np.float32)
     np.save(folder / "x.npy", x)
     np.savez(folder / "pairs.npz", x=x, targets=np.zeros((len(x), 1, 512), np.float32))
