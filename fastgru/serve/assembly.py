@@ -196,4 +196,14 @@ def _named(models: Models, settings: Settings) -> dict[str, str | Path | Model]:
     else:
         texts = [models] if isinstance(models, str | Path) else models
         given = dict(named_models([str(text) for text in texts]))
-    return given | named_models(settings.models)
+    files = named_models(settings.models)
+    if twice := [name for name in given if name in files]:
+        raise SettingsError(f"{twice[0]}: the name of two models, one of them in the settings: give each its own")
+    in_memory = [name for name, model in given.items() if isinstance(model, Model)]
+    options = [f"{name}=" for name, value in settings.reading.items() if value != getattr(Settings, name)]
+    if in_memory and options:
+        raise SettingsError(
+            f"{', '.join(options)} cannot apply to {', '.join(in_memory)}: options of reading are for files, and"
+            " this is in memory; load it with them (fastgru.load), or name a file"
+        )
+    return given | files

@@ -21,8 +21,9 @@ import pytest
 
 from bench.serve.process import free_port
 from fastgru import GRU, Gate, Linear, Model, Sequential, serve
+from fastgru.serve.assembly import Assembly
 from fastgru.serve.repository import Repository
-from fastgru.serve.settings import SettingsError
+from fastgru.serve.settings import ModelFile, Settings, SettingsError
 
 for extra in ("uvicorn", "httptools", "orjson", "websockets", "prometheus_client"):
     pytest.importorskip(extra, reason="not installed: the extra `serve`")
@@ -218,3 +219,22 @@ def test_an_option_that_there_is_not_is_named():
 def test_names_that_cannot_be_are_refused():
     with pytest.raises(SettingsError, match="'a/b' cannot be the name of a model"):
         serve.application({"a/b": net()})
+
+
+@pytest.mark.parametrize("start", [serve.run, serve.application])
+def test_options_of_reading_are_refused_for_models_in_memory(start, tmp_path):
+    model, file = net(), tmp_path / "f.safetensors"
+    model.save(file)
+    said = r"precision=, open_states= cannot apply to m: options of reading are for files"
+    with pytest.raises(SettingsError, match=said):
+        start({"f": file, "m": model}, precision="int8", open_states=True)
+    with pytest.raises(SettingsError, match=r"inputs= cannot apply to layer"):
+        start({"layer": Linear(normal(3, 8))}, settings=Settings(inputs=("x",)))
+    own = ModelFile("f", file, {"precision": "float64"})
+    app = Assembly({"m": model}, Settings(models=(own,)))
+    assert [served.model.precision for served in app.repository] == ["float32", "float64"]
+
+
+def test_a_model_is_not_replaced_by_one_of_the_same_name_in_the_settings():
+    with pytest.raises(SettingsError, match="m: the name of two models, one of them in the settings"):
+        serve.application({"m": net()}, settings=Settings(models=("m=other.onnx",)))
