@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
@@ -67,7 +68,7 @@ class Reading(TypedDict, total=False):
     key: str | None
     max_iterations: int | None
     open_states: bool
-    custom_objects: Mapping[str, Any] | None
+    custom_objects: Mapping[str, Any] | str | PathLike[str] | None
 
 
 def load(
@@ -101,7 +102,8 @@ def load(
     custom_objects: for Keras, what to use for layers whose code is not in the file, by the name of a layer, of its
         class, or of the function that it calls. It can be a function of NumPy arrays, which runs in Python between the
         native parts (`Model.python_layers` lists them); a description of layers, a layer of this package, or a model;
-        the name of a class of Keras; or a `CustomLayer` around one of these.
+        the name of a class of Keras; or a `CustomLayer` around one of these. The path of a file is accepted, too: one
+        in Python is run and has to define the dict `custom_objects`, one in YAML or JSON has descriptions by name.
     fallback: for ONNX, "reference" runs nodes that are not implemented by onnx's own reference implementation. That is
         slow, and only done for what was proved to give the numbers of ONNX Runtime. `Model.reference_nodes` lists them.
         With None such nodes are refused.

@@ -11,7 +11,6 @@ import click
 
 from fastgru.cli.nearby import ModelPath
 from fastgru.errors import UnreadTensorsError
-from fastgru.importers.customfile import read_custom_objects
 from fastgru.precisions import ASKED
 
 __all__ = ["file_argument", "flags", "json_option", "load_options", "precision_option", "show", "telling_of_flags"]
@@ -56,7 +55,7 @@ _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
         },
     ),
     "custom_objects": (
-        read_custom_objects,
+        Path,
         {
             "type": click.Path(exists=True, dir_okay=False, path_type=Path),
             "help": "For Keras: a file that defines layers of your own. A Python file is run and has to define the dict"

@@ -28,8 +28,8 @@ def run(
     settings, options: what `Settings` takes. Options take precedence over settings.
     started: a function that is called with the server as soon as requests can come.
 
-    Raises what `fastgru.load` raises, and `SettingsError` for settings that are not possible, such as options of reading
-    for a model in memory.
+    Raises what `fastgru.load` raises, and `SettingsError` for settings that are not possible, such as options of
+    reading for a model in memory.
     """
     _assembly(models, settings, options, loads=False).run(started)
 

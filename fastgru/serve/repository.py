@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from fastgru.importers.customfile import read_custom_objects
 from fastgru.load import load
 from fastgru.model import Model
 from fastgru.serve.durable.folder import Folder
@@ -117,8 +116,6 @@ class Repository:
         if isinstance(source, Model):
             return Served(name, source, self._settings, self._clock)
         options = self._settings.of(name).reading
-        if "custom_objects" in options:
-            options["custom_objects"] = read_custom_objects(options["custom_objects"])
         options |= {part: list(options[part]) for part in ("inputs", "outputs") if part in options}
         return Served(name, load(source, **options), self._settings, self._clock)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from keras_files import archive, layer
 
 import fastgru
 from fastgru import CustomLayer
+from fastgru.simd.target import TARGET
 
 DATA = Path(__file__).parents[1] / "data" / "keras"
 KINDS = ["keras2-keras", "keras2-h5", "keras3-keras", "keras3-h5"]
@@ -342,6 +344,27 @@ def test_commands_take_functions_and_descriptions(tmp_path: Path) -> None:
         refused = inspect(name)
         assert refused.exit_code == 2
         assert fault in " ".join(refused.stderr.split())
+
+
+def test_custom_objects_may_be_a_path_and_reach_the_processes_of_commands(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from fastgru.bench.cold import first_calls
+    from fastgru.bench.model_file import file_problem
+    from fastgru.cli import main
+
+    model, own = tmp_path / "m.keras", tmp_path / "own.py"
+    model.write_bytes(small(LAMBDA))
+    own.write_text("custom_objects = {'f': lambda x: x * 2}")
+    for path in (own, str(own)):
+        assert np.array_equal(fastgru.load(model, custom_objects=path)(X), X * 2)
+    with pytest.raises(InvalidModelError, match="expected a dict of layers by their names, or the path of a file"):
+        fastgru.load(model, custom_objects=[1])
+    assert first_calls(1, file_problem(model, {}, custom_objects=own), calls=3)["starts"] == 1
+    short = ("--rounds", "1", "--turn-ms", "0.1", "--against", sys.executable)
+    for command, *more in (("bench", *short), ("warmup", "--target", TARGET.name)):
+        ran = CliRunner().invoke(main, [command, str(model), "--custom-objects", str(own), *more])
+        assert ran.exit_code == 0, ran.output
 
 
 def test_the_line_to_paste_has_the_whole_path(tmp_path: Path) -> None:

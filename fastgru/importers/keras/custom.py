@@ -13,10 +13,13 @@ or a `CustomLayer` around one of these, which says more of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from fastgru.errors import InvalidModelError
 from fastgru.graph import Graph
+from fastgru.importers.customfile import read_custom_objects
 from fastgru.importers.keras.config import LayerConfig
 from fastgru.nearest import offered
 from fastgru.records import dataclass
@@ -47,9 +50,13 @@ class CustomLayer:
 class CustomObjects:
     """Those of a call of `fastgru.load`, and which of them have been used."""
 
-    def __init__(self, objects: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, objects: Mapping[str, Any] | str | PathLike[str] | None = None) -> None:
+        if isinstance(objects, str | PathLike):
+            objects = read_custom_objects(Path(objects))
         if not isinstance(objects, Mapping | None) or not all(isinstance(name, str) for name in objects or ()):
-            raise InvalidModelError(f"custom_objects is {objects!r:.80}, expected a dict of layers by their names")
+            raise InvalidModelError(
+                f"custom_objects is {objects!r:.80}, expected a dict of layers by their names, or the path of a file"
+            )
         self._objects = {name: _checked(name, given) for name, given in (objects or {}).items()}
         self._used: set[str] = set()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 from fastgru.errors import InvalidModelError, ShapeError, SpecError, UnsupportedModelError
@@ -32,7 +33,7 @@ def read_keras(
     outputs: Sequence[str] | None = None,
     allow_unread: bool = False,
     configuration: Any = None,
-    custom_objects: Mapping[str, Any] | None = None,
+    custom_objects: Mapping[str, Any] | str | PathLike[str] | None = None,
 ) -> Graph:
     """The graph of a whole model that Keras 1, 2 or 3 saved: .keras, .h5 or .hdf5, Sequential or functional.
 
@@ -41,7 +42,8 @@ def read_keras(
     inputs: names of layers whose outputs are inputs of the graph, in the place of the model's own, by default these;
         or a dict that gives each its shape, None where the file tells it. Arrays that a part leaves out are no error.
     allow_unread: accept arrays in the file that belong to no layer of the model.
-    custom_objects: what stands for layers whose code is not in the file, see `fastgru.importers.keras.custom`.
+    custom_objects: what stands for layers whose code is not in the file, see `fastgru.importers.keras.custom`, or the
+        path of a file of it.
 
     Inputs are named as the input layers, outputs as the layers that make them (`name_1`, `name_2` for the second and
     third output of a layer); arrays are (N, T, F) as in Keras, and the batch is free. A stateful layer adds an input
