@@ -31,9 +31,9 @@ __all__ = ["check_matplotlib", "render_page"]
 
 _METHOD: Final = (
     "The outputs of all contenders are compared with the float64 definition of the model before anything is timed, and"
-    " a contender whose outputs differ is not timed. Then they take turns of a few hundredths of a second, round after"
-    " round, so that whatever else slows the machine down slows all of them. A ratio is taken within a round; what is"
-    " shown is the median over the rounds. A rival runs in the fastest of its configurations."
+    " a contender whose outputs differ is not timed. The contenders then take turns of a few hundredths of a second,"
+    " round after round, so that other load on the machine affects all of them equally. Each round gives a ratio, and"
+    " the table shows the median over the rounds. Each rival runs in its fastest configuration."
 )
 
 
@@ -62,7 +62,7 @@ def _parts(result: Result) -> Iterator[str]:
     command = [("Command", result.command)] if result.command else [("Suite", result.suite)]
     yield meanings((name, printed(words)) for name, words in [*command, *facts])
     if len({row.slug for row in result.rows}) == 1:
-        caption = "The time of one call: a bar ends at the median of the rounds, and a tick stands for each round."
+        caption = "The time of one call. A bar ends at the median of the rounds; each tick is one round."
         yield figures([(call_chart(result.rows), caption)])
     yield from _against(result)
     for rows in groups if result.sides is None or any(set(row.rivals) - {OTHER} for row in result.rows) else ():
@@ -139,17 +139,15 @@ def _tiny(result: Result) -> str:
     if not lines:
         return ""
     note = (
-        "The time of one step in a block of frames. RTNeural's figures are those that its authors published in 2021,"
-        " on a desktop CPU of 2018."
+        "The time of one step in a block of frames. RTNeural's authors published its figures in 2021; they measured"
+        " them on a desktop CPU from 2018."
     )
     return f"<h2>Beside RTNeural</h2><p>{note}</p>{table(('case', 'fastgru', 'RTNeural'), lines)}"
 
 
 def _steadiness(steady: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Steadiness</h2>"
-    yield figures(
-        [(tail_chart(steady), "How long the slowest calls take: one in two, one in ten, one in a hundred...")]
-    )
+    yield figures([(tail_chart(steady), "The time that one call in two, in ten, in a hundred... exceeds")])
     for title, heads, rows in steady_tables(steady):
         cells = [[escape(printed(word)) for word in row] for row in rows]
         yield f"<h3>{escape(title[0].upper() + title[1:])}</h3>{table(heads, cells)}"
@@ -161,7 +159,7 @@ def _steadiness(steady: Mapping[str, Any]) -> Iterator[str]:
 def _notes(result: Result) -> Iterator[str]:
     settings = dict.fromkeys(f"{name_of(t.name)}: {t.setting}" for row in result.rows for t in row.rivals.values())
     if settings:
-        yield f"<h2>How it was measured</h2><p>{_METHOD}</p><p>The configurations that were the fastest:</p>"
+        yield f"<h2>How it was measured</h2><p>{_METHOD}</p><p>The fastest configuration of each rival:</p>"
         yield f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in sorted(settings))}</ul>"
     if absent := absences(result.rows):
         yield f"<h2>Not compared</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in absent)}</ul>"

@@ -1,10 +1,10 @@
 """A result in the terminal: a table for each number of threads, the tiny nets, the steadiness, what is absent."""
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Console, ConsoleRenderable
-from rich.table import Table
 from rich.text import Text
 
 from fastgru.bench.against import CELLS_TITLE, HEADS, cells_against, sentences, steady_against
@@ -21,6 +21,8 @@ _STYLES: Final = {"": "", "bad": "red", "good": "green"}
 _WIDE: Final = 110
 _SPARE: Final = ("spread", "p99", "of 1 thread", "of the limit", "")
 _GAP, _CASE = 3, 28
+# The longest line of an explanation, however wide the output is.
+_TEXT: Final = 100
 
 
 def print_report(result: Result, console: Console) -> None:
@@ -34,10 +36,10 @@ def print_report(result: Result, console: Console) -> None:
         for threads in sorted({row.threads for row in result.rows}):
             for part in _table([row for row in result.rows if row.threads == threads], console.width):
                 console.print(part)
-        for part in (*_tiny(result), *_notes(result)):
+        for part in (*_tiny(result), *_notes(result, console.width)):
             console.print(part)
     if result.steady is not None and OTHER not in result.steady:
-        for part in _steady(result.steady):
+        for part in _steady(result.steady, console.width):
             console.print(part)
     count = f"{counted(len(result.rows), 'measurement')} " if result.rows else ""
     console.print(Text(f"{count}in {result.seconds:.0f} s", style="dim"))
@@ -92,24 +94,26 @@ def _tiny(result: Result) -> Iterator[ConsoleRenderable]:
         yield plain_table(*heads, rows=tiny, right=heads[1:], title=title)
 
 
-def _notes(result: Result) -> Iterator[ConsoleRenderable]:
+def _notes(result: Result, width: int) -> Iterator[ConsoleRenderable]:
     for row in result.rows:
         if row.trouble:
             yield Text(f"{row.title}, {counted(row.threads, 'thread')}: {row.trouble}", style="red")
     for line in absences(result.rows):
         yield Text(line, style="dim")
-    yield _pairs(legend_of(result.rows))
+    yield _pairs(legend_of(result.rows), width)
 
 
-def _steady(steady: Mapping[str, Any]) -> Iterator[ConsoleRenderable]:
+def _steady(steady: Mapping[str, Any], width: int) -> Iterator[ConsoleRenderable]:
     for title, heads, rows in steady_tables(steady):
         yield plain_table(*heads, rows=rows, right=heads[1:], title=title)
-    yield _pairs(steady_facts(steady))
+    yield _pairs(steady_facts(steady), width)
 
 
-def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
-    """Names, and what each means, which is broken between words."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, words in pairs:
-        table.add_row(Text(name, style="dim"), Text(words, style="dim"))
-    return table
+def _pairs(pairs: Iterable[tuple[str, str]], width: int) -> Text:
+    """Names, and what each means, wrapped between words, without blanks at line ends: standard output may be a file."""
+    named = dict(pairs)
+    start = max(map(len, named), default=0) + 2
+    fill = textwrap.TextWrapper(
+        min(width, _TEXT), subsequent_indent=" " * start, break_long_words=False, break_on_hyphens=False
+    ).fill
+    return Text("\n".join(fill(f"{name:<{start}}{words}") for name, words in named.items()), style="dim")

@@ -11,9 +11,9 @@ __all__ = ["PACED", "steady_facts", "steady_tables"]
 
 # What the columns of the paced calls mean.
 PACED: Final = {
-    "median, p99, largest": "the time of the call alone; of 100 calls, 99 took no longer than p99",
-    "missed": "calls that had not ended when the next was due, late wake-ups of the operating system included",
-    "woken late": "the longest that the operating system let a call wait after it was due",
+    "median, p99, largest": "the time of the call alone; 99 of 100 calls took at most p99",
+    "missed": "calls that had not ended when the next one was due, including late wake-ups by the operating system",
+    "woken late": "the longest time from when a call was due until the operating system woke the process",
 }
 _Rows = list[tuple[str, ...]]
 
@@ -50,11 +50,11 @@ def steady_facts(steady: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found := steady.get("allocations"):
         yield (
             f"memory of {found['pushes']:,} calls",
-            f"{found['kept_bytes']} bytes were kept, {found['numba_allocations']} blocks were allocated by Numba; at"
-            f" most {found['passing_bytes']} bytes at a time came and went",
+            f"{found['kept_bytes']} bytes were kept, and Numba allocated {found['numba_allocations']} blocks; at most"
+            f" {found['passing_bytes']} bytes were allocated temporarily at any time",
         )
     if found := steady.get("growth"):
-        grown = "this system does not tell it" if found["bytes"] is None else f"{found['bytes'] / 1024:+.0f} KiB"
+        grown = "this system does not report it" if found["bytes"] is None else f"{found['bytes'] / 1024:+.0f} KiB"
         yield f"growth over {found['frames']:,} calls", f"{grown} of resident memory; each call returns new arrays"
     if found := steady.get("first"):
         warmed = f"; after warm_up {time_of(found['warmed_s'])}" if "warmed_s" in found else ""
@@ -66,7 +66,7 @@ def steady_facts(steady: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found := steady.get("denormals"):
         yield (
             "decayed state",
-            f"a step on subnormal numbers takes {found['ratio']:.2f}x the time of one on a lively state",
+            f"a step on subnormal numbers takes {found['ratio']:.2f}x the time of one on a normal state",
         )
     cold = steady.get("cold", {})
     if "onnxruntime" in cold.get("medians_s", {}):

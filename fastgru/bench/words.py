@@ -68,7 +68,7 @@ def error_of(row: Row, name: str) -> str:
 
 def machine_facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What `fastgru.bench.machine.describe` told, each with its name."""
-    forced = " (forced)" if machine.get("forced") else " (and this very CPU)" if machine.get("tuned") else ""
+    forced = " (forced)" if machine.get("forced") else " (built for this CPU)" if machine.get("tuned") else ""
     caches = machine["cache_bytes"]
     sizes = ", ".join(f"{name} {caches[key] // 1024} KiB" for name, key in (("L1", "l1d"), ("L2", "l2"), ("L3", "l3")))
     found = {
@@ -145,27 +145,35 @@ def legend_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ran = [row for row in rows if row.ours is not None]
     rivals = {name for row in ran for name in row.rivals}
     found = {
-        "T, N, I, H": (cases, "frames, rows (the batch), inputs of a frame, hidden units; where no I is given, I = H"),
+        "T, N, I, H": (
+            cases,
+            "frames, rows (the batch size), inputs per frame, hidden units; if I is not given, it equals H",
+        ),
         "step": (_kind(cases, "step"), "one frame through a stream, which carries the state"),
-        "T=...": (_kind(cases, "sequence"), "a whole sequence in one call, from a state of zeros"),
-        "block": (_kind(cases, "block"), "T frames through a stream in one call; the rivals are called once a frame"),
+        "T=...": (_kind(cases, "sequence"), "a whole sequence in one call, starting from a state of zeros"),
+        "block": (_kind(cases, "block"), "T frames through a stream in one call; rivals are called once per frame"),
         "fastgru": (ran, "the median time of one call"),
         "error": (
             any(error_of(row, NAME) for row in ran),
             "the largest difference from the outputs of the model's float64 definition",
         ),
-        "p99": (ran, "99 of 100 calls took no longer"),
-        "spread": (ran, "the distance between the quartiles of the rounds, as a share of the median"),
+        "p99": (ran, "99 of 100 calls took at most this long"),
+        "spread": (ran, "the interquartile range of the rounds, as a share of the median"),
         "a rival": (
             rivals,
-            "its median time, and how many times as long it takes as fastgru: the median over rounds in which they take"
-            " turns. Bold: the closest rival. Green: fastgru is faster in three rounds of four; red: the rival is",
+            "its median time, and its time divided by fastgru's: the median over the rounds, in each of which both run."
+            " Bold: the closest rival. Green: fastgru is faster in three of four rounds. Red: the rival is faster in"
+            " three of four",
         ),
-        "of 1 thread": (any(row.own_ratio for row in ran), "our time on one thread, divided by this one"),
+        "of 1 thread": (
+            any(row.own_ratio for row in ran),
+            "the time of fastgru on one thread, divided by its time here",
+        ),
         "of the limit": (
             any(row.bound for row in ran),
-            "the least time that the machine's measured peaks allow, divided by the time taken; and what sets it: fma,"
-            " multiply-adds; dot, those of bfloat16 or int8; L1, L2, L3 or memory, reading the weights from there",
+            "the least time that the machine's measured peaks allow, divided by the time taken, and what limits it: fma"
+            " (multiply-adds), dot (multiply-adds of bfloat16 or int8), or reading the weights from L1, L2, L3 or"
+            " memory",
         ),
     }
     return [(name, meaning) for name, (is_shown, meaning) in found.items() if is_shown]

@@ -59,7 +59,8 @@ def score(
     source: a .parquet, .jsonl or .csv file, an .npy or .npz file whose arrays (T, ...) are the sequences, or a folder
         of files of one of these kinds.
     output: a .parquet, .jsonl or .npz file. It has its name when it is whole. Until then, finished parts lie in
-        `OUTPUT.parts`, and the same call goes on behind them; an .npz file begins anew.
+        `OUTPUT.parts`, and the same call resumes after them. An .npz file is written at the end; an interrupted call
+        starts over.
     columns: of the values, in the order of the model's features; by input where there are several. None: all others.
     ids: the columns whose values rows of one sequence have in common. They stand in the output, too.
     outputs: names of the model's outputs; None for all.
@@ -67,7 +68,7 @@ def score(
         with lists are sequences, but where `ids` is given and each row has the list of one step.
     on_error: "stop" at the first sequence with a fault, or write "null" for its outputs and list it in
         `OUTPUT.errors.jsonl`.
-    restart: begin anew: drop the parts of an earlier run, and overwrite an output that is whole.
+    restart: start over: drop the parts of an earlier run, and overwrite an output that is whole.
     part_rows: a part has as many rows of the input, or some more, so that it ends with a sequence.
     budget: bytes that sequences and results take while they run, as in `Model.predict`.
     cluster: run it over Ray: a `fastgru.scoring.ray.Cluster`, whose file and options are those of the model.

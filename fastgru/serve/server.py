@@ -200,7 +200,7 @@ class Server:
     async def _finish(self, servers: list[asyncio.Server]) -> None:
         """No new connections; answer what has been asked, for as long as the settings say."""
         grace = self.settings.drain_seconds
-        event("drain", f"no new connections; what has been asked is answered within {grace:g} s", seconds=grace)
+        event("drain", f"no new connections; accepted requests will be answered within {grace:g} s", seconds=grace)
         loop, connections = asyncio.get_running_loop(), self._state.connections
         until = loop.time() + grace
         for server in servers:

@@ -8,10 +8,13 @@ from fastgru.errors import ShapeError, StateError
 __all__ = ["in_order"]
 
 
-def in_order(what: str, names: Sequence[str], frames: tuple[Any, ...], states: Iterable[str] = ()) -> tuple[Any, ...]:
+def in_order(
+    what: str, names: Sequence[str], frames: tuple[Any, ...], states: Iterable[str] = (), *, note: str = ""
+) -> tuple[Any, ...]:
     """The frames in the order of `names`, where they are one mapping by name; otherwise as they are.
 
-    Raises `ShapeError` that lists missing and unknown names, `StateError` for that of a state.
+    note: the end of the message of a `ShapeError`. Raises `ShapeError` that lists missing and unknown names, and
+    `StateError` for the name of a state.
     """
     if len(frames) != 1 or not isinstance(frames[0], Mapping):
         return frames
@@ -22,5 +25,5 @@ def in_order(what: str, names: Sequence[str], frames: tuple[Any, ...], states: I
     unknown = [str(name) for name in given if name not in names]
     if missing or unknown:
         faults = [f"{word} {', '.join(some)}" for word, some in (("missing", missing), ("unknown", unknown)) if some]
-        raise ShapeError(f"{what}: {'; '.join(faults)}; expected {', '.join(names)}")
+        raise ShapeError(f"{what}: {'; '.join(faults)}; expected {', '.join(names)}{note}")
     return tuple([given[name] for name in names])

@@ -36,6 +36,7 @@ from fastgru.streaming.scratch import Copies, Scratch
 __all__ = ["PREDICT_BYTES", "Finish", "Predictor"]
 
 PREDICT_BYTES: Final = 256 << 20
+_NOTE: Final = "; predict takes no states: they begin with zeros"
 _LEAST_BYTES: Final = 1 << 20
 
 
@@ -156,9 +157,9 @@ class Predictor:
         """Checked, without an axis for the batch. Raises `ShapeError`."""
         network, rows = self._network, dict[str, Array]()
         names = [spec.name for spec in network.frames]
-        arrays = given if isinstance(given, tuple) else in_order("sequence", names, (given,))
+        arrays = given if isinstance(given, tuple) else in_order("sequence", names, (given,), note=_NOTE)
         if len(arrays) != len(network.frames):
-            raise ShapeError(f"got {len(arrays)} arrays, expected {len(names)}: {', '.join(names)}")
+            raise ShapeError(f"got {len(arrays)} arrays, expected {len(names)}: {', '.join(names)}{_NOTE}")
         for spec, array in zip(network.frames, arrays, strict=True):
             plain = as_array(f"input {spec.name!r}", array)
             if spec.shape is not None and plain.ndim != len(spec.shape) - 1:
