@@ -176,6 +176,9 @@ def _tables(result: Result) -> Iterator[str]:
                 heads = ["case", "fastgru", *error, *map(name_of, rivals), "of the limit"]
                 yield f"**{title}.** {_where(result, threads_of(some))}"
                 yield _table(heads, [_cells(row, rivals, reduced=bool(error)) for row in some], right=len(heads) - 1)
+        if untimed := [row for row in rows if row.ours is None and row.case is not None]:
+            lines = [f"- {row.title}: {printed(row.trouble)}." for row in untimed]
+            yield "\n".join([f"Not measured on {counted(count, 'thread')}:\n", *lines])
     if tiny := tiny_lines(result):
         yield "### Beside RTNeural"
         yield (

@@ -38,6 +38,13 @@ def test_sections_are_replaced_and_nothing_else(measured: Result) -> None:
     assert tool.update(new, measured) == new
 
 
+def test_a_row_that_was_not_timed_is_named_with_the_reason(measured: Result) -> None:
+    failed = replace(measured.rows[0], threads=2, ours=None, trouble="refused: it takes 30 us")
+    new = tool.update(EMPTY, replace(measured, rows=(*measured.rows, failed)))
+    assert f"Not measured on 2 threads:\n\n- {failed.title}: refused: it takes 30 \N{MICRO SIGN}s.\n" in new
+    assert "Not measured on 1 thread:" not in new
+
+
 def test_tables_have_as_many_cells_as_heads(measured: Result) -> None:
     tables = re.findall(r"(?:^\|.*\n)+", tool.update(EMPTY, measured), re.MULTILINE)
     assert len(tables) >= 4
