@@ -71,7 +71,9 @@ def _print(found: dict[str, Any], with_kernels: bool) -> None:
             for precision, text in auto["least"].items()
         },
         "Compiled kernels": {
-            "of this wheel": f"{cache['prebuilt']} for this target" if cache["prebuilt"] else "none: not of a platform",
+            "of this wheel": f"{cache['prebuilt']} for this target"
+            if cache["prebuilt"]
+            else "none: it brings no compiled kernels",
             "folder": f"{cache['directory'] or 'none'} ({state})",
             "of these": ", ".join(cache["folders"]) or "none",
             "holds": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
