@@ -5,6 +5,7 @@ A page has a table between `<!-- table: NAME -->` and `<!-- end of table -->`. `
 
 import ast
 import importlib
+import inspect
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,12 @@ from typing import Any, Final
 
 __all__ = ["TABLES", "fill", "tables"]
 
+# Methods that importers themselves call, and no author of an operator or a layer.
+_INTERNAL: Final = {
+    "attrs.unread",
+    *(f"build.{name}" for name in ("add", "add_many", "apart", "graph", "input", "needed", "read", "sharing")),
+    *(f"graph.{name}" for name in ("graph", "input", "needed", "read")),
+}
 EXAMPLES: Final = Path(__file__).resolve().parents[1] / "docs" / "examples"
 _TABLE: Final = re.compile(
     r"^(?P<begin><!-- table: (?P<name>[\w-]+) -->)$(?P<rows>.*?)^(?P<end><!-- end of table -->)$",
@@ -145,6 +152,53 @@ def architecture_types() -> str:
     return _table(("type", "inputs", "options", "checked", "accepted", "states"), rows)
 
 
+def onnx_helpers() -> str:
+    """What the function of an ONNX operator calls, with the first sentence of each docstring."""
+    from fastgru.importers.onnx.attributes import Attributes
+    from fastgru.importers.onnx.builder import OnnxGraphBuilder
+    from fastgru.importers.onnx.registry import OnnxNode
+
+    return _helpers({"node": OnnxNode, "node.attrs": Attributes, "build": OnnxGraphBuilder})
+
+
+def keras_helpers() -> str:
+    """What the function of a Keras layer calls, with the first sentence of each docstring."""
+    from fastgru.importers.keras.call import Call, KerasGraphBuilder
+    from fastgru.importers.keras.config import LayerConfig
+
+    return _helpers({"call": Call, "call.layer": LayerConfig, "call.graph": KerasGraphBuilder})
+
+
+def _helpers(objects: Mapping[str, type]) -> str:
+    """A row for each public method and property that the classes of fastgru define, by the name of an object."""
+    rows = []
+    for name, kind in objects.items():
+        found: dict[str, Any] = {}
+        for base in reversed(kind.__mro__):
+            if base.__module__.startswith("fastgru."):
+                found |= {key: value for key, value in vars(base).items() if not key.startswith("_")}
+        for key, value in found.items():
+            if f"{name.rpartition('.')[2]}.{key}" in _INTERNAL:
+                continue
+            if isinstance(value, property):
+                rows.append((f"`{name}.{key}`", _first_sentence(value)))
+            elif inspect.isfunction(value):
+                taken = [str(p).split(":")[0].split("=")[0].strip() for p in _parameters(value)]
+                rows.append((f"`{name}.{key}({', '.join(taken)})`", _first_sentence(value)))
+    return _table(("call", "returns or does"), rows)
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """All but `self`."""
+    return list(inspect.signature(function).parameters.values())[1:]
+
+
+def _first_sentence(documented: Any) -> str:
+    text = " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+    assert text, f"{documented} has no docstring"
+    return re.split(r"(?<=\.) (?=[A-Za-z])", text)[0]
+
+
 def floors() -> str:
     """The floors of the house, from the contract that import-linter holds, each with the first sentence of its code."""
     text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
@@ -250,11 +304,13 @@ def example(path: Path) -> str:
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "architecture-types": architecture_types,
     "floors": floors,
+    "keras-helpers": keras_helpers,
     "keras-layers": keras_layers,
     "keras-masks": keras_masks,
     "onnx-exports": onnx_exports,
     "onnx-fallback": onnx_fallback,
     "onnx-fallback-refused": onnx_fallback_refused,
+    "onnx-helpers": onnx_helpers,
     "onnx-operators": onnx_operators,
     "onnx-of-optimisers": onnx_of_optimisers,
     "onnx-refused": onnx_refused,

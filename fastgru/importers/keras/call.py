@@ -64,7 +64,7 @@ class KerasGraphBuilder(GraphBuilder):
         attrs: Mapping[str, Any],
         found: Sequence[ValueFacts],
     ) -> list[Value]:
-        """The outputs of a node that no definition tells anything of; found: what they are."""
+        """Add a node of an operator without a definition, and return its outputs, whose facts are `found`."""
         values = [Value(name, facts) for name, facts in zip(names, found, strict=True)]
         self.nodes.append(BuiltNode(op, tuple(inputs), tuple(values), attrs, names[0]))
         return values
@@ -80,7 +80,7 @@ class KerasGraphBuilder(GraphBuilder):
         return before
 
     def close_state(self, before: Value, after: Value) -> None:
-        """Say what a state becomes that was opened; any other value is no state of the model."""
+        """Set the next value of a state that `open_state` returned; other values are ignored."""
         for name, (opened, _) in self.states.items():
             if opened is before:
                 self.states[name] = before, after
@@ -109,13 +109,13 @@ class Call:
 
     @property
     def x(self) -> Tensor:
-        """The only input; `InvalidModelError` where there are more."""
+        """The only input; an error if there are more."""
         if len(self.inputs) != 1:
             raise self.layer.damaged(f"{len(self.inputs)} inputs, expected one")
         return self.inputs[0]
 
     def masks(self) -> tuple[list[Value | None], list[Value | None]]:
-        """By input: the masks that the layer computes with, and those that it may hand on.
+        """For each input: the mask that the layer computes with, and the mask that it may pass on.
 
         Masks that the call names come before those of the inputs, a list of them even where it names none. In Keras 3
         the input's own is handed on, but not computed with, where the call has another tensor beside the input.
@@ -156,19 +156,19 @@ class Call:
         return axis % rank
 
     def axes(self, value: Tensor, key: str = "axis") -> list[int]:
-        """The axes that an attribute names, counted from 0 and sorted; all of them where it is null or absent."""
+        """The axes in the attribute `key`, counted from 0 and sorted; all axes if it is null or absent."""
         if self.layer.get(key, default=None) is None:
             return list(range(value.rank))
         return sorted(self.axis(value, axis, key) for axis in self.layer.integers(key))
 
     def one_axis(self, value: Tensor) -> int:
-        """The attribute `axis`, counted from 0, which may not be null."""
+        """The attribute `axis`, counted from 0; an error if it is null."""
         if self.layer.get("axis", default=None) is None:
             raise self.layer.unsupported("axis is None", "give one axis")
         return self.axis(value, self.layer.integer("axis"))
 
     def check_masks(self) -> None:
-        """Refuse to make a mask by the rules of a Keras that the file does not tell."""
+        """Refuse to make a mask if the file does not say which version of Keras wrote it."""
         if not self.rules.exact:
             raise self.layer.unsupported(
                 "it makes a mask, whose ways depend on the version of Keras, which the files do not tell",
@@ -176,7 +176,7 @@ class Call:
             )
 
     def known(self, value: Tensor, axis: int) -> int:
-        """The size of `axis` (from 0), or a refusal where the file leaves it free."""
+        """The size of `axis`, counted from 0; an error if the file leaves it free."""
         size = value.shape[axis]
         if size is None:
             raise UnsupportedModelError(

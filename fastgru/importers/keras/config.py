@@ -62,6 +62,7 @@ class LayerConfig:
         return f"layer {self.name!r} ({self.class_name})"
 
     def get(self, *names: str, default: Any = _MISSING) -> Any:
+        """An attribute of any type."""
         for name in names:
             if name in self.config:
                 return self.config[name]
@@ -70,12 +71,14 @@ class LayerConfig:
         return default
 
     def flag(self, *names: str, default: bool) -> bool:
+        """A boolean attribute."""
         value = self.get(*names, default=default)
         if not isinstance(value, bool):
             raise self.damaged(f"{names[0]} is {value!r:.60}, expected true or false")
         return value
 
     def integer(self, *names: str, default: Any = _MISSING) -> int:
+        """An integer attribute."""
         value = self.get(*names, default=default)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -84,6 +87,7 @@ class LayerConfig:
         return value
 
     def number(self, *names: str, default: Any = _MISSING) -> float:
+        """A numeric attribute, as a float."""
         value = self.get(*names, default=default)
         # Keras 3 wraps NumPy scalars; Keras 2 wrote those of some layers as {"type": "ndarray", "value": number}.
         if isinstance(value, Mapping):
@@ -94,7 +98,7 @@ class LayerConfig:
         return float(value)
 
     def integers(self, *names: str, default: Any = _MISSING) -> tuple[int, ...]:
-        """A list of integers; one integer stands for a list of one."""
+        """An attribute that is a list of integers; a single integer counts as a list of one."""
         value = self.get(*names, default=default)
         items = [value] if isinstance(value, int) else value
         if isinstance(items, Mapping):  # Keras 3 marks tuples: {"class_name": "__tuple__", "items": [...]}
@@ -108,21 +112,24 @@ class LayerConfig:
         return tuple(items)
 
     def text(self, *names: str, default: Any = _MISSING) -> str:
+        """A text attribute."""
         value = self.get(*names, default=default)
         if not isinstance(value, str):
             raise self.damaged(f"{names[0]} is {value!r:.60}, expected a text")
         return value
 
     def inner(self, key: str) -> Self:
-        """The layer that this one wraps."""
+        """The layer that this one wraps, which the attribute `key` describes."""
         return self.from_json(self.get(key), f"{self}: {key}")
 
     def replaced(self, **attributes: Any) -> Self:
+        """The same layer with other attributes."""
         return replace(self, config={**self.config, **attributes})
 
     def unsupported(self, attribute: str, way: str) -> UnsupportedModelError:
-        """What is not implemented, and the way round."""
+        """The error to raise for what is not implemented, with the way round."""
         return UnsupportedModelError(f"{self}: {attribute}: {way}")
 
     def damaged(self, fault: str) -> InvalidModelError:
+        """The error to raise for a damaged file."""
         return InvalidModelError(f"{self}: {fault}")

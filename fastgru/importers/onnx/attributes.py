@@ -59,6 +59,7 @@ class Attributes:
         return name in self._protos
 
     def unread(self) -> list[str]:
+        """The names of the attributes that nobody has read."""
         return sorted(self._protos.keys() - self._read)
 
     def _find(self, name: str, type_name: str, read: Callable[[AttributeProto], T]) -> T | None:
@@ -84,22 +85,26 @@ class Attributes:
         return numbers
 
     def integer(self, name: str, default: int | None = None) -> int:
+        """An integer, or `default`."""
         return self._one(name, default, self._find(name, "INT", lambda p: self._possible(name, [int(p.i)])[0]))
 
     def flag(self, name: str, default: bool) -> bool:
+        """An integer that is 0 or 1, as a bool, or `default`."""
         value = self.integer(name, int(default))
         if value not in (0, 1):
             raise InvalidModelError(f"{self._what}: attribute {name!r} is {value}, expected 0 or 1")
         return bool(value)
 
     def number(self, name: str, default: float | None = None) -> float:
+        """A float, or `default`."""
         return self._one(name, default, self._find(name, "FLOAT", lambda p: float(p.f)))
 
     def string(self, name: str, default: str | None = None) -> str:
+        """A text, or `default`."""
         return self._one(name, default, self._find(name, "STRING", lambda p: self._text(name, p.s)))
 
     def choice(self, name: str, known: Collection[str], default: str | None = None) -> str:
-        """A text of `known`."""
+        """A text that is one of `known`, or `default`."""
         value = self.string(name, default)
         if value not in known:
             raise InvalidModelError(
@@ -108,15 +113,19 @@ class Attributes:
         return value
 
     def integers(self, name: str) -> list[int] | None:
+        """A list of integers, None where it is absent."""
         return self._find(name, "INTS", lambda p: self._possible(name, [int(i) for i in p.ints]))
 
     def numbers(self, name: str) -> list[float] | None:
+        """A list of floats, None where it is absent."""
         return self._find(name, "FLOATS", lambda p: np.asarray(p.floats, np.float64).tolist())
 
     def strings(self, name: str) -> list[str] | None:
+        """A list of texts, None where it is absent."""
         return self._find(name, "STRINGS", lambda p: [self._text(name, s) for s in p.strings])
 
     def graph(self, name: str) -> GraphProto:
+        """A subgraph, such as the body of a Loop."""
         return self._one(name, None, self._find(name, "GRAPH", lambda p: p.g))
 
     def like(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +134,7 @@ class Attributes:
         return {name: getters[type(default)](name, default) for name, default in defaults.items()}
 
     def every(self) -> Mapping[str, AttributeProto]:
-        """All of them, which counts as reading them."""
+        """All attributes by name, which counts as reading them."""
         self._read.update(self._protos)
         return self._protos
 

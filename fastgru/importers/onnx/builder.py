@@ -59,18 +59,19 @@ class OnnxGraphBuilder(GraphBuilder):
         return self._shared[key][1]
 
     def constant(self, array: Any, hint: str = "constant", dtype: str | None = None) -> Value:
-        """A constant of its own."""
+        """A new constant."""
         given = np.asarray(array) if dtype is None else np.asarray(array).astype(numpy_dtype(dtype))
         return Value(hint, ValueFacts.of_array(given))
 
     def integers(self, values: int | Sequence[int], hint: str = "constant") -> Value:
+        """A constant of int64, such as a shape or axes."""
         try:
             return self.constant(np.array(values, dtype=np.int64), hint)
         except OverflowError:
             raise InvalidModelError(f"{self.node_name}: an integer of {hint} does not fit 64 bits") from None
 
     def scalar(self, number: float, like: Value) -> Value:
-        """A constant of the dtype of `like`; `InvalidModelError` for a number that this does not hold."""
+        """A constant of the dtype of `like`; `InvalidModelError` for a number that this dtype cannot hold."""
         if like.dtype is None:
             raise InvalidModelError(f"{self.node_name}: the dtype of {like.hint!r} cannot be told from the file")
         kind = numpy_dtype(like.dtype)
@@ -80,17 +81,17 @@ class OnnxGraphBuilder(GraphBuilder):
         return self.constant(number, dtype=like.dtype)
 
     def emit(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:
-        """The output of a node with one output."""
+        """Add a node with one output, and return this output."""
         return self.add(op, inputs, self.node_name, attrs)
 
     def emit_all(
         self, op: str, inputs: Sequence[Value | None], outputs: int, attrs: dict[str, Any]
     ) -> tuple[Value, ...]:
-        """The outputs of a node."""
+        """Add a node, and return its outputs."""
         return self.add_many(op, inputs, [self.node_name] * outputs, attrs)
 
     def keep(self, op: str, inputs: Sequence[Value | None], outputs: Sequence[Value], attrs: dict[str, Any]) -> None:
-        """A node that is neither folded nor looked into."""
+        """Add a node as it is, without folding constants or inferring shapes."""
         self.nodes.append(BuiltNode(op, tuple(inputs), tuple(outputs), attrs, self.node_name))
 
 

@@ -48,20 +48,22 @@ class OnnxNode(NamedTuple):
 
     @property
     def op(self) -> str:
+        """The operator's name."""
         return str(self.site.proto.op_type)
 
     @property
     def what(self) -> str:
-        """How messages call it."""
+        """What error messages call the node."""
         return self.site.what
 
     @property
     def inputs(self) -> tuple[Value | None, ...]:
+        """All inputs, None for one that is absent."""
         return self.site.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of its outputs, "" for one that nobody asks for."""
+        """The names of the outputs, "" for one that is not wanted."""
         return tuple(self.site.proto.output)
 
     def input(self, index: int) -> Value:
@@ -72,15 +74,16 @@ class OnnxNode(NamedTuple):
         return value
 
     def optional(self, index: int) -> Value | None:
+        """The input, None where it is absent."""
         inputs = self.site.inputs
         return inputs[index] if index < len(inputs) else None
 
     def wants(self, index: int) -> bool:
-        """True where output `index` has a name."""
+        """Whether output `index` is wanted."""
         return index < len(self.outputs) and bool(self.outputs[index])
 
     def constant(self, index: int) -> Array:
-        """The array of an input that the registry says is constant."""
+        """The array of an input that `@operator` lists in `constants`."""
         array = self.input(index).array
         assert array is not None, "the registry says which inputs are constants"
         return array
@@ -95,13 +98,13 @@ class OnnxNode(NamedTuple):
         return [int(v) for v in array.reshape(-1)]
 
     def floats(self, *values: Value) -> None:
-        """Raise `UnsupportedModelError` for integers that are no constants, where ONNX has them and no kernel here."""
+        """Raise `UnsupportedModelError` if a value is computed and any is of integers: there is no kernel for them."""
         for value in values if any(v.array is None for v in values) else ():
             if value.dtype is not None and not is_floating(numpy_dtype(value.dtype)):
                 raise self.unsupported(f"{self.op} of {value.dtype} is not implemented", "cast its inputs to float32")
 
     def finite(self, value: Value, name: str) -> Value:
-        """The value, or `InvalidModelError`: a NaN or an infinity among weights is damage, never training."""
+        """The value itself; raise `InvalidModelError` if it is a constant with a NaN or an infinity."""
         array = value.array
         if array is not None and is_floating(array.dtype) and not np.isfinite(array).all():
             bad = int(array.size - np.count_nonzero(np.isfinite(array)))
@@ -109,9 +112,11 @@ class OnnxNode(NamedTuple):
         return value
 
     def invalid(self, fault: str) -> InvalidModelError:
+        """The error to raise for a damaged file."""
         return InvalidModelError(f"{self.what}: {fault}")
 
     def unsupported(self, fault: str, way_round: str) -> UnsupportedModelError:
+        """The error to raise for what is not implemented, with the way round."""
         return UnsupportedModelError(f"{self.what}: {fault}; {way_round}")
 
 
