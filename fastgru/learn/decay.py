@@ -146,7 +146,14 @@ def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator) -> Gro
 
 
 def _spectral(columns: Array) -> float:
-    return float(np.linalg.norm(columns, 2)) if columns.size else 0.0
+    """The largest singular value, by the eigenvalues of the Gram matrix: a third of the time of an SVD. Scaled first,
+    since squares of small numbers vanish."""
+    scale = float(np.abs(columns).max(initial=0.0))
+    if scale == 0 or not np.isfinite(scale):
+        return scale
+    scaled = columns / scale
+    gram = scaled.T @ scaled if scaled.shape[0] >= scaled.shape[1] else scaled @ scaled.T
+    return scale * float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0)))
 
 
 def _frobenius(columns: Array) -> float:

@@ -282,12 +282,13 @@ def test_other_recurrent_layers_are_named_and_their_states_counted():
     assert found.warm_up.held_out.holds
 
 
+@pytest.mark.slow
 @needs_models
 def test_rnnoise_warms_up_as_predicted():
     model = fastgru.load(MODELS / "rnnoise" / "bd.hdf5", open_states=True)
     with np.load(MODELS / "rnnoise" / "golden.npz") as golden:
         frames = golden["x"].reshape(-1, 42)
-    x = frames[np.random.default_rng(0).integers(0, len(frames), 4000)]
+    x = frames[np.random.default_rng(0).integers(0, len(frames), 12_000)]
     found = learn.memory(model, x, bound=0.1, runs=1, chunks=16)
     assert found.states == 24 + 48 + 96
     assert [(layer.units, layer.along) for layer in found.layers] == [(24, "stream"), (48, "stream"), (96, "stream")]
@@ -296,6 +297,7 @@ def test_rnnoise_warms_up_as_predicted():
     assert found.warm_up.held_out.holds
 
 
+@pytest.mark.slow
 @needs_models
 def test_gtcrn_warms_up_as_predicted():
     model = fastgru.load(MODELS / "gtcrn" / "gtcrn.onnx")
@@ -310,6 +312,7 @@ def test_gtcrn_warms_up_as_predicted():
     assert found.warm_up.held_out.holds
 
 
+@pytest.mark.slow
 def test_the_shipped_model_warms_up_as_predicted():
     from fastgru.cli.charmodel import CharModel, Timing
 
