@@ -50,7 +50,7 @@ def _read_csv(path: Path) -> Array:
     except ValueError:
         lines = lines[1:]  # a header
     if not lines:
-        raise click.UsageError(f"{path}: no numbers in it")
+        raise click.UsageError(f"{path}: the file contains no numbers")
     if len({len(line) for line in lines}) > 1:
         raise click.UsageError(f"{path}: lines of different lengths")
     return np.array(lines, dtype=np.float64)

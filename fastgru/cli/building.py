@@ -147,7 +147,7 @@ def main() -> None:
             print(json.dumps({"done": i, "total": len(wanted)}), flush=True)
         missing = [native.name for native in wanted if cache.read_kept(native.name) is None]
         if missing:
-            raise FastGRUError(f"{cache.describe()['directory']} does not take {', '.join(missing)}")
+            raise FastGRUError(f"{cache.describe()['directory']} does not accept {', '.join(missing)}")
     except (FastGRUError, OSError) as error:
         sys.exit(one_line(error))
     nbytes = sum(len(entry.code) for native in wanted if (entry := cache.read_kept(native.name)) is not None)

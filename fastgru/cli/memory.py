@@ -141,7 +141,7 @@ def _ids(path: Path, graph: Graph) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: it is no text in UTF-8: {error}") from None
+        raise DataError(f"{path}: the file is not UTF-8 text: {error}") from None
     if unknown := sorted(set(text) - set(alphabet)):
         shown = ", ".join(map(repr, unknown[:10]))
         raise DataError(f"{path}: {shown} is not in the model's alphabet {''.join(alphabet).strip()!r}")

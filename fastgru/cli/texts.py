@@ -93,7 +93,7 @@ def _read_text(path: Path, alphabet: str, *, skip_unknown: bool) -> tuple[Array,
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8, expected a text in UTF-8") from None
     if not text:
-        raise DataError(f"{path}: it is empty, expected a text")
+        raise DataError(f"{path}: the file is empty, expected a text")
     places = {character: i for i, character in enumerate(alphabet)}
     ids = np.array([places.get(character, -1) for character in text], np.int64)
     unknown = sorted({text[i] for i in np.flatnonzero(ids < 0)})

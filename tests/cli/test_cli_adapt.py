@@ -215,7 +215,7 @@ def test_data_that_does_not_fit_is_refused(invoke: Invoke, tmp_path: Path) -> No
         assert result.exit_code == 2, said
         assert said in " ".join(result.output.split())
     for name, content, said in (
-        ("empty.txt", b"", "it is empty"),
+        ("empty.txt", b"", "the file is empty"),
         ("latin.txt", b"caf\xe9", "byte 3 is not UTF-8"),
         ("digits.txt", b"one\n2 three" * 50, "the first is in line 2; --skip-unknown"),
         ("short.txt", b"abc", "one more than a window"),

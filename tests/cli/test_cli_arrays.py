@@ -65,8 +65,8 @@ def _npy(shape: str) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"", "no numbers"),
-        ("a.csv", b"x,y\n", "no numbers"),
+        ("a.csv", b"", "contains no numbers"),
+        ("a.csv", b"x,y\n", "contains no numbers"),
         ("a.csv", b"1,2\n3\n", "different lengths"),
         ("a.csv", b"1,2\n3,four\n", "not readable"),
         ("a.npy", b"\x93NUMPY\x01", "not readable"),

@@ -81,7 +81,7 @@ def echoing(size: int) -> Iterator[int]:
         try:
             line = process.stdout.readline()
             if not line.strip().isdigit():
-                raise OSError("the process that echoes did not start")
+                raise OSError("the echo process did not start")
             yield int(line)
         finally:
             process.kill()

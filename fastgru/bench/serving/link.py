@@ -99,7 +99,7 @@ class Link:
             if not data or not length or len(self.rest) >= end + 4 + int(length[1]):
                 raise RefusedError(status, self.rest[end + 4 :])
         if not data:
-            raise ConnectionResetError("the server closed instead of an upgrade")
+            raise ConnectionResetError("the server closed the connection instead of upgrading it")
 
     def send(self, message: bytes) -> None:
         """Send, or keep for `flush` what the socket does not take. A lost connection is told by `receive`."""

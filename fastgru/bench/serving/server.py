@@ -102,7 +102,9 @@ def find_server(target: Target, url: str, model: str | None = None) -> Server:
 def _told(target: Target, path: str, body: bytes | None = None, *, needed: bool = False) -> Any:
     status, text = target.ask(path, body)
     if status in (401, 403):
-        raise FastGRUError(f"{path}: the server answers {status}, and wants another key than --api-key-file gives")
+        raise FastGRUError(
+            f"{path}: the server answers {status}, because it expects another key than the one in --api-key-file"
+        )
     try:
         told = json.loads(text)
     except ValueError:

@@ -171,7 +171,7 @@ class Call:
         """Refuse to make a mask if the file does not say which version of Keras wrote it."""
         if not self.rules.exact:
             raise self.layer.unsupported(
-                "it makes a mask, whose ways depend on the version of Keras, which the files do not tell",
+                "it makes a mask by rules that depend on the version of Keras, which the file does not say",
                 'add "keras_version": "3.x.y" to the outermost object of the configuration',
             )
 
