@@ -179,6 +179,9 @@ def _tables(result: Result) -> Iterator[str]:
         if untimed := [row for row in rows if row.ours is None and row.case is not None]:
             lines = [f"- {row.title}: {printed(row.trouble)}." for row in untimed]
             yield "\n".join([f"Not measured on {counted(count, 'thread')}:\n", *lines])
+        here = {row.slug for row in rows}
+        if others := dict.fromkeys(row.title for row in result.rows if row.case and row.slug not in here):
+            yield f"The results have no row on {counted(count, 'thread')} for: {'; '.join(others)}."
     if tiny := tiny_lines(result):
         yield "### Beside RTNeural"
         yield (

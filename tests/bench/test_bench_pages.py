@@ -43,6 +43,9 @@ def test_a_row_that_was_not_timed_is_named_with_the_reason(measured: Result) -> 
     new = tool.update(EMPTY, replace(measured, rows=(*measured.rows, failed)))
     assert f"Not measured on 2 threads:\n\n- {failed.title}: refused: it takes 30 \N{MICRO SIGN}s.\n" in new
     assert "Not measured on 1 thread:" not in new
+    (line,) = re.findall("The results have no row on .*", new)
+    others = [row.title for row in measured.rows if row.case and row.slug not in (failed.slug, measured.rows[1].slug)]
+    assert line == f"The results have no row on 2 threads for: {'; '.join(others)}."
 
 
 def test_tables_have_as_many_cells_as_heads(measured: Result) -> None:
