@@ -7,7 +7,7 @@ from fastgru.simd.math import expm1, sigmoid, softplus, tanh
 from fastgru.simd.memory import broadcast
 from fastgru.simd.vector import fma, maximum, minimum, select, vec_abs
 
-__all__ = ["activate", "limit"]
+__all__ = ["activate", "limit", "slope"]
 
 
 @kernel
@@ -36,6 +36,36 @@ def activate(code, parameters, x):
     if code == ACTIVATION.softsign:
         return x / (one + vec_abs(x))
     return select(x <= alpha, zero, x)
+
+
+@kernel
+def slope(code, parameters, x, y):
+    """f'(x), y being f(x); at a kink that of the side which `reference.gradients.elementwise.slope` takes."""
+    alpha, beta = broadcast(parameters, NUMBERS.alpha), broadcast(parameters, NUMBERS.beta)
+    zero, one = broadcast(parameters, NUMBERS.zero), broadcast(parameters, NUMBERS.one)
+    if code == ACTIVATION.sigmoid:
+        return y * (one - y)
+    if code == ACTIVATION.tanh:
+        return one - y * y
+    if code == ACTIVATION.relu:
+        return select(x > zero, one, zero)
+    if code == ACTIVATION.hard_sigmoid:
+        return select(y > zero, select(y < one, alpha, zero), zero)
+    if code == ACTIVATION.affine:
+        return alpha
+    if code == ACTIVATION.leaky_relu:
+        return select(x > zero, one, alpha)
+    if code == ACTIVATION.elu:
+        return select(x > zero, one, y + alpha)
+    if code == ACTIVATION.scaled_tanh:
+        t = tanh(beta * x)
+        return alpha * beta * (one - t * t)
+    if code == ACTIVATION.softplus:
+        return sigmoid(x)
+    if code == ACTIVATION.softsign:
+        t = one / (one + vec_abs(x))
+        return t * t
+    return select(x > alpha, one, zero)
 
 
 @kernel

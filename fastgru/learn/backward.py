@@ -1,8 +1,8 @@
 """Forward with every value kept, and back: the chain rule over the nodes of a graph, by the definitions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,15 +10,28 @@ from fastgru.arrays import Array
 from fastgru.errors import FastGRUError, UnsupportedModelError
 from fastgru.graph import Graph, Node
 from fastgru.reference import run_graph
+from fastgru.reference.evaluate import evaluate
 from fastgru.reference.gradients import has_gradient, pull_back
+from fastgru.reference.gradients.registry import Gradients
 from fastgru.reference.operator import is_floating
 
 __all__ = ["backward", "forward"]
 
 
-def forward(graph: Graph, feeds: Mapping[str, Any], dtype: str) -> dict[str, Array]:
+class Definitions(Protocol):
+    """What computes a node, and its gradients: the definitions, or kernels in the place of some of them."""
+
+    def compute(self, node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]: ...
+
+    def pull_back(
+        self, node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array], ups: Sequence[Array]
+    ) -> Gradients: ...
+
+
+def forward(graph: Graph, feeds: Mapping[str, Any], dtype: str, nodes: Definitions | None = None) -> dict[str, Array]:
     """Every value of the graph by name, also those of outputs that nobody reads. Raises `ShapeError`."""
-    return run_graph(_named(graph), feeds, dtype=dtype, intermediates=True)
+    compute = evaluate if nodes is None else nodes.compute
+    return run_graph(_named(graph), feeds, dtype=dtype, intermediates=True, compute=compute)
 
 
 def _named(graph: Graph) -> Graph:
@@ -31,38 +44,47 @@ def _with_names(node: Node, index: int) -> Node:
     return replace(node, outputs=outputs)
 
 
-def backward(graph: Graph, values: Mapping[str, Array], ups: Mapping[str, Array]) -> dict[str, Array]:
+def backward(
+    graph: Graph,
+    values: Mapping[str, Array],
+    ups: Mapping[str, Array],
+    nodes: Definitions | None = None,
+    learned: Iterable[str] | None = None,
+) -> dict[str, Array]:
     """dE by each floating-point value that the outputs in `ups` depend on, by name, constants and inputs among them.
 
-    values: of `forward`. ups: dE by outputs. Raises `UnsupportedModelError` naming a node on the way that has no
-    gradient.
+    values: of `forward`. ups: dE by outputs. learned: the constants and inputs whose gradients are asked for, all where
+    nothing is said; nothing goes back to a node that depends on none of them. Raises `UnsupportedModelError` naming a
+    node on the way that has no gradient.
     """
     found = {name: np.array(a) for name, a in ups.items()}
-    learned = _learned(graph, values)
+    given = [*graph.constants, *(spec.name for spec in graph.inputs)] if learned is None else learned
+    on_the_way = _depending(graph, values, given)
+    pull = pull_back if nodes is None else nodes.pull_back
     for node in reversed(_named(graph).nodes):
-        if not any(name in found for name in node.outputs) or not any(name in learned for name in node.inputs):
+        if not any(name in found for name in node.outputs) or not any(name in on_the_way for name in node.inputs):
             continue
         if not has_gradient(node.op):
             raise UnsupportedModelError(
-                f"{node}: operator {node.op!r} has no gradient; use layers that have one, or learn what is behind it"
+                f"{node}: operator {node.op!r} has no gradient; use layers that have one, or let `fit` learn what is"
+                " behind it alone: train="
             )
         inputs = [values[name] if name else None for name in node.inputs]
         outputs = [values[name] for name in node.outputs]
         into = [found[n] if n in found else np.zeros_like(y) for n, y in zip(node.outputs, outputs, strict=True)]
         try:
             with np.errstate(all="ignore"):
-                taken = pull_back(node, inputs, outputs, into)
+                taken = pull(node, inputs, outputs, into)
         except FastGRUError as error:
             raise type(error)(f"{node}: {error}") from None
         for name, a in zip(node.inputs, taken, strict=False):
-            if name and a is not None and name in learned:
+            if name and a is not None and name in on_the_way:
                 found[name] = found[name] + a if name in found else a
     return found
 
 
-def _learned(graph: Graph, values: Mapping[str, Array]) -> set[str]:
-    """The floating-point values that depend on weights or on inputs, themselves among them."""
-    given = [*graph.constants, *(spec.name for spec in graph.inputs)]
+def _depending(graph: Graph, values: Mapping[str, Array], given: Iterable[str]) -> set[str]:
+    """The floating-point values that depend on those that are given, themselves among them."""
     found = {name for name in given if name in values and is_floating(values[name].dtype)}
     for node in _named(graph).nodes:
         if not found.isdisjoint(node.inputs):

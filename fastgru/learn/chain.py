@@ -13,7 +13,7 @@ from fastgru.learn.gru import GRULayer
 from fastgru.learn.network import weight_names
 from fastgru.learn.parts import Defined, Embedding, Kept, Linear, Part, Weights
 from fastgru.learn.rows import Native, words_of
-from fastgru.spec import SIGMOID, TANH, GRUSpec
+from fastgru.spec import GRUSpec
 
 __all__ = ["Chain", "why_not"]
 
@@ -32,11 +32,11 @@ def why_not(graph: Graph) -> str | None:
         if any(name not in graph.constants for name in constants):
             return f"{node} reads {', '.join(name for name in constants if name not in graph.constants)}"
         if node.op == "gru":
-            spec = GRUSpec.from_dict(node.attrs["spec"])
-            usual = spec.gate_activations == (SIGMOID,) and spec.candidate_activations == (TANH,) and spec.clip is None
-            if spec.direction != "forward" or not usual or any(node.inputs[2:4]):
-                return f"{node} is no forward layer of sigmoid and tanh"
-            batch_first.add(spec.batch_first)
+            if any(name for name in node.inputs[1:4] if name and name not in graph.states):
+                return f"{node} reads lengths, a mask, or an initial state of its own"
+            if not all(name in graph.constants for name in node.inputs[4:6]):
+                return f"{node} has no weights of its own"
+            batch_first.add(GRUSpec.from_dict(node.attrs["spec"]).batch_first)
         elif node.op in _OF_A_STEP:
             if node.op == "layer_norm" and node.attrs["axis"] not in (-1, 2):
                 return f"{node} goes over more than the last axis"
@@ -53,9 +53,17 @@ class Chain:
 
     A step allocates nothing of the size of its arrays once a batch of the shape has been there. gate_bytes: what the
     gates of all layers may take; of steps beyond it the states alone are kept, from which the gates are made again.
+    train: the weights whose gradients are asked for, None for all; what is before the first of them is left alone.
     """
 
-    def __init__(self, graph: Graph, dtype: str = "float32", threads: int = 1, gate_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        dtype: str = "float32",
+        threads: int = 1,
+        gate_bytes: int | None = None,
+        train: Sequence[str] | None = None,
+    ) -> None:
         if (reason := why_not(graph)) is not None:
             raise UnsupportedModelError(f"the network does not learn natively: {reason}")
         self.native = Native(dtype, threads)
@@ -66,8 +74,10 @@ class Chain:
             self.parts.append(self._part(node, last=k == len(graph.nodes) - 1))
         self.layers = [part for part in self.parts if isinstance(part, GRULayer)]
         for layer in self.layers:
-            layer.gate_bytes = None if gate_bytes is None else gate_bytes // len(self.layers)
+            layer.bound(None if gate_bytes is None else gate_bytes // len(self.layers))
         self.batch_first = self.layers[0].spec.batch_first
+        asked = set(weight_names(graph) if train is None else train)
+        self.first = next((k for k, node in enumerate(graph.nodes) if asked.intersection(node.inputs)), len(self.parts))
         self.kept = Kept(self.native)
 
     def _part(self, node: Node, *, last: bool) -> Part:
@@ -82,16 +92,16 @@ class Chain:
             raise UnsupportedModelError(f"the network does not learn natively: {node} is its first node")
         return Defined(self.native, self.weights, node, self.parts[-1].size)
 
-    def forward(self, x: Array, flags: Array | None = None) -> Array:
+    def forward(self, x: Array, flags: Array | None = None, lengths: Array | None = None) -> Array:
         """The output as rows (T N, padded C). x (T, N, I) or ids (T, N), time first.
 
-        flags (T, N), uint8: `HIDDEN` and `RESET` of `kernels.operands.learn`; None for none.
+        flags (T, N), uint8: `HIDDEN` and `RESET` of `kernels.operands.learn`; lengths (N,); None for none.
         """
         T, N = x.shape[:2]
         self.T, self.N = T, N
         value = self._rows(x)
         for layer in self.layers:
-            layer.flags = flags
+            layer.flags, layer.lengths = flags, lengths
         parts = self.parts
         self.tabled = False
         if isinstance(parts[0], Embedding):
@@ -103,14 +113,13 @@ class Chain:
             value = part.forward(value, T, N)
         return value
 
-    def back(self, up: Array) -> Array | None:
-        """Add to the gradients of all weights, from dE by the output's rows; dE by the input's rows."""
+    def back(self, up: Array) -> None:
+        """Add to the gradients of the weights, from dE by the output's rows."""
         value: Array | None = up
-        first = 1 if self.tabled else 0
+        first = max(self.first, 1) if self.tabled else self.first  # a GRU behind a table does what the embedding would
         for k in reversed(range(first, len(self.parts))):
             assert value is not None
-            value = self.parts[k].back(value, deeper=k > 0)
-        return value
+            value = self.parts[k].back(value, deeper=k > first)
 
     def _rows(self, x: Array) -> Array:
         T, N = x.shape[:2]
@@ -138,7 +147,7 @@ class Chain:
         return np.where(flat >= 0, each, 0).reshape(targets.shape) * scale
 
     def states(self) -> list[Array]:
-        """The state of each layer after the last step, (N, H)."""
+        """The state of each layer after the last step, (D, N, H)."""
         return [layer.h_n.copy() for layer in self.layers]
 
     def begin(self, states: Sequence[Array] | None) -> None:

@@ -1,8 +1,8 @@
 """Adapt a network to data: truncated backpropagation through time, with the state carried from window to window.
 
-This is for adaptation on a CPU: a head, a last layer, a small model. A network of forward GRUs with sigmoid and tanh,
-Linear, Embedding, LayerNorm and activations learns natively; any other whose operators have gradients does by the
-definitions in NumPy, far more slowly.
+This is for adaptation on a CPU: a head, a last layer, a small model. GRUs of every form learn natively; so do Linear,
+Embedding, LayerNorm and activations one after the other with them. In any other network what is around the GRUs learns
+by its definitions in NumPy, which is slower.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ N = TypeVar("N", bound=Network)
 class Fit(Generic[N]):
     """net: as the one that was given, with what it has learned. history: every step. best_epoch: that whose weights
     they are, the last one where nothing was held out, 0 where none is better than the weights before. native: whether
-    kernels learned, or the definitions. trained: the names of the weights. before: the held-out loss of the weights
+    kernels learned the GRUs. trained: the names of the weights. before: the held-out loss of the weights
     before, None where nothing was held out."""
 
     net: N
@@ -78,7 +78,7 @@ def fit(
     """
     asked = checked(options)
     function = loss_named(loss)
-    graph, learner = _learner(net, function, asked)
+    graph, learner, names = _learner(net, function, asked, train)
     batch_first, forward = _layout(graph)
     several = isinstance(data, list)
     resets = reset if several or reset is None else [reset]
@@ -89,7 +89,6 @@ def fit(
             "window: the network needs whole sequences, as it goes backward, or has one output for all steps"
         )
     held = None if asked.held_out is None else windows_of([asked.held_out], None, asked.dtype, **layout)[0]
-    names = _trained(graph, train)
     rule = optimizer() if callable(optimizer) else optimizer
     if not hasattr(rule, "begin"):
         raise ShapeError(f"optimizer is {optimizer!r}, expected SGD, Adam or AdamW, or one of them with settings")
@@ -102,25 +101,31 @@ def fit(
     run.all()
     weights = {name: learner.weights.arrays[name].copy() for name in names}
     made = cast(N, renewed(net, weights))
-    native = isinstance(learner, NativeLearner)
-    return Fit(made, tuple(run.history), run.best_epoch, native, tuple(names), run.before)
+    return Fit(made, tuple(run.history), run.best_epoch, learner.kernels, tuple(names), run.before)
 
 
-def _learner(net: Network, loss: Loss, asked: Asked) -> tuple[Graph, Learner]:
+def _learner(net: Network, loss: Loss, asked: Asked, train: Sequence[str] | None) -> tuple[Graph, Learner, list[str]]:
+    """The graph, what learns it, and the names of the weights that do."""
     rank = net.default_rank if isinstance(net, Layer) else None
     graph = graph_of(net, rank=rank)
     output = output_of(graph, asked.output)
     whole = why_not(graph) is None and output == graph.outputs[0].name
     chain = graph if whole else straight(graph, output, why_not)
     if chain is not None:
-        return chain, NativeLearner(chain, loss, asked.dtype, asked.threads, asked.gate_bytes)
+        names = _trained(chain, train)
+        return chain, NativeLearner(chain, loss, asked, names), names
     stated = graph_of(net, rank=rank, initial_state=_layout(graph)[1])
     if others := [s.name for s in stated.inputs if s.name not in stated.states][1:]:
         raise UnsupportedModelError(
             f"the network has the inputs {', '.join(others)} besides the first and its states; learn one of which"
             " they are constants"
         )
-    return stated, DefinedLearner(stated, loss, asked.dtype, asked.threads, output)
+    if asked.window is not None:
+        for node in stated.nodes:
+            if node.op in RECURRENT and node.op != "gru" and not all(n in stated.states for n in node.inputs[1:2]):
+                raise UnsupportedModelError(f"window: {node} begins anew in every window; make its state an input")
+    names = _trained(stated, train)
+    return stated, DefinedLearner(stated, loss, asked, names, output), names
 
 
 def _layout(graph: Graph) -> tuple[bool, bool]:

@@ -1,7 +1,7 @@
 """What a fit learns with: the loss of a window, its gradients in one array, and the states behind it.
 
-`NativeLearner` runs a chain of native parts, `DefinedLearner` any network whose operators have gradients, by their
-definitions, which is far slower. Windows are time first, (T, N, ...), states a list, one array (N, H) a layer.
+`NativeLearner` runs a chain of native parts, `DefinedLearner` any network whose operators have gradients: its GRUs
+natively, what is around them by the definitions. Windows are time first, (T, N, ...), states a list, (D, N, H) a layer.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from fastgru.learn.backward import backward, forward
 from fastgru.learn.chain import Chain
 from fastgru.learn.losses import Loss, check_targets, cross_entropy
 from fastgru.learn.network import time_axis_of, weight_names
+from fastgru.learn.nodes import Nodes
+from fastgru.learn.options import Asked
 from fastgru.learn.parts import Linear, Weights
 from fastgru.learn.rows import Native
 from fastgru.learn.windows import Window
@@ -32,6 +34,7 @@ class Learner(Protocol):
     native: Native
     weights: Weights
     timed: bool  # whether the output has steps
+    kernels: bool  # whether its GRUs are computed natively
 
     def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
         """learn: leave the gradients of the mean of E in `weights`, in the place of those before."""
@@ -44,9 +47,10 @@ def _counted(shape: tuple[int, ...], mask: Array | None) -> Array:
 class NativeLearner:
     """Of a graph that is a chain (`learn.chain`). Raises `UnsupportedModelError` where it is none."""
 
-    def __init__(self, graph: Graph, loss: Loss, dtype: str, threads: int, gate_bytes: int | None) -> None:
-        self.chain, self.loss = Chain(graph, dtype, threads, gate_bytes), loss
+    def __init__(self, graph: Graph, loss: Loss, asked: Asked, names: Sequence[str]) -> None:
+        self.chain, self.loss = Chain(graph, asked.dtype, asked.threads, asked.gate_bytes, names), loss
         self.native, self.weights, self.timed = self.chain.native, self.chain.weights, True
+        self.kernels = True
 
     def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
         chain, last = self.chain, self.chain.parts[-1]
@@ -74,12 +78,14 @@ class NativeLearner:
 
 
 class DefinedLearner:
-    """Of any graph whose nodes have gradients, with its states as inputs."""
+    """Of any graph whose nodes have gradients, with its states as inputs; GRUs are computed natively."""
 
-    def __init__(self, graph: Graph, loss: Loss, dtype: str, threads: int, output: str) -> None:
-        self.graph, self.loss, self.dtype = graph, loss, dtype
-        self.native = Native(dtype, threads)
+    def __init__(self, graph: Graph, loss: Loss, asked: Asked, names: Sequence[str], output: str) -> None:
+        self.graph, self.loss, self.dtype, self.names = graph, loss, asked.dtype, names
+        self.native = Native(asked.dtype, asked.threads)
         self.weights = Weights(self.native, {name: np.asarray(graph.constants[name]) for name in weight_names(graph)})
+        self.nodes = Nodes(self.native, self.weights, graph, asked.gate_bytes)
+        self.kernels = bool(self.nodes.layers)
         self.specs = [spec for spec in graph.inputs if spec.name in graph.states]
         forms: list[RecurrentSpec] = [spec_of(n.op, n.attrs) for n in graph.nodes if n.op in RECURRENT]
         self.batch_first = bool(forms) and forms[0].batch_first
@@ -93,19 +99,21 @@ class DefinedLearner:
 
     def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
         N = window.x.shape[1]
+        if window.reset is not None and window.reset[1:].any():
+            raise UnsupportedModelError(
+                "reset: within a window it needs a network of layers one after the other; cut windows where rows begin"
+            )
         feeds: dict[str, Any] = {next(s.name for s in self.graph.inputs if s not in self.specs): self._turned(window.x)}
         for k, spec in enumerate(self.specs):
             shape = tuple(N if n is None else n for n in spec.shape or ())
             h = np.zeros(shape, self.dtype) if states is None else states[k]
             if window.reset is not None:
-                if window.reset[1:].any():
-                    raise UnsupportedModelError(
-                        "reset: within a window it needs a network that learns natively; cut windows where rows begin"
-                    )
                 h = np.where(window.reset[0][:, None], 0, h)
             feeds[spec.name] = h
         graph = replace(self.graph, constants={**self.graph.constants, **self.weights.arrays})
-        values = forward(graph, feeds, self.dtype)
+        own = None if states is None else states[len(self.specs) :]
+        self.nodes.begin(own, None if window.reset is None else window.reset[0])
+        values = forward(graph, feeds, self.dtype, self.nodes)
         y = values[self.output]
         timed = self.timed
         shape = window.x.shape[:2] if timed else y.shape[:-1]
@@ -116,8 +124,10 @@ class DefinedLearner:
         count = int(counted.sum())
         if learn:
             up = np.where(counted[..., None], slope, 0) / max(count, 1)
-            found = backward(graph, values, {self.output: self._turned(up) if timed else up})
+            self.weights.flat_gradient[...] = 0
+            ups = {self.output: self._turned(up) if timed else up}
+            found = backward(graph, values, ups, self.nodes, self.names)
             for name, gradient in self.weights.gradients.items():
-                gradient[...] = found.get(name, 0)
-        after = [values[self.graph.states[spec.name]].copy() for spec in self.specs]
+                gradient += found.get(name, 0)
+        after = [values[self.graph.states[spec.name]].copy() for spec in self.specs] + self.nodes.states()
         return float(np.where(counted, each, 0).sum(dtype=np.float64)), count, after

@@ -1,6 +1,7 @@
 """Matrices of rows for native code: padded to whole vectors with zeros, and calls shared between threads."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any, Final
 
@@ -46,14 +47,27 @@ class Native:
 
     def call(self, name: str, words: Array, count: int, shares: int | None = None) -> None:
         """Call a function on 0 to `count` - 1, shared between threads. shares: the most there may be."""
-        function, at = self._calls[name], words.ctypes.data
-        shares = min(self.threads, count, self.threads if shares is None else max(shares, 1))
+        self.share(self._calls[name], words, count, shares)
+
+    def share(
+        self, function: Callable[[int, int, int], int], words: Array, count: int, most: int | None = None
+    ) -> None:
+        """The same for any function of (words, first, last).
+
+        However this is left, no thread is in the middle of its share then: what the words point to may go.
+        """
+        at, shares = words.ctypes.data, min(self.threads, count, self.threads if most is None else max(most, 1))
         if shares <= 1 or self._pool is None:
             function(at, 0, count)
             return
         cuts = [count * i // shares for i in range(shares + 1)]
-        waiting = [self._pool.submit(function, at, a, b) for a, b in pairwise(cuts[1:])]
-        function(at, cuts[0], cuts[1])
+        waiting: list[Future[int]] = []
+        try:
+            for a, b in pairwise(cuts[1:]):
+                waiting.append(self._pool.submit(function, at, a, b))
+            function(at, cuts[0], cuts[1])
+        finally:
+            _wait_for(waiting)
         for each in waiting:
             each.result()
 
@@ -90,3 +104,12 @@ class Native:
         if self._none.size < columns:
             self._none = self.zeros(columns)
         return self._none
+
+
+def _wait_for(waiting: list[Future[int]]) -> None:
+    """Until all have ended; an exception that a signal handler raises meanwhile comes after that."""
+    try:
+        wait(waiting)
+    except BaseException:
+        _wait_for(waiting)
+        raise

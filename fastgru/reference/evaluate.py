@@ -1,8 +1,8 @@
 """One node, or a whole graph, by the definitions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,9 @@ from fastgru.reference.foreign import OUTSIDE, check_foreign, evaluate_foreign
 from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
 
 __all__ = ["bind_inputs", "check_node", "evaluate", "in_precision", "run_graph", "run_nodes", "with_plain_weights"]
+
+
+Compute: TypeAlias = Callable[[Node, Sequence[Array | None]], tuple[Array, ...]]
 
 
 def check_node(node: Node) -> None:
@@ -70,34 +73,42 @@ def _came(node: Node, arrays: Sequence[Array | None]) -> str:
 
 
 def run_graph(
-    graph: Graph, inputs: Mapping[str, ArrayLike], *, dtype: str = "float64", intermediates: bool = False
+    graph: Graph,
+    inputs: Mapping[str, ArrayLike],
+    *,
+    dtype: str = "float64",
+    intermediates: bool = False,
+    compute: Compute = evaluate,
 ) -> dict[str, Array]:
     """The outputs of `graph` by name, in the order of `graph.outputs`; with `intermediates`, every value by name.
 
     Floating-point inputs and constants are converted to `dtype`, and so is what a cast or a constant_of_shape makes
     floating: the whole graph is computed in one precision. Integers and bools stay as they are.
 
-    Raises `ShapeError` where an input does not fit its `TensorSpec`, and what `evaluate` raises.
+    compute: what makes the outputs of a node of its inputs. Raises `ShapeError` where an input does not fit its
+    `TensorSpec`, and what `evaluate` raises.
     """
     kind = numpy_dtype(dtype)
     if not is_floating(kind):
         raise ShapeError(f"dtype is {dtype!r}, expected a floating-point dtype")
     values: dict[str, Array] = {name: _floats_as(np.asarray(a), kind) for name, a in graph.constants.items()}
     values.update((name, _floats_as(a, kind)) for name, a in bind_inputs(graph.inputs, inputs).items())
-    run_nodes([in_precision(node, dtype) for node in graph.nodes], values, kind)
+    run_nodes([in_precision(node, dtype) for node in graph.nodes], values, kind, compute)
     if missing := [spec.name for spec in graph.outputs if spec.name not in values]:
         raise InvalidModelError(f"graph {graph.name!r}: output {', '.join(missing)} is defined by nothing")
     return values if intermediates else {spec.name: values[spec.name] for spec in graph.outputs}
 
 
-def run_nodes(nodes: Iterable[Node], values: dict[str, Array], kind: np.dtype[Any] | None = None) -> None:
+def run_nodes(
+    nodes: Iterable[Node], values: dict[str, Array], kind: np.dtype[Any] | None = None, compute: Compute = evaluate
+) -> None:
     """Add what the nodes make to `values`. kind: the floating dtype of what a foreign node makes."""
     for node in nodes:
         try:
             arrays = [values[name] if name else None for name in node.inputs]
         except KeyError as error:
             raise InvalidModelError(f"{node}: input {error} is defined by nothing before it") from None
-        outputs = evaluate(node, arrays)
+        outputs = compute(node, arrays)
         if node.op in OUTSIDE and kind is not None:  # which computes in the dtype of its file
             outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)
         values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)

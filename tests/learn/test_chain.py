@@ -20,7 +20,7 @@ from fastgru.learn.chain import Chain, why_not
 from fastgru.learn.rows import Native, words_of
 from fastgru.reference.gradients.gru import gru_back
 from fastgru.simd.target import TARGET, runnable
-from fastgru.spec import Activation, GRUSpec
+from fastgru.spec import GRUSpec
 
 DOUBLE = {"precision": "float64"}
 OTHERS = [target.short for target in runnable() if not target.features and target.base != TARGET.base]
@@ -101,9 +101,10 @@ def test_bits_do_not_depend_on_threads_and_memory_bounds_the_gates(reset_after, 
     check(net, x, targets, dtype, gate_bytes=gate_bytes)
     chain = Chain(net.to_graph(), dtype, gate_bytes=gate_bytes)
     chain.forward(x)
-    assert [part.cuts for part in chain.layers] == [[(a, min(a + each, 40)) for a in range(0, 40, each)]
-                                                    for each in [chain.layers[0].cuts[0][1]] * 2]  # fmt: skip
-    assert chain.layers[0].cuts[0][1] in (7, 8, 9)
+    cuts = [part.directions[0].cuts for part in chain.layers]
+    each = cuts[0][0][1]
+    assert cuts == [[(a, min(a + each, 40)) for a in range(0, 40, each)]] * 2
+    assert each in (7, 8, 9)
     check(net, x, targets, dtype, gate_bytes=1)
 
 
@@ -118,12 +119,11 @@ def test_hidden_steps_and_resets(reset_after, gate_bytes):
     x, h0, up = rng.standard_normal((T, N, 5)), rng.standard_normal((N, 7)), rng.standard_normal((T, N, 7))
     hidden, resets = rng.random((T, N)) < 0.3, rng.random((T, N)) < 0.2
     chain = Chain(net.to_graph(), "float64", gate_bytes=gate_bytes)
-    chain.begin([h0])
+    chain.begin([h0[None]])
     y = chain.forward(x, (hidden * HIDDEN + resets * RESET).astype(np.uint8)).reshape(T, N, -1)
     rows = chain.native.zeros(T * N, y.shape[2])
     rows[:, :7] = up.reshape(T * N, 7)
-    dx = chain.back(rows)
-    assert dx is None, "nobody asks for the gradient by the input of the first part"
+    chain.back(rows)
     weights, sums, last = net.weights[0], None, []
     for n in range(N):  # each row as the runs between its resets
         starts = [0, *np.flatnonzero(resets[:, n]), T]
@@ -146,7 +146,7 @@ def test_hidden_steps_and_resets(reset_after, gate_bytes):
             found = gru_back(spec, weights, piece, begin, shown, np.zeros((1, 1, 7)), mask=mask)
             sums = found.weights[0] if sums is None else [p + q for p, q in zip(sums, found.weights[0], strict=True)]
         last.append(state[0, 0])
-    np.testing.assert_allclose(chain.states()[0], last, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(chain.states()[0][0], last, rtol=0, atol=1e-13)
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     for name, expected in zip(names, sums, strict=True):
         np.testing.assert_allclose(chain.weights.gradients[name], expected, rtol=0, atol=1e-12)
@@ -194,8 +194,9 @@ def test_every_level_of_this_cpu(level, request):
         "-p",
         "no:cacheprovider",
         "-k",
-        "test_hidden_steps or (test_every_form and 33)",
+        "test_hidden_steps or (test_every_form and 33) or (test_every_activation and elu)",
         str(Path(__file__)),
+        str(Path(__file__).with_name("test_native_forms.py")),
     ]
     done = subprocess.run(
         [sys.executable, "-c", code, *selected],
@@ -209,8 +210,6 @@ def test_what_learns_natively_is_told():
     rng = np.random.default_rng(6)
     assert why_not(network(rng, H=4).to_graph()) is None
     cases = {
-        "is no forward layer": gru_of(rng, GRUSpec(3, 4, "bidirectional")),
-        "of sigmoid and tanh": gru_of(rng, GRUSpec(3, 4, candidate_activations=(Activation("relu"),))),
         "has no GRU": fastgru.Linear(rng.standard_normal((3, 3))),
         "has no native gradient": fastgru.Sequential(gru_of(rng, GRUSpec(3, 4)), fastgru.LastStep(**DOUBLE)),
     }
@@ -218,3 +217,31 @@ def test_what_learns_natively_is_told():
         assert message in (why_not(net.to_graph()) or ""), message
         with pytest.raises(UnsupportedModelError, match="does not learn natively"):
             Chain(net.to_graph())
+
+
+def test_what_is_before_the_weights_that_learn_is_left_alone():
+    rng = np.random.default_rng(7)
+    net, x, targets = network(rng, H=7), rng.integers(0, 11, (6, 3)), rng.integers(0, 11, (6, 3))
+    _, whole = native_gradients(net, x, targets, dtype="float64")
+    for train in (["4.weight"], ["1.bias_hh_l1"], ["0.weight"], ["2.weight", "4.bias"]):
+        _, found = native_gradients(net, x, targets, dtype="float64", train=train)
+        for name in train:
+            np.testing.assert_array_equal(found[name], whole[name])
+        assert found["1.weight_ih_l0"].any() == (train == ["0.weight"])
+
+
+def test_a_share_that_fails_or_an_interrupt_waits_for_the_others():
+    import time
+
+    native, ended = Native("float32", threads=3), []
+
+    def share(at, first, last):
+        if first == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+        ended.append((first, last))
+        return 0
+
+    with pytest.raises(KeyboardInterrupt):
+        native.share(share, np.zeros(1, np.int64), 9)
+    assert sorted(ended) == [(3, 6), (6, 9)]

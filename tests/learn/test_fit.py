@@ -147,13 +147,13 @@ def test_resets_and_masks():
     assert masked.history[0].loss == pytest.approx(learn.gradients(net, x, targets, mask=mask, reduction="mean").loss)
 
 
-def test_networks_that_learn_by_the_definitions():
+def test_networks_whose_layers_learn_natively_in_any_form():
     rng = np.random.default_rng(3)
     spec = GRUSpec(3, 4, candidate_activations=(Activation("softsign"),), batch_first=True)
     net = fastgru.Sequential(gru_of(rng, spec), fastgru.Linear(rng.standard_normal((2, 4)), precision="float64"))
     x, targets = rng.standard_normal((2, 12, 3)), rng.standard_normal((2, 12, 2))
     found = learn.fit(net, (x, targets), loss="squared_error", lr=0.02, epochs=20, window=6, dtype="float64")
-    assert not found.native
+    assert found.native
     assert found.history[-1].loss < 0.7 * found.history[0].loss
     both = fastgru.Sequential(gru_of(rng, GRUSpec(3, 4, "bidirectional")), fastgru.LastStep(precision="float64"),
                               fastgru.Linear(rng.standard_normal((3, 8)), precision="float64"))  # fmt: skip
@@ -164,8 +164,10 @@ def test_networks_that_learn_by_the_definitions():
         learn.fit(both, (rng.standard_normal((5, 6, 3)), labels), window=2)
     with pytest.raises(ShapeError, match="mask came"):
         learn.fit(both, (rng.standard_normal((5, 6, 3)), labels, np.ones((5, 6), bool)))
+    branch = fastgru.Sequential(gru_of(rng, GRUSpec(3, 4)), fastgru.Transpose(0, 1, precision="float64"))
     with pytest.raises(UnsupportedModelError, match="within a window"):
-        learn.fit(net, (x, targets), loss="squared_error", reset=np.ones((2, 12), bool))
+        learn.fit(branch, (rng.standard_normal((5, 5, 3)), rng.standard_normal((5, 5, 4))), loss="squared_error",
+                  reset=np.ones((5, 5), bool))  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])

@@ -12,16 +12,18 @@ __all__ = ["ADAM", "ENTROPY", "GEMM", "GRU_STEPS", "HIDDEN", "RESET", "SUMS"]
 # out[m, u] = start[m, u] + the sum over k < K of a[m, k] b[k, u], u < columns, whole vectors of them.
 GEMM: Final = places("gemm a a_row a_k b b_k K columns start start_row out out_row")
 
-# A GRU's steps `first` to `last` - 1 of N rows. kept (T, N, 4, padded): n r z q of each step; before going ahead its
-# first three are x W^T + b_ih for n, r, z, unless there is a table of these by id; going back leaves da_n, da_r, da_z,
-# and dq (or q with reset before) in their place. states (T + 1, N, padded): h before each step and after the last;
-# before (T, N, padded): the same with resets made, or states itself. flags (T, N): `HIDDEN`, `RESET`; 0 for none.
-# ahead (H, 3, padded): the recurrent weights transposed, back (3, padded, padded): those as they are, for r, z, n; bias
-# (3, padded): that of h. sums (N, 3, padded): room. zeros (padded,). carry (N, padded): dE/dh after the last of these
-# steps, then before the first; up (T, N, up_row): dE/dy.
+# Steps `first` to `last` - 1 of N rows through a GRU, the last one first where it goes backward. kept (T, N, 4,
+# padded): n r z q of each step, or with other functions than sigmoid and tanh what n, r and z are taken of; before
+# going ahead its first three are x W^T + b_ih for n, r, z, unless there is a table of these by id; going back leaves
+# da_n, da_r, da_z, and dq (or q with reset before) in their place. source, target (T, N, padded): h before and after
+# each step; before (T, N, padded): source with resets made, or itself. flags (T, N): `HIDDEN`, `RESET`; 0 for none.
+# weights (H, 3, padded): the recurrent ones transposed, back (3, padded, padded): as they are, for r, z, n; bias (3,
+# padded): that of h. sums (N, 3, padded): room. zeros (padded,). carry (N, padded): dE/dh behind these steps, then
+# before them; up (T, N, up_row): dE/dy. gate, candidate: codes of functions, parameters: theirs, then the clip, where
+# there is one.
 GRU_STEPS: Final = places(
-    "gemm first last N H padded reset_after kept states before flags ids table ahead back bias sums zeros carry"
-    " up up_step up_row"
+    "gemm first last backward N H padded reset_after kept source target before flags ids table weights back bias sums"
+    " zeros carry up up_step up_row gate candidate clip parameters"
 )
 HIDDEN: Final = 1
 RESET: Final = 2
