@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("orjson", reason="not installed: the extra `serve`")
+
 from bench.serve.process import free_port
 from fastgru import GRU, Gate, Linear, Model, Sequential, serve
 from fastgru.serve.assembly import Assembly
 from fastgru.serve.repository import Repository
 from fastgru.serve.settings import ModelFile, Settings, SettingsError
-
-for extra in ("uvicorn", "httptools", "orjson", "websockets", "prometheus_client"):
-    pytest.importorskip(extra, reason="not installed: the extra `serve`")
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
