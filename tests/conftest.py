@@ -19,7 +19,7 @@ settings.load_profile("untimed")
 # The width that a terminal or a runner of tests names would cut what commands print.
 os.environ.pop("COLUMNS", None)
 
-# Tests use `bench`, which is no part of the package. Behind everything: what is tested is the package that is installed.
+# Tests use `bench`, which is no part of the package. It comes last: what is tested is the package that is installed.
 sys.path.append(str(Path(__file__).parents[1]))
 
 # A shell starts what runs in the background with SIGINT ignored, and the processes that tests interrupt inherit that.
