@@ -67,6 +67,8 @@ def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
         name, _, size = option.rpartition("=")
         if not name or not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", size):
             raise ShapeError(f"shape {option!r}: expected DIMENSION=SIZE or INPUT=SIZExSIZE...")
+        if name in found:
+            raise ShapeError(f"shape {option!r}: {name!r} has a size already; one run of the bench has one shape")
         sizes = tuple(int(n) for n in size.split("x"))
         found[name] = sizes if len(sizes) > 1 else sizes[0]
     return found

@@ -55,13 +55,13 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "--loss",
     type=click.Choice(_LOSSES),
-    help="What is made smaller.  [default: a cross entropy for classes, by the model's last layer; squared_error for"
+    help="The loss to minimise.  [default: a cross entropy for classes, by the model's last layer; squared_error for"
     " numbers]",
 )
-@click.option("--output-name", metavar="NAME", help="The output that the targets are of, where there are several.")
+@click.option("--output-name", metavar="NAME", help="The output to compare with the targets, if there are several.")
 @click.option("--optimizer", type=click.Choice(list(_RULES)), default="adam", show_default=True, help="As in torch.")
 @click.option("--lr", type=click.FloatRange(min=0), default=1e-3, show_default=True, help="The learning rate.")
-@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Of sgd.  [default: 0]")
+@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Momentum, for sgd.  [default: 0]")
 @click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True, help="As in torch.")
 @click.option("--clip-norm", type=click.FloatRange(min=0), help="The largest norm of all gradients together.")
 @click.option("--epochs", type=_COUNT, default=10, show_default=True, help="How often to go through the data.")
@@ -73,22 +73,29 @@ _COUNT = click.IntRange(min=1)
     default="0.1",
     show_default=True,
     metavar="SHARE|FILE",
-    help="What is never learned from: the last share of the data, or a file like --data; 0 for nothing.",
+    help="Data that only the loss is measured on: the last share of the data, or a file like --data; 0 for none.",
 )
 @click.option("--patience", type=_COUNT, help="Stop after this many epochs without a better held-out loss.")
 @click.option("--skip-unknown", is_flag=True, help="Leave out characters that the alphabet does not have.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the order of the batches.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the order of batches.")
 @click.option("--threads", type=_COUNT, default=1, show_default=True, help="The cores to use.")
 @click.option(
-    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="To compute in."
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="The precision of the computation.",
 )
-@click.option("--gate-memory", type=_COUNT, metavar="MIB", help="For gates; what is beyond is computed twice.")
+@click.option(
+    "--gate-memory", type=_COUNT, metavar="MIB", help="Memory for the gates of the steps; the rest is recomputed."
+)
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to go on after an interruption; kept at the end.  [default: OUTPUT.checkpoint, removed at the end]",
+    help="The file from which an interrupted run continues; kept at the end.  [default: OUTPUT.checkpoint, removed at"
+    " the end]",
 )
-@click.option("--restart", is_flag=True, help="Begin anew: drop the checkpoint of an earlier run.")
+@click.option("--restart", is_flag=True, help="Start over: discard the checkpoint of an earlier run.")
 @click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
 @load_options
 @json_option
@@ -102,12 +109,13 @@ def command(
     force: bool,
     **asked: Any,
 ) -> None:
-    """Adapt the model in FILE to data on this CPU: a head, a last layer, or a small model, not a training from nothing.
+    """Adapt the model in FILE to data on this CPU. It is meant for a head, a last layer, or a small model.
 
     Gradients go back through time, window by window. The weights of the epoch with the smallest held-out loss are
-    saved, the others stay the same to the bit. The same data, options and seed give the same file.
+    saved. Weights that --train does not name stay the same, to the bit. The same data, options and seed give the same
+    file.
 
-    After an interruption, run the same command again, and it goes on where it was.
+    After an interruption, run the same command again to continue.
     """
     from fastgru.graphfile import write_graph
     from fastgru.learn import fit

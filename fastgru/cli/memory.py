@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 import fastgru
+from fastgru.arrays import Array
 from fastgru.cli.arrays import name_inputs
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
+from fastgru.cli.texts import read_text
 from fastgru.errors import DataError
 from fastgru.graph import Graph
 from fastgru.terminal import compiling, counted, plain_table, progress, say, stdout
@@ -52,13 +54,19 @@ _WIDTH: Final = 720
     type=click.FloatRange(min=0, min_open=True),
     default=0.01,
     show_default=True,
-    help="Of the warm-up: the largest difference allowed, as a share of the largest output.",
+    help="The largest difference that a chunk may have after its warm-up, as a share of the largest output.",
 )
 @click.option("--frame", type=_COUNT, help="The steps that a call takes.  [default: 1, or what the model is made for]")
 @click.option(
     "--horizon", type=_COUNT, help="The most frames to follow.  [default: half of what predicts, 256 for norms]"
 )
-@click.option("--chunks", type=_COUNT, default=32, show_default=True, help="Chunks that predict, and that check.")
+@click.option(
+    "--chunks",
+    type=_COUNT,
+    default=32,
+    show_default=True,
+    help="How many chunks predict the warm-up, and how many check it.",
+)
 @click.option("--runs", type=_COUNT, default=4, show_default=True, help="How many T the norms are taken over.")
 @click.option(
     "--risk",
@@ -72,9 +80,10 @@ _WIDTH: Final = 720
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
     default=0.1,
     show_default=True,
-    help="How near to 0 or to 1 a gate counts as there.",
+    help="A gate counts as being at 0, or at 1, if it is nearer than this.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random directions.")
+@click.option("--skip-unknown", is_flag=True, help="Leave out characters that the alphabet does not have.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random directions.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the norms into this .svg file.")
 @load_options
 @precision_option
@@ -85,6 +94,7 @@ def command(
     plot: Path | None,
     options: dict[str, Any],
     precision: str | None,
+    skip_unknown: bool,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -106,7 +116,7 @@ def command(
         check_matplotlib()
     with progress(f"Following what {file.name} remembers"), compiling():
         model = fastgru.load(file, precision=precision, **options)
-        found = memory(model, _arrays(data, model.graph), **asked)
+        found = memory(model, _arrays(data, model.graph, skip_unknown), **asked)
     if plot is not None:
         _draw(found, plot)
     whole = {"source": str(file), **found.to_dict(), "plot": None if plot is None else str(plot)}
@@ -115,7 +125,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _arrays(data: tuple[str, ...], graph: Graph) -> dict[str, Any]:
+def _arrays(data: tuple[str, ...], graph: Graph, skip_unknown: bool) -> dict[str, Any]:
     """The inputs by name; a text as the ids of its characters, a batch of one row."""
     texts = [each for each in data if each.lower().endswith(".txt")]
     named = name_inputs([each for each in data if each not in texts], graph.inputs, graph.states)
@@ -123,7 +133,7 @@ def _arrays(data: tuple[str, ...], graph: Graph) -> dict[str, Any]:
         free = [spec for spec in graph.inputs if spec.name not in {*named, *graph.states}]
         if not free:
             raise click.UsageError(f"--data {text}: every input has its array already")
-        named[free[0].name] = _ids(Path(text), graph)
+        named[free[0].name] = _ids(Path(text), graph, skip_unknown)
     specs = {spec.name: spec for spec in graph.inputs}
     for name, array in named.items():
         is_float = "float" in specs[name].dtype
@@ -134,32 +144,26 @@ def _arrays(data: tuple[str, ...], graph: Graph) -> dict[str, Any]:
     return named
 
 
-def _ids(path: Path, graph: Graph) -> Any:
+def _ids(path: Path, graph: Graph, skip_unknown: bool) -> Array:
     if "alphabet" not in graph.meta:
         raise click.UsageError(f"--data {path}: the model has no alphabet; give the ids of its input as .npy")
-    alphabet = json.loads(graph.meta["alphabet"])
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: the file is not UTF-8 text: {error}") from None
-    if unknown := sorted(set(text) - set(alphabet)):
-        shown = ", ".join(map(repr, unknown[:10]))
-        raise DataError(f"{path}: {shown} is not in the model's alphabet {''.join(alphabet).strip()!r}")
-    numbers = {character: i for i, character in enumerate(alphabet)}
-    return np.array([numbers[character] for character in text], np.int64)
+    ids, _ = read_text(path, json.loads(graph.meta["alphabet"]), skip_unknown=skip_unknown)
+    if not len(ids):
+        raise DataError(f"{path}: the file has no character of the model's alphabet")
+    return ids.astype(np.int64)
 
 
 def _draw(found: "Memory", plot: Path) -> None:
     from fastgru.bench.plots import Series, line_chart, standalone
 
     lines = []
-    for name, colour, influence in (("dh_T/dh_T-k", 0, found.of_states), ("dy_T/dx_T-k", 1, found.of_frames)):
+    for name, colour, influence in (("dh_T/dh_(T-k)", 0, found.of_states), ("dy_T/dx_(T-k)", 1, found.of_frames)):
         if influence is not None:
             for word, values, dashed in (("mean", influence.mean, False), ("largest", influence.largest, True)):
                 points = tuple((float(k), v) for k, v in zip(influence.k, values, strict=True) if v > 0)
                 lines.append(Series(f"{name}, {word}", colour, points, dashed))
     chart = line_chart(
-        lines, title="What a state and a frame still do k frames later", x_label="frames back (k)", y_label="norm"
+        lines, title="How much a state and a frame matter k frames later", x_label="frames back (k)", y_label="norm"
     )
     if not chart:
         raise DataError("every norm is 0: there is nothing to plot")
@@ -174,7 +178,7 @@ def _print(found: "Memory", file: Path, plot: Path | None, near: float) -> None:
     grown = found.growth
     say(
         f"A small difference of two states {grown.verdict}: {grown.mean:.4f} times as large a frame later"
-        f" ({grown.least:.4f} to {grown.most:.4f} over 32 frames), half after {_steps(grown.half_life)} frames."
+        f" ({grown.least:.4f} to {grown.most:.4f} over 32 frames), it halves every {_steps(grown.half_life)} frames."
     )
     _print_layers(console, found, near)
     _print_warm_up(console, found)
@@ -183,7 +187,7 @@ def _print(found: "Memory", file: Path, plot: Path | None, near: float) -> None:
 
 
 def _print_norms(console: Console, found: "Memory") -> None:
-    columns = ("k", "dh_T/dh_T-k", "largest h", "dy_T/dx_T-k", "largest y")
+    columns = ("k", "dh_T/dh_(T-k)", "largest h", "dy_T/dx_(T-k)", "largest y")
     table = plain_table(*columns, right=columns)
     states, frames = found.of_states, found.of_frames
     last = states.k[-1]
@@ -224,8 +228,8 @@ def _print_warm_up(console: Console, found: "Memory") -> None:
     if warm.frames is None:
         console.print(Text(f"Warm-up: more than {warm.horizon:,} frames", style="bold"))
         say(
-            f"After {warm.horizon:,} frames chunks were still beyond {warm.bound / 4:g} of the largest output: give"
-            " more data, or a larger --bound or --horizon."
+            f"After {warm.horizon:,} frames, chunks still differed by more than a quarter of --bound {warm.bound:g},"
+            " which is what a prediction needs: give more data, or a larger --bound or --horizon."
         )
         return
     console.print(Text(f"Warm-up: {counted(warm.frames, 'frame')}", style="bold"))

@@ -11,7 +11,7 @@ from fastgru.cli.forms import Cutting, Form, Pairs, timed_of
 from fastgru.errors import DataError, UnsupportedModelError
 from fastgru.graph import Graph
 
-__all__ = ["pairs_of_text"]
+__all__ = ["pairs_of_text", "read_text"]
 
 _ROWS: Final = 16  # where nothing is said and the text is long enough
 
@@ -22,10 +22,10 @@ def pairs_of_text(path: Path, held: Path | None, graph: Graph, form: Form, cutti
     Raises `DataError` for a text that does not fit, `UnsupportedModelError` for a model that reads or gives none.
     """
     alphabet = _alphabet(graph, form)
-    ids, skipped = _read_text(path, alphabet, skip_unknown=cutting.skip_unknown)
+    ids, skipped = read_text(path, alphabet, skip_unknown=cutting.skip_unknown)
     apart, more = None, 0
     if held is not None:
-        apart, more = _read_text(held, alphabet, skip_unknown=cutting.skip_unknown)
+        apart, more = read_text(held, alphabet, skip_unknown=cutting.skip_unknown)
     elif cutting.held_out:
         cut = len(ids) - round(len(ids) * cutting.held_out)
         ids, apart = ids[:cut], ids[cut:]
@@ -86,7 +86,7 @@ def _alphabet(graph: Graph, form: Form) -> str:
     return alphabet
 
 
-def _read_text(path: Path, alphabet: str, *, skip_unknown: bool) -> tuple[Array, int]:
+def read_text(path: Path, alphabet: str, *, skip_unknown: bool) -> tuple[Array, int]:
     """Ids (n,), and how many characters were left out."""
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -24,6 +24,7 @@ __all__ = ["LayerMemory", "layers_of", "of_layer", "values_of"]
 
 _PATHS: Final = 256  # (t, row) from which products of z are followed
 _MATRICES: Final = 1 << 22  # elements of all Jacobians that are followed at once
+_MOST_STEPS: Final = 1024  # over which half-lives are followed
 _STILL: Final = 1e-3  # a unit whose state moves by less is dead
 
 
@@ -91,7 +92,7 @@ def of_layer(
         pairs = [_in_order(spec, d, *each, goes_back=goes_back) for each in frames]
         joint = 0 if along == "stream" else 1  # steps of one sequence, or rows that have the same steps
         x, h = (np.concatenate([pair[i] for pair in pairs], axis=joint) for i in (0, 1))
-        most = min(horizon, max(1, len(x) // 2)) if along == "stream" else len(x)
+        most = min(horizon, _MOST_STEPS, max(1, len(x) // 2)) if along == "stream" else len(x)
         found.append(_direction(spec, w, d, node, along, (x, h), most, near))
     return found
 

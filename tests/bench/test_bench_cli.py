@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 from fastgru.bench.bounds import Level, Peaks
 from fastgru.bench.cases import SUITES
+from fastgru.bench.model_file import parse_shapes
 from fastgru.bench.result import Result
 from fastgru.bench.rivals import RIVALS
 from fastgru.cli import bench, bench_request, main
+from fastgru.errors import ShapeError
 
 SHORT = ["--rounds", "1", "--turn-ms", "0.1"]
 
@@ -90,3 +92,8 @@ def test_torch_reads_no_model_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", str(tmp_path / "model.onnx"), "--rivals", "torch"])
     assert result.exit_code == 2
     assert "--rivals torch: PyTorch reads no model file" in " ".join(result.stderr.split())
+
+
+def test_a_size_that_is_given_twice_is_an_error() -> None:
+    with pytest.raises(ShapeError, match="'T' has a size already"):
+        parse_shapes(["T=1", "T=100"])
