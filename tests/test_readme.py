@@ -112,7 +112,7 @@ def test_the_figures_of_the_first_screen_are_those_of_the_last_measurement() -> 
     ratios = [float(row[3].rstrip("x")) for row in rows]
     steps = {int(row[0]): row[1] for row in rows}
     first = README.partition("\n## ")[0]
-    assert f"{min(ratios):.2g} to {max(ratios):.2g} times faster than ONNX Runtime" in first
+    assert f"{min(ratios):.2g} to {max(ratios):.2g} times as fast as ONNX Runtime" in first
     assert f"{min(steps)} to {max(steps):,} units. A step with 64 units takes\n{steps[64]}" in first
 
 

@@ -133,7 +133,7 @@ def _failure(fleet: Fleet, found: Found) -> str:
     took, moved = found.start_s + process * kept_us / 1e6, process * found.move_us / 1e6
     rest = fleet.streams - lost
     busy = f"{100 * fleet.share * fleet.streams / rest:.0f} % of the time" if rest else "all the time, and none is left"
-    spare = f"{fleet.machines:,}; without them, the cores of the others are in use: {busy}"
+    spare = f"{fleet.machines:,}; without them, the cores of the other machines are busy: {busy}"
     started = f"{took:.2f} s: a start of {found.start_s:.2f} s, {kept_us:.1f} µs a session"
     return table(("one rack ends", ""), [
         ["its streams", f"{lost:,}, on {fleet.machines:,} machines"],
