@@ -56,9 +56,8 @@ def test_the_tables() -> None:
 
 
 def test_a_rack_that_has_all_streams_leaves_no_others() -> None:
-    assert (
-        "of the other machines are busy: all the time, and none is left" in tables(replace(FLEET, machines=1_000), FOUND)[2]
-    )
+    failure = tables(replace(FLEET, machines=1_000), FOUND)[2]
+    assert "of the other machines are busy: all the time, and none is left" in failure
 
 
 @given(st.integers(1, 10**8), st.floats(1, 1000), st.floats(0.1, 1), st.floats(0.1, 1e4))
