@@ -83,12 +83,12 @@ def fit(
     several = isinstance(data, list)
     resets = reset if several or reset is None else [reset]
     layout: dict[str, bool] = {"batch_first": batch_first, "timed": learner.timed}
-    sets = windows_of(data if several else [data], resets, asked.dtype, **layout)
+    sets = windows_of(graph, data if several else [data], resets, asked.dtype, **layout)
     if asked.window is not None and not (forward and learner.timed):
         raise UnsupportedModelError(
             "window: the network needs whole sequences, as it goes backward, or has one output for all steps"
         )
-    held = None if asked.held_out is None else windows_of([asked.held_out], None, asked.dtype, **layout)[0]
+    held = None if asked.held_out is None else windows_of(graph, [asked.held_out], None, asked.dtype, **layout)[0]
     rule = optimizer() if callable(optimizer) else optimizer
     if not hasattr(rule, "begin"):
         raise ShapeError(f"optimizer is {optimizer!r}, expected SGD, Adam or AdamW, or one of them with settings")

@@ -7,9 +7,11 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import ShapeError
+from fastgru.graph import Graph
 from fastgru.learn.losses import check_finite
 from fastgru.learn.network import as_floats
 from fastgru.records import dataclass
+from fastgru.reference.operator import is_floating
 
 __all__ = ["Window", "windows_of"]
 
@@ -34,7 +36,9 @@ class Window:
         return Window(*(None if a is None else a[first:last] for a in arrays))  # type: ignore[arg-type]
 
 
-def windows_of(data: Sequence[Any], resets: Any, dtype: str, *, batch_first: bool, timed: bool) -> list[Window]:
+def windows_of(
+    graph: Graph, data: Sequence[Any], resets: Any, dtype: str, *, batch_first: bool, timed: bool
+) -> list[Window]:
     """The sets of rows, time first. timed: whether targets have steps. Raises `ShapeError` naming what does not fit."""
     if not data or (resets is not None and len(resets) != len(data)):
         raise ShapeError(f"data: {len(data)} set(s) of rows, and reset for {0 if resets is None else len(resets)}")
@@ -47,6 +51,7 @@ def windows_of(data: Sequence[Any], resets: Any, dtype: str, *, batch_first: boo
         check_finite(f"{name}: x", x)
         if x.ndim < 2 or 0 in x.shape:
             raise ShapeError(f"{name}: x has shape {x.shape}, expected sequences, a batch of them")
+        _check_input(f"{name}: x", x, graph)
         bools = [
             None if a is None else np.asarray(a)
             for a in (each[2] if len(each) > 2 else None, resets[k] if resets else None)
@@ -66,3 +71,19 @@ def windows_of(data: Sequence[Any], resets: Any, dtype: str, *, batch_first: boo
             arrays = [a.swapaxes(0, 1) if a is not None and turn else a for a, turn in zip(arrays, turned, strict=True)]
         found.append(Window(*arrays))  # type: ignore[arg-type]
     return found
+
+
+def _check_input(name: str, x: Array, graph: Graph) -> None:
+    """Kernels read x as it is: the sizes behind its steps and rows, and every id, have to be those of the network."""
+    spec = next(each for each in graph.inputs if each.name not in graph.states)
+    sizes = spec.shape or ()
+    if sizes and (x.ndim != len(sizes) or any(n not in (None, m) for n, m in zip(sizes[2:], x.shape[2:], strict=True))):
+        raise ShapeError(f"{name}: got {x.dtype} {x.shape}, expected {spec.dtype} {spec.shape}")
+    if not is_floating(np.dtype(spec.dtype)):
+        if x.dtype.kind not in "iu":
+            raise ShapeError(f"{name}: got {x.dtype}, expected integers, as {spec.dtype}")
+        for node in graph.nodes:
+            if node.op == "embedding" and node.inputs[0] == spec.name and node.inputs[1] in graph.constants:
+                entries = len(graph.constants[node.inputs[1]])
+                if bad := [int(i) for i in (x.min(), x.max()) if not 0 <= i < entries]:
+                    raise ShapeError(f"{name}: id {bad[0]} is out of range, expected ids from 0 to {entries - 1}")

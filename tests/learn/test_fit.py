@@ -204,6 +204,11 @@ X, T = text(T=21)
 
 @pytest.mark.parametrize(("arguments", "options", "message"), [
     ((X, T + 5), {}, "out of range, expected classes from 0 to 8"),
+    ((X + 1000, T), {}, r"data: x: id 1\d\d\d is out of range, expected ids from 0 to 8"),
+    ((X - 9, T), {}, r"data: x: id -\d is out of range, expected ids from 0 to 8"),
+    ((X.astype(np.float32), T), {}, "data: x: got float32, expected integers, as int"),
+    ((X[..., None], T), {}, r"data: x: got int64 \(20, 4, 1\), expected int"),
+    ((X, T), {"held_out": (X + 9, T), "patience": 1}, r"data: x: id \d+ is out of range"),
     ((X, T[:5]), {}, r"data: targets: got shape \(5, 4\), expected \(20, 4\)"),
     (X, {}, r"data: got ndarray, expected \(x, targets\)"),
     ([(X, T), (X,)], {}, r"data\[1\]: got tuple"),
@@ -229,6 +234,17 @@ def test_bad_input_is_refused_by_name(arguments, options, message):
         learn.fit(net, arguments, **options)
     for name, a in arrays_of(net).items():
         np.testing.assert_array_equal(a, before[name])
+
+
+def test_inputs_of_another_width_are_refused():
+    rng = np.random.default_rng(2)
+    net = fastgru.Sequential(
+        gru_of(rng, GRUSpec(3, 4)), fastgru.Linear(rng.standard_normal((2, 4)), precision="float64")
+    )
+    x, y = rng.standard_normal((10, 2, 4)), rng.standard_normal((10, 2, 2))
+    for wrong in (x, x[..., :2]):
+        with pytest.raises(ShapeError, match=r"data: x: got float32 \(10, 2, \d\), expected"):
+            learn.fit(net, (wrong, y), loss="squared_error")
 
 
 def test_a_fit_that_diverges_changes_nothing():
