@@ -1,4 +1,4 @@
-"""Which file of a folder registers which name, so that a process imports only what it needs: by tools/families."""
+"""Which file of a folder has which name, so that a process imports those that its model needs: by tools/families."""
 
 from typing import Final
 

@@ -44,7 +44,7 @@ def test_a_model_of_a_file_is_watched(tmp_path: Path, monkeypatch: pytest.Monkey
     names = [name for name, _ in steady_facts(found)]
     assert len(names) == 3
     assert len(list(steady_tables(found))) == 2
-    assert "does not tell" in next(steady_facts({"growth": {"frames": 1, "bytes": None}}))[1]
+    assert "does not report" in next(steady_facts({"growth": {"frames": 1, "bytes": None}}))[1]
 
 
 def test_a_tail_is_at_least_its_median() -> None:

@@ -201,12 +201,14 @@ def test_every_command_that_reads_a_model_takes_all_of_it(
     command = main.get_command(main.make_context("fastgru", ["help"]), name)
     assert command is not None
     flags = {flag for option in command.params for flag in option.opts}
-    assert {f"--{each.replace('_', '-')}" for each in ("precision", *Reading.__annotations__)} <= flags
+    assert {f"--{each.replace('_', '-')}" for each in Reading.__annotations__} <= flags
+    assert ("--precision" in flags) == (name != "adapt")  # which learns in floats, chosen by --dtype
     reading = ["--key", "last", "--architecture", "layers.json", "--open-states", "--precision", "bfloat16"]
     more = {
         "bench": ["--rivals", "none", "--rounds", "1", "--turn-ms", "0.1"],
         "build": ["--target", TARGET.name, "-o", "kernels"],
         "convert": ["small.safetensors"],
+        "memory": ["--data", "x=x.npy"],
         "run": ["--input", "x=x.npy"],
         "score": ["--input", "x.npz", "--output", "y.npz"],
         "verify": ["--no-runtimes"],
@@ -222,9 +224,17 @@ def test_every_command_that_reads_a_model_takes_all_of_it(
         model = made[0].repository.read("net").model
         assert (model.precision, len(model.graph.states)) == ("bfloat16", 1)
         return
+    if name == "adapt":
+        y = run_graph(load_graph("net.json", key="last", architecture="layers.json"), {"x": np.load("x.npy")})
+        np.savez("pairs.npz", x=np.load("x.npy"), targets=next(iter(y.values())).astype(np.float32))
+        more[name], reading = ["--data", "pairs.npz", "-o", "made.safetensors", "--held-out", "0"], reading[:-2]
+    if name == "memory":
+        np.save("x.npy", np.random.default_rng(1).standard_normal((400, 1, 3)).astype(np.float32))
     result = invoke(name, "net.json", *more.get(name, []), *reading)
     assert result.exit_code == 0, result.output
-    without = invoke(name, "net.json", *more.get(name, []), *(["--force"] if name == "convert" else []), *reading[2:])
+    without = invoke(
+        name, "net.json", *more.get(name, []), *(["--force"] if name in ("adapt", "convert") else []), *reading[2:]
+    )
     assert without.exit_code in (1, 2)
     assert "best" in without.output
     if name == "convert":
