@@ -59,6 +59,8 @@ def windows_of(
         for what, a in zip(("mask", "reset"), bools, strict=True):
             if a is not None and (a.dtype != np.bool_ or a.shape != x.shape[:2]):
                 raise ShapeError(f"{name}: {what} is {a.dtype} {a.shape}, expected bool {x.shape[:2]}")
+        if bools[0] is not None and not bools[0].any():
+            raise ShapeError(f"{name}: mask is False everywhere, expected a step that counts")
         arrays = [x, targets, *bools]
         if timed and targets.shape[:2] != x.shape[:2]:
             raise ShapeError(

@@ -214,6 +214,7 @@ X, T = text(T=21)
     ([(X, T), (X,)], {}, r"data\[1\]: got tuple"),
     ([], {}, r"data: 0 set\(s\) of rows"),
     ((X, T, T), {}, "mask is int64"),
+    ((X, T, X < -1), {}, "data: mask is False everywhere, expected a step that counts"),
     ((X, T), {"reset": np.zeros((3, 3), bool)}, r"reset is bool \(3, 3\), expected bool \(20, 4\)"),
     ((X, T), {"train": ["3."]}, r"train: there is no 3.; the weights are 0.weight, 1.weight_ih_l0"),
     ((X, T), {"train": "2."}, "train is '2.', expected names"),
