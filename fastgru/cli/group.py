@@ -122,6 +122,11 @@ class _Group(click.Group):
 def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: int) -> None:
     from fastgru.terminal import say
 
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of click 8.2: the help is the message
+        error.show()
+        return
+    if isinstance(error, click.NoSuchOption):
+        error = _with_near_options(error)
     if wants_json(words):
         told = {"type": kind, "message": error.format_message(), "status": status}
         click.echo(json.dumps({"error": told}, indent=2))
@@ -130,6 +135,17 @@ def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: 
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
     head = "Error" if isinstance(error, click.UsageError) else "fastgru" if status == INTERRUPTED else "fastgru: error"
     say(f"{head}: {error.format_message()}", err=True)
+
+
+def _with_near_options(error: click.NoSuchOption) -> click.UsageError:
+    """The same error, which offers the options of the command that are spelt alike."""
+    message = f"No such option '{error.option_name}'."
+    if error.ctx is not None and error.option_name.startswith("--"):
+        params = error.ctx.command.get_params(error.ctx)
+        known = [name[2:] for param in params for name in (*param.opts, *param.secondary_opts) if name[:2] == "--"]
+        if close := [f"'--{name}'" for name in nearest(error.option_name[2:], known, most=2)]:
+            message += f" Did you mean {' or '.join(close)}?"
+    return click.UsageError(message, error.ctx)
 
 
 def wants_json(words: Sequence[str]) -> bool:

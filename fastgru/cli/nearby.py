@@ -29,7 +29,8 @@ def near_files(path: Path) -> str:
         return f"; did you mean {' or '.join(str(folder / name) for name in close)}?"
     models = [str(folder / name) for name in names if name.lower().endswith(_MODELS)]
     more = ", ..." if len(models) > _SHOWN else ""
-    return f"; {folder} has {', '.join(models[:_SHOWN])}{more}" if models else ""
+    where = "this folder" if folder == Path() else folder
+    return f"; {where} has {', '.join(models[:_SHOWN])}{more}" if models else ""
 
 
 class ModelPath(click.Path):

@@ -101,13 +101,28 @@ def test_what_is_mistyped_is_answered_with_what_is_near(tmp_path: Path, monkeypa
         (["inspcet"], "Did you mean 'inspect'?"),
         (["model.onnx"], "fastgru inspect model.onnx"),
         (["inspect", "modl.onnx"], "did you mean model.onnx?"),
-        (["inspect", "."], "is a folder"),
+        (["inspect", "."], "'.' is a folder, and a file was expected; this folder has model.onnx"),
         (["inspect", "nowhere/model.onnx"], "there is no folder nowhere"),
-        (["inspect", "--presicion", "auto"], "--precision"),
+        (["inspect", "--presicion", "auto"], "No such option '--presicion'. Did you mean '--precision'?"),
+        (["score", "--outptu", "x.npz"], "Did you mean '--output' or '--outputs'?"),
+        (["bench", "--no-cg"], "Did you mean '--no-gc'?"),
+        (["serve", "--sate-dir", "x"], "Try 'main serve --help' for help. Error: No such option '--sate-dir'. Did you"),
     ):
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 2
         assert said in " ".join(result.stderr.split()), result.stderr
+
+
+@pytest.mark.parametrize("words", [["serve", "--nonsense"], ["inspect", "-x"]])
+def test_an_option_like_no_other_gets_no_suggestion(words: list[str]) -> None:
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"\nTry 'main {words[0]} --help' for help.\n\nError: No such option '{words[1]}'.\n")
+
+
+def test_no_command_at_all_shows_the_help() -> None:
+    result = CliRunner().invoke(main, [])
+    assert result.output == CliRunner().invoke(main, ["--help"]).output
 
 
 @pytest.mark.parametrize("words", [["inspect", "nowhere.onnx"], ["inspect"], ["inspect", "noise.onnx"]])
