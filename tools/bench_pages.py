@@ -160,7 +160,7 @@ def _threads(result: Result) -> Iterator[str]:
     yield _where(result, threads_of(rows))
     heads = ["hidden units", *(f"{row.case.H}" for row in rows if row.case)]
     ratios = [f"{row.own_ratio.median:.1f}x" for row in rows if row.own_ratio]
-    yield _table(heads, [["as fast as one thread", *ratios]], right=len(ratios))
+    yield _table(heads, [["speed-up over one thread", *ratios]], right=len(ratios))
 
 
 def _tables(result: Result) -> Iterator[str]:
@@ -185,8 +185,8 @@ def _tables(result: Result) -> Iterator[str]:
     if tiny := tiny_lines(result):
         yield "### Beside RTNeural"
         yield (
-            "Blocks of frames again, a step. RTNeural's figures are those that its authors published in 2021, on a"
-            " desktop CPU of 2018:"
+            "The time of one step within a block of frames. RTNeural's figures are those that its authors published in"
+            " 2021, for a desktop CPU of 2018:"
         )
         yield _table(["case", "fastgru", "RTNeural"], [line[:3] for line in tiny], right=2)
     if reasons := sorted({f"{name_of(name)} ({reason})" for row in result.rows for name, reason in row.absent.items()}):

@@ -102,7 +102,7 @@ def _summary(rows: Sequence[Row]) -> str:
     ratios = [each.median for each in found]
     spread = f"{ratio_of(min(ratios))} to {ratio_of(max(ratios))} as long, {ratio_of(median(ratios))} in the median"
     closest = spread if len(ratios) > 1 else f"{ratio_of(ratios[0])} as long"
-    words = f"{counted(rows[0].threads, 'thread')}: fastgru is {', '.join(parts)}. The closest rival takes {closest}."
+    words = f"{counted(rows[0].threads, 'thread')}: fastgru is {', '.join(parts)}. The fastest rival takes {closest}."
     return f'<p class="lead">{escape(words)}</p>'
 
 

@@ -31,7 +31,7 @@ def steady_tables(steady: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, .
     if cold := steady.get("cold"):
         rows = [(name_of(name), time_of(s), time_of(cold["least_s"][name])) for name, s in cold["medians_s"].items()]
         if "first_compile_s" in cold:
-            rows.append(("fastgru, all kernels compiled", time_of(cold["first_compile_s"]), ""))
+            rows.append(("fastgru, with an empty cache of kernels", time_of(cold["first_compile_s"]), ""))
         yield "from the start of a process to its first output", ("", "median", "shortest"), rows
 
 

@@ -158,12 +158,12 @@ def legend_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
             "the largest difference from the outputs of the model's float64 definition",
         ),
         "p99": (ran, "99 of 100 calls took at most this long"),
-        "spread": (ran, "the interquartile range of the rounds, as a share of the median"),
+        "spread": (ran, "the interquartile range of the times of the rounds, as a share of their median"),
         "a rival": (
             rivals,
-            "its median time, and its time divided by fastgru's: the median over the rounds, in each of which both run."
-            " Bold: the closest rival. Green: fastgru is faster in three of four rounds. Red: the rival is faster in"
-            " three of four",
+            "its median time, and how many times as long as fastgru it takes: the median of the ratios of all rounds."
+            " Bold: the fastest rival. Green: fastgru was faster in at least three of four rounds. Red: the rival was"
+            " faster in at least three of four",
         ),
         "of 1 thread": (
             any(row.own_ratio for row in ran),
