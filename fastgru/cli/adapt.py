@@ -43,42 +43,61 @@ _COUNT = click.IntRange(min=1)
     "--output",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to save: .safetensors.",
+    help="Save as this .safetensors file.",
 )
 @click.option(
     "--train",
     multiple=True,
     metavar="NAMES",
-    help="Weights that learn: names, or beginnings that end with a dot or a slash, separated by commas; repeatable. "
-    " [default: all]",
+    help="The names of the weights to train, separated by commas. A name that ends in a dot or a slash stands for all"
+    " weights whose names begin with it. Repeatable.  [default: all]",
 )
 @click.option(
     "--loss",
     type=click.Choice(_LOSSES),
-    help="The loss to minimise.  [default: a cross entropy for classes, by the model's last layer; squared_error for"
-    " numbers]",
+    help="The loss to minimise.  [default: squared_error for numbers; for classes the cross entropy that fits the"
+    " model's last layer]",
 )
 @click.option("--output-name", metavar="NAME", help="The output to compare with the targets, if there are several.")
-@click.option("--optimizer", type=click.Choice(list(_RULES)), default="adam", show_default=True, help="As in torch.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(list(_RULES)),
+    default="adam",
+    show_default=True,
+    help="The optimizer, as in torch.",
+)
 @click.option("--lr", type=click.FloatRange(min=0), default=1e-3, show_default=True, help="The learning rate.")
-@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Momentum, for sgd.  [default: 0]")
-@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True, help="As in torch.")
+@click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="The momentum of sgd.  [default: 0]")
+@click.option(
+    "--weight-decay",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="The weight decay, as in torch.",
+)
 @click.option("--clip-norm", type=click.FloatRange(min=0), help="The largest norm of all gradients together.")
 @click.option("--epochs", type=_COUNT, default=10, show_default=True, help="How often to go through the data.")
-@click.option("--steps", type=_COUNT, help="Stop after this many steps, whatever the epochs.")
-@click.option("--batch", type=_COUNT, help="Rows that learn together.  [default: 16 stretches of a text, or 32 rows]")
-@click.option("--window", type=_COUNT, help="Steps before gradients are cut.  [default: 96 of a text, else all]")
+@click.option("--steps", type=_COUNT, help="Stop after this many steps, even within an epoch.")
+@click.option("--batch", type=_COUNT, help="The number of rows in a batch.  [default: 32, or 16 stretches of a text]")
+@click.option(
+    "--window",
+    type=_COUNT,
+    help="The number of steps through which gradients go back.  [default: all, or 96 characters of a text]",
+)
 @click.option(
     "--held-out",
     default="0.1",
     show_default=True,
     metavar="SHARE|FILE",
-    help="Data that only the loss is measured on: the last share of the data, or a file like --data; 0 for none.",
+    help="Data to measure the loss on, and not to learn from: a share of the data, at its end, or a file like --data;"
+    " 0 for none.",
 )
 @click.option("--patience", type=_COUNT, help="Stop after this many epochs without a better held-out loss.")
 @click.option("--skip-unknown", is_flag=True, help="Leave out characters that the alphabet does not have.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the order of batches.")
-@click.option("--threads", type=_COUNT, default=1, show_default=True, help="The cores to use.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of the order of batches."
+)
+@click.option("--threads", type=_COUNT, default=1, show_default=True, help="The number of cores to use.")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float64"]),
@@ -87,16 +106,19 @@ _COUNT = click.IntRange(min=1)
     help="The precision of the computation.",
 )
 @click.option(
-    "--gate-memory", type=_COUNT, metavar="MIB", help="Memory for the gates of the steps; the rest is recomputed."
+    "--gate-memory",
+    type=_COUNT,
+    metavar="MIB",
+    help="The memory for the gates of all steps. Gates that do not fit are computed again.",
 )
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file from which an interrupted run continues; kept at the end.  [default: OUTPUT.checkpoint, removed at"
-    " the end]",
+    help="The file from which an interrupted run continues. It is kept at the end of the run.  [default:"
+    " OUTPUT.checkpoint, which is removed at the end]",
 )
 @click.option("--restart", is_flag=True, help="Start over: discard the checkpoint of an earlier run.")
-@click.option("--force", is_flag=True, help="Overwrite OUTPUT where it exists.")
+@click.option("--force", is_flag=True, help="Overwrite OUTPUT if it exists.")
 @load_options
 @json_option
 def command(
@@ -109,11 +131,10 @@ def command(
     force: bool,
     **asked: Any,
 ) -> None:
-    """Adapt the model in FILE to data on this CPU. It is meant for a head, a last layer, or a small model.
+    """Adapt the model in FILE to data on this CPU. Use it to train the last layer of a model, or a whole small model.
 
-    Gradients go back through time, window by window. The weights of the epoch with the smallest held-out loss are
-    saved. Weights that --train does not name stay the same, to the bit. The same data, options and seed give the same
-    file.
+    The weights of the epoch with the smallest held-out loss are saved. Weights that --train does not name stay the
+    same, to the bit. The same data, options and seed give the same file.
 
     After an interruption, run the same command again to continue.
     """
@@ -235,7 +256,7 @@ def _until_a_step_is_whole(
     except KeyboardInterrupt:
         if place.exists():
             at = f" after step {last[0].step:,} of {last[0].steps:,}" if last else ""
-            say(f"fastgru: {place} has everything{at}; run the same command again to go on", err=True)
+            say(f"fastgru: interrupted{at}; run the same command again to continue from {place}", err=True)
         raise
     finally:
         if main:

@@ -71,5 +71,5 @@ def print_adapted(found: dict[str, Any]) -> None:
         lines["resumed"] = "from the checkpoint of an earlier run"
     lines["learned"] = ", ".join(found["trained"])
     if not found["native"]:
-        lines["slow"] = "a layer of the model has no native gradient, so that NumPy learned by the definitions"
+        lines["slow"] = "NumPy computed the layers that have no native gradient"
     print_facts(console, lines, least=8)

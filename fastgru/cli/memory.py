@@ -54,36 +54,39 @@ _WIDTH: Final = 720
     type=click.FloatRange(min=0, min_open=True),
     default=0.01,
     show_default=True,
-    help="The largest difference that a chunk may have after its warm-up, as a share of the largest output.",
+    help="The largest difference allowed after the warm-up of a chunk, as a share of the largest output.",
 )
-@click.option("--frame", type=_COUNT, help="The steps that a call takes.  [default: 1, or what the model is made for]")
+@click.option("--frame", type=_COUNT, help="The steps in each call.  [default: 1, or the number that the model fixes]")
 @click.option(
-    "--horizon", type=_COUNT, help="The most frames to follow.  [default: half of what predicts, 256 for norms]"
+    "--horizon",
+    type=_COUNT,
+    help="Through how many frames to follow a chunk, a state or a frame.  [default: 256; for chunks, half of the frames"
+    " that predict]",
 )
 @click.option(
     "--chunks",
     type=_COUNT,
     default=32,
     show_default=True,
-    help="How many chunks predict the warm-up, and how many check it.",
+    help="How many chunks predict the warm-up, and how many others check it.",
 )
-@click.option("--runs", type=_COUNT, default=4, show_default=True, help="How many T the norms are taken over.")
+@click.option("--runs", type=_COUNT, default=4, show_default=True, help="At how many frames to measure the norms.")
 @click.option(
     "--risk",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.001,
     show_default=True,
-    help="The share of chunks that may need a longer warm-up.",
+    help="The share of chunks that may need a longer warm-up than predicted.",
 )
 @click.option(
     "--near",
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
     default=0.1,
     show_default=True,
-    help="A gate counts as being at 0, or at 1, if it is nearer than this.",
+    help="A gate counts as being at 0, or at 1, if the difference is smaller than this.",
 )
 @click.option("--skip-unknown", is_flag=True, help="Leave out characters that the alphabet does not have.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random directions.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of random directions.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the norms into this .svg file.")
 @load_options
 @precision_option
@@ -100,11 +103,11 @@ def command(
 ) -> None:
     """Show how much of the past the model in FILE uses, on real input.
 
-    A file of --data has the model's input along time, or one call in each entry, with one axis more than the input.
-    Half of it predicts the warm-up that a chunk needs before its outputs are those of the whole run, within the bound;
-    the other half checks the prediction by running it. Norms and half-lives are computed in float64.
+    A file of --data holds the model's input along time. It may also have one more axis, in front, whose entries are the
+    inputs of single calls. Half of the data predicts how long a warm-up a chunk needs before its outputs are those of
+    an uncut run, within the bound; the other half checks the prediction. Norms and half-lives are computed in float64.
 
-    Exit status 1 where the check fails.
+    The exit status is 1 if the check fails.
     """
     from fastgru.learn import memory
 

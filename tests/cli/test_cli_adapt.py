@@ -90,7 +90,7 @@ def test_interrupted_and_resumed_gives_the_same_file(invoke: Invoke, text: Path,
     if process.returncode == 0:
         pytest.skip("it ended before it was interrupted")
     assert process.returncode == 130, said
-    assert "run the same command again to go on" in " ".join(said.split())
+    assert "run the same command again to continue from" in " ".join(said.split())
     assert not (tmp_path / "made.safetensors").exists()
     resumed = json.loads(invoke(*typed, "--checkpoint", tmp_path / "kept", "--json").stdout)
     assert resumed["resumed"]
