@@ -48,9 +48,9 @@ def main(words: list[str]) -> int:
         found, states = found_of(setting, options["hidden"], options["seconds"]), state_sizes(setting, fleet.streams)
     told = (
         f"Measured on {cpu_model()} ({TARGET.short}), {datetime.now(UTC):%Y-%m-%d}, by `python -m bench.fleet"
-        f"{_said(fleet, options)}`; one core has the server, another the client. {fleet.streams:,} streams at"
-        f" {fleet.rate:g} frames a second, a GRU with {found.hidden} units and inputs; a session takes"
-        f" {found.session_bytes:,.0f} bytes of the server's memory with its connection."
+        f"{_said(fleet, options)}`; the server ran on one core and the client on another. The tables are for"
+        f" {fleet.streams:,} streams at {fleet.rate:g} frames a second, and a GRU with {found.hidden} units and inputs."
+        f" A session takes {found.session_bytes:,.0f} bytes of the server's memory with its connection."
     )
     needs, machine, failure = tables(fleet, found)
     parts = {"needs": f"{told}\n\n{needs}", "machine": machine, "states": states, "failure": failure}

@@ -89,7 +89,7 @@ def state_sizes(setting: Setting, streams: int) -> str:
             memory = f"{2 * size * streams / 2**30:.2f} GiB"
             weights = f"{name}, weights in {precision}"
             lines.append([weights, f"{size:,}", f"{sent:,}", memory])
-    return table(("state", "bytes", "bytes as it is sent", "two banks of all streams"), lines)
+    return table(("state", "bytes", "bytes as sent", "two banks for all streams"), lines)
 
 
 def _step_us(setting: Setting, path: Path, hidden: int, sessions: int, seconds: float) -> float:

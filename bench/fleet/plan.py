@@ -97,7 +97,7 @@ def _needs(fleet: Fleet, found: Found) -> str:
             up, down = found.messages[protocol]
             wire = [f"{up:,}", f"{down:,}", f"{gbit_for(fleet, max(up, down), _steps(protocol, found)):.0f}"]
         lines.append([name, cpu, f"{cores:,.0f}", *wire])
-    heads = ("a frame", "CPU time", "cores", "bytes sent", "bytes of the answer", "Gbit/s, the larger direction")
+    heads = ("transport", "CPU time", "cores", "bytes of a frame", "bytes of an answer", "Gbit/s, the larger direction")
     return table(heads, lines)
 
 
@@ -108,7 +108,7 @@ def _machine(fleet: Fleet, found: Found) -> str:
         first = min(each, key=lambda part: each[part])
         needed = ceil(fleet.streams / each[first])
         lines.append([_name(protocol, found), *(f"{n:,}" for n in each.values()), first, f"{needed:,}"])
-    heads = ("a frame", "by its cores", "by its network", "by its memory", "first limit", "machines")
+    heads = ("transport", "streams by cores", "streams by network", "streams by memory", "first limit", "machines")
     return f"{table(heads, lines)}\n\n{_verdict(fleet, found)}"
 
 
@@ -119,7 +119,8 @@ def _verdict(fleet: Fleet, found: Found) -> str:
     more = 100 * (found.cpu_us["chunks"] / found.steps / cpu - 1)
     return (
         f"Over WebSocket, the first limit of a machine is its {first}. A step in a batch is"
-        f" {100 * found.batch_us / cpu:.0f} % of the CPU time of a frame; the rest receives, finds and answers it."
+        f" {100 * found.batch_us / cpu:.0f} % of the CPU time of a frame; the rest is spent on receiving the frame,"
+        " finding its session and answering."
         f" A step that comes with {found.steps - 1} others in a frame takes {abs(more):.0f} %"
         f" {'less' if more < 0 else 'more'} CPU time than one that comes alone."
     )
@@ -132,17 +133,21 @@ def _failure(fleet: Fleet, found: Found) -> str:
     kept_us = max(0.0, (found.kept_s - found.start_s) / found.kept * 1e6)
     took, moved = found.start_s + process * kept_us / 1e6, process * found.move_us / 1e6
     rest = fleet.streams - lost
-    busy = f"{100 * fleet.share * fleet.streams / rest:.0f} % of the time" if rest else "all the time, and none is left"
-    spare = f"{fleet.machines:,}; without them, the cores of the other machines are busy: {busy}"
+    alone = "no machine is left"
+    if rest:
+        busy = 100 * fleet.share * fleet.streams / rest
+        alone = f"the cores of the other machines are busy {busy:.0f} % of the time"
+    spare = f"{fleet.machines:,}; without them, {alone}"
     started = f"{took:.2f} s: a start of {found.start_s:.2f} s, {kept_us:.1f} µs a session"
-    return table(("one rack ends", ""), [
-        ["its streams", f"{lost:,}, on {fleet.machines:,} machines"],
-        ["spare machines for them", spare],
+    each = f"{moved:.2f} s: {found.move_us:.0f} µs a state"
+    return table(("if one rack fails", ""), [
+        ["streams of the rack", f"{lost:,}, on {fleet.machines:,} machines"],
+        ["spare machines for these streams", spare],
         ["streams of one process (one core)", f"{process:,}"],
-        ["their states from `--state-dir`", started],
+        ["time until a new process has their states from `--state-dir`", started],
         ["frames due for each stream in that time", f"{took * fleet.rate:,.0f}"],
-        ["before a planned end: their states by GET and PUT", f"{moved:.2f} s: {found.move_us:.0f} µs a state"],
-        ["records of all streams on disk", f"{fleet.streams * found.record_bytes / 2**30:.1f} GiB"],
+        ["time to move their states by GET and PUT, before a planned end", each],
+        ["records on disk of the streams of all racks", f"{fleet.streams * found.record_bytes / 2**30:.1f} GiB"],
     ])  # fmt: skip
 
 
