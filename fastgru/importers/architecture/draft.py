@@ -23,10 +23,10 @@ def draft(weights: Weights) -> str:
     """
     modules = _modules(weights)
     lines = [
-        f"# Drafted from the tensors of {weights.source}. They do not tell what is called in which order, the",
-        "# functions between the layers, and the options (stride, padding, batch_first...): say all that.",
+        f"# Drafted from the tensors of {weights.source}. Complete it: tensors do not tell the order of the layers,",
+        "# the functions between them, and the options (stride, padding, batch_first...).",
         "inputs:",
-        "  x: [] # its shape: numbers, and names for what is free; for ids {shape: [N, T], dtype: int64}",
+        "  x: [] # its shape, with names for free dimensions: [T, N, 40]; for ids {shape: [N, T], dtype: int64}",
         "layers:",
     ]
     channels: list[int | None] = []  # that each module gives, as far as its weights tell
