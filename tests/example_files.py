@@ -157,3 +157,7 @@ def make_forecaster(folder: Path, rng: np.random.Generator) -> None:
             rows.append(pd.DataFrame({"series": f"shop {k + 1}", "date": dates, "value": values.round(1)}))
     save_onnx(folder / "forecaster.onnx", weights, fit(np.concatenate(states), np.concatenate(targets)))
     pd.concat(rows).to_csv(folder / "sales.csv", index=False)
+
+
+if __name__ == "__main__":  # python tests/example_files.py FOLDER
+    make_example_files(Path(sys.argv[1]))

@@ -1,10 +1,10 @@
-"""Remove the noise from a WAV file with GTCRN, one frame of 16 ms at a time, as a call would bring them.
+"""Remove noise from a WAV file with GTCRN, one frame of 16 ms at a time, as frames arrive in a telephone call.
 
     pip install soundfile
     python docs/examples/denoise_wav.py gtcrn_simple.onnx noisy.wav clean.wav
 
-The model file is in the repository of GTCRN (MIT licence), in the folder stream/onnx_models. It takes the spectrum of
-one frame at 16 kHz and keeps its state in three caches, which the stream finds by their names.
+The model file is in the repository of GTCRN (MIT licence), in the folder stream/onnx_models. The model takes the
+spectrum of one frame at 16 kHz and keeps its state in three caches, which the stream finds by their names.
 """
 
 import argparse
@@ -20,7 +20,7 @@ WINDOW = np.sqrt(np.hanning(SIZE + 1)[:-1]).astype(np.float32)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Remove the noise from a WAV file of 16 kHz.")
+    parser = argparse.ArgumentParser(description="Remove noise from a WAV file of 16 kHz.")
     parser.add_argument("model")
     parser.add_argument("noisy")
     parser.add_argument("clean")
@@ -30,7 +30,7 @@ def main() -> None:
     if rate != RATE:
         parser.error(f"{args.noisy} has {rate} samples a second; GTCRN needs {RATE}")
     sound = sound.mean(axis=1)  # one channel
-    frames = -(-len(sound) // HOP) + 1  # and one more, because a sample is finished one hop after it came
+    frames = -(-len(sound) // HOP) + 1  # one more, because a sample is finished one hop after it came
     padded = np.pad(sound, (HOP, (frames + 1) * HOP - len(sound)))
 
     stream = fastgru.load(args.model).stream()

@@ -1,10 +1,11 @@
-"""Forecast the series of a CSV file with pandas, all of them side by side.
+"""Forecast every series of a CSV file, with pandas.
 
     pip install pandas
     python docs/examples/forecast_csv.py forecaster.onnx sales.csv --days 7
 
-The file has the columns series, date and value, one row a day. The model takes x (T, N, 3): the scaled value and the
-weekday as a sine and a cosine; and h0. y (T, N, 1) is the scaled value of the next day.
+The file has the columns series, date and value, with one row per day. The model takes x (T, N, 3), which is the scaled
+value and the weekday as a sine and a cosine, and the state h0. Its output y (T, N, 1) is the scaled value of the next
+day.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import fastgru
 
 
 def features(dates: pd.DatetimeIndex, scaled: np.ndarray) -> np.ndarray:
-    """(T, 1, 3) for dates and the values scaled to mean 0 and deviation 1."""
+    """The input (T, 1, 3), from dates and from values that are scaled to mean 0 and deviation 1."""
     angle = 2 * np.pi * dates.day_of_week.to_numpy() / 7
     return np.stack([scaled, np.sin(angle), np.cos(angle)], axis=-1).astype(np.float32)[:, None]
 
@@ -47,7 +48,7 @@ def main() -> None:
     for name, rows in table.groupby("series"):
         values = rows.set_index("date")["value"]
         columns[name] = forecast(model, values, args.days)
-        known = values.iloc[-args.days :]  # what the model would have said a week ago, against what came
+        known = values.iloc[-args.days :]  # to compare with a forecast made before these days
         errors[name] = (forecast(model, values.iloc[: -args.days], args.days) - known).abs().mean() / known.abs().mean()
     print(pd.DataFrame(columns).round(1).to_string())
     print("mean error of the last week:", ", ".join(f"{name} {error:.1%}" for name, error in errors.items()))

@@ -3,7 +3,7 @@
     pip install soundfile
     python docs/examples/keyword_spotter.py spotter.onnx sound.wav --keywords low,middle,high
 
-The model takes 40 log-mel energies a frame, x (T, N, 40) and h0; it gives a logit for silence and for each keyword.
+The model takes 40 log-mel energies per frame, x (T, N, 40), and h0. It returns logits of silence and of each keyword.
 """
 
 import argparse
@@ -18,7 +18,7 @@ RATE, SIZE, HOP, BANDS = 16000, 400, 160, 40  # windows of 25 ms, a frame every 
 
 
 def mel_filters() -> np.ndarray:
-    """(BANDS, SIZE // 2 + 1): triangles at equal distances on the mel scale, as HTK has them."""
+    """(BANDS, SIZE // 2 + 1): triangles at equal distances on the mel scale, as in HTK."""
     top = 2595 * np.log10(1 + RATE / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
     bins = np.fft.rfftfreq(SIZE, 1 / RATE)
@@ -52,7 +52,7 @@ def main() -> None:
         seconds, best = k * HOP / RATE, int(np.argmax(smooth))
         if best and smooth[best] > 0.8 and seconds >= quiet_until:
             print(f"{seconds:5.2f} s  {names[best]:8} {smooth[best]:.2f}")
-            quiet_until = seconds + 0.5  # one keyword is told once
+            quiet_until = seconds + 0.5  # print each keyword once
 
 
 if __name__ == "__main__":

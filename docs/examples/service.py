@@ -3,8 +3,8 @@
     python docs/examples/service.py gestures.onnx --port 8080
     curl -s http://127.0.0.1:8080 -d '{"x": [[[1, 2, 3]]]}'
 
-A request is a JSON object of the inputs, and its answer one of the outputs. Here each request is a whole sequence;
-`fastgru serve` is a server that keeps the states of its clients between requests.
+A request is a JSON object with the inputs, and the answer is one with the outputs. Each request is a whole sequence. To
+keep the state of each client between requests, use `fastgru serve`.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Play a guitar amplifier's model on the sound card: a GRU at every sample, in the callback of the driver.
+"""Play through the model of a guitar amplifier: a GRU at every sample, in the callback of the sound driver.
 
     pip install sounddevice
     python docs/examples/sound_card.py amp.json --seconds 10
 
-The callback has to answer before the next block is due. So everything that costs time once is done before the sound
-begins: `warm_up` plans and touches what a block of this size needs, and `out=` writes into the driver's own block.
+The callback must return before the next block is due. So `warm_up` makes the plan and the memory for blocks of this
+size before the sound begins, and `out=` writes into the driver's own block.
 """
 
 import argparse
@@ -17,16 +17,16 @@ import fastgru
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Play the sound of the first input through a model of RTNeural.")
+    parser = argparse.ArgumentParser(description="Play the sound of the input device through an RTNeural model.")
     parser.add_argument("model")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rate", type=int, default=48000, help="samples a second")
     parser.add_argument("--block", type=int, default=64, help="samples a block")
     args = parser.parse_args()
 
-    # The states of such a model begin inside the file; `open_states` opens them, so that a stream can keep them.
+    # The states of such a model begin inside the file; `open_states` lets the stream keep them.
     stream = fastgru.load(args.model, open_states=True).stream()
-    stream.warm_up(np.zeros((1, args.block, 1), np.float32))  # no state moves
+    stream.warm_up(np.zeros((1, args.block, 1), np.float32))  # does not change the state
 
     took = np.zeros(int(args.seconds * args.rate / args.block) + 100)
     blocks = glitches = 0
@@ -35,7 +35,7 @@ def main() -> None:
         nonlocal blocks, glitches
         begin = time.perf_counter()
         stream.push(heard[None], out=played[None])
-        glitches += bool(status)  # the driver's own count of blocks that came too late
+        glitches += bool(status)  # the driver reports a block that came too late
         took[blocks % len(took)] = time.perf_counter() - begin
         blocks += 1
 

@@ -2,8 +2,8 @@
 
     python docs/examples/tag_sentences.py tagger.safetensors vocabulary.json "the dog sees a bird" "birds sing"
 
-The checkpoint is a state dict: an Embedding "emb", a bidirectional GRU "gru", a Linear "fc". torch is not needed. A
-checkpoint that torch.save has written is read in the same way.
+The checkpoint is a state dict with an Embedding "emb", a bidirectional GRU "gru" and a Linear "fc", as a file of
+safetensors or of torch.save. torch is not needed.
 """
 
 import argparse
