@@ -14,7 +14,7 @@ from fastgru.cli.adapted import figures_of, named, print_adapted, value_of
 from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.graph import Graph
 from fastgru.load import load_graph
-from fastgru.terminal import compiling, progress, say
+from fastgru.terminal import progress, say
 
 if TYPE_CHECKING:
     from fastgru.learn import Fit, FitStep
@@ -156,7 +156,8 @@ def command(
         if restart:
             place.unlink(missing_ok=True)
         resumed = place.exists()
-        with compiling(), _until_a_step_is_whole(place, tell, as_text="characters" in facts) as hear:
+        tell(f"Adapting {file} to {data}")
+        with _until_a_step_is_whole(place, tell, as_text="characters" in facts) as hear:
             done: Fit[Graph] = fit(graph, loss=loss, progress=hear, checkpoint=place, **arguments)
     write_graph(named(done, data, facts, file), output)
     if checkpoint is None:

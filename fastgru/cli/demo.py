@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fastgru.cli.charmodel import ALLOWED, DATA, CharModel, Timing
 from fastgru.cli.options import json_option, show
-from fastgru.terminal import bytes_of, compiling, kernels_used, stdout, time_of
+from fastgru.terminal import bytes_of, kernels_used, stdout, time_of
 
 __all__ = ["colour_of", "command", "legend", "typewrite"]
 
@@ -45,10 +45,9 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
     The exit status is 1 if its logits are not those that torch computed after the training.
     """
     console = stdout(wide=False)
-    with compiling():
-        model = CharModel()
-        model.encode(prompt)
-        difference = model.check()
+    model = CharModel()
+    model.encode(prompt)
+    difference = model.check()
     timing = Timing()
     written = model.write(prompt, length, temperature=temperature, seed=seed, timing=timing)
     if as_json:

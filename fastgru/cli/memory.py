@@ -16,7 +16,7 @@ from fastgru.cli.options import file_argument, json_option, load_options, precis
 from fastgru.cli.texts import read_text
 from fastgru.errors import DataError
 from fastgru.graph import Graph
-from fastgru.terminal import compiling, counted, plain_table, progress, say, stdout
+from fastgru.terminal import counted, plain_table, progress, say, stdout
 
 if TYPE_CHECKING:
     from fastgru.learn import Memory
@@ -117,7 +117,7 @@ def command(
         if plot.suffix.lower() != ".svg":
             raise click.UsageError(f"{plot}: expected a name that ends in .svg")
         check_matplotlib()
-    with progress(f"Following what {file.name} remembers"), compiling():
+    with progress(f"Following what {file.name} remembers"):
         model = fastgru.load(file, precision=precision, **options)
         found = memory(model, _arrays(data, model.graph, skip_unknown), **asked)
     if plot is not None:

@@ -14,7 +14,7 @@ from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.graph import Graph
 from fastgru.load import load_graph
 from fastgru.precisions import LOWP
-from fastgru.terminal import bars, bytes_of, compiling, counted, plain_table, stdout, time_of
+from fastgru.terminal import bars, bytes_of, counted, plain_table, progress, stdout, time_of
 
 if TYPE_CHECKING:
     from fastgru.quantization import Errors, QuantizeReport
@@ -91,7 +91,7 @@ def command(
     graph = load_graph(file, **options)
     arrays = _data(data, graph) if data else None
     asked: Any = {"*": precision, **dict.fromkeys(keep, "float32")} if keep else precision
-    with compiling():
+    with progress(f"Measuring {file} with weights of low precision"):
         report = quantize(graph, precision=asked, data=arrays, **bounds)
     saved = output if report.holds or force else None
     if saved is not None:

@@ -12,7 +12,7 @@ import fastgru
 from fastgru.cli.arrays import fit, name_inputs, write_arrays
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
 from fastgru.graph import Graph, TensorSpec
-from fastgru.terminal import compiling, is_quiet, plain_table, say, stdout
+from fastgru.terminal import is_quiet, plain_table, progress, say, stdout
 
 __all__ = ["command"]
 
@@ -42,7 +42,7 @@ def command(
     inputs of the same names. A state that you do not give starts with the numbers in the file, or with zeros if the
     file has none. Without --output, the command prints a summary of every output.
     """
-    with compiling():
+    with progress(f"Running {file}"):
         model = fastgru.load(file, precision=precision, **options)
         named = name_inputs(inputs, model.inputs, model.graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, model.graph) for spec in model.inputs if spec.name in named}

@@ -7,7 +7,7 @@ import click
 
 import fastgru
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
-from fastgru.terminal import compiling, counted, say
+from fastgru.terminal import counted, say
 
 __all__ = ["command"]
 
@@ -111,16 +111,15 @@ def command(
     """
     from fastgru.scoring import score
 
-    with compiling():
-        names = options.pop("outputs", None)
-        model = fastgru.load(file, precision=precision, threads=threads, **options)
-        if names and not set(names) <= {spec.name for spec in model.outputs}:  # inner ones: a part of the model
-            model = fastgru.load(file, precision=precision, threads=threads, outputs=names, **options)
-        columns, ids = _columns(choices.pop("columns")), choices.pop("ids")
-        choices["budget"] = choices.pop("mebibytes") << 20
-        choices |= {"columns": columns, "ids": ids.split(",") if ids else (), "outputs": names}
-        choices["cluster"] = _cluster(file, {"precision": precision, "threads": threads, **options}, choices)
-        done = score(model, source, output, progress=not as_json, **choices)
+    names = options.pop("outputs", None)
+    model = fastgru.load(file, precision=precision, threads=threads, **options)
+    if names and not set(names) <= {spec.name for spec in model.outputs}:  # inner ones: a part of the model
+        model = fastgru.load(file, precision=precision, threads=threads, outputs=names, **options)
+    columns, ids = _columns(choices.pop("columns")), choices.pop("ids")
+    choices["budget"] = choices.pop("mebibytes") << 20
+    choices |= {"columns": columns, "ids": ids.split(",") if ids else (), "outputs": names}
+    choices["cluster"] = _cluster(file, {"precision": precision, "threads": threads, **options}, choices)
+    done = score(model, source, output, progress=not as_json, **choices)
     found = {**done._asdict(), "faults": [fault._asdict() for fault in done.faults], "output": str(output)}
 
     def print_it() -> None:

@@ -10,7 +10,7 @@ from fastgru.cli.arrays import fit, name_inputs
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
 from fastgru.errors import UnsupportedModelError
 from fastgru.load import load_graph
-from fastgru.terminal import bars, compiling, plain_table, stdout
+from fastgru.terminal import bars, plain_table, progress, stdout
 from fastgru.verify import Report, verify
 
 __all__ = ["command"]
@@ -63,7 +63,7 @@ def command(
     if graph is not None and inputs:
         named = name_inputs(inputs, graph.inputs, graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}
-    with compiling():
+    with progress(f"Comparing the outputs of {file}"):
         report = verify(file, inputs=arrays, seed=seed, tol=tol, precision=precision, runtimes=runtimes, **options)
     show(report.to_dict(), lambda: _print(report), as_json=as_json)
     if not report.holds:

@@ -74,7 +74,7 @@ def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[st
     from fastgru.verify.cases import draw_cases
 
     for file in files:
-        with progress(f"Compiling the kernels that {file} needs"):
+        with progress(f"Compiling the kernels that {file} needs", compiles=True):
             model = fastgru.load(file, precision=precision, **options)
             for case in draw_cases(model.graph):
                 model.run(case.calls[0])
@@ -86,7 +86,7 @@ def _warm_all() -> None:
     from fastgru.kernels.table import entries
 
     handlers = list(entries())
-    with progress() as tell:
+    with progress(compiles=True) as tell:
         for number, handler in enumerate(handlers, 1):
             tell(f"Compiling kernel {number} of {len(handlers)}: {handler.name}")
             assert handler.address

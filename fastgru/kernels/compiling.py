@@ -21,7 +21,6 @@ from fastgru.kernels.table import Native, builds_only, compiled, find, import_ke
 from fastgru.modules import late
 from fastgru.process import EPOCH, lock, process, to_the_end, undisturbed
 from fastgru.simd import cache
-from fastgru.simd.notices import telling
 from fastgru.simd.target import TARGET
 
 __all__ = ["ensure", "serve"]
@@ -177,7 +176,7 @@ def _compile(missing: list[Native], dtype: str, soon: list[Native]) -> None:
         beside.give(soon, last=True)
         beside.give(missing[:0:-1])
     theirs, count = [], 0
-    with telling(cache.compiling_what(), len(missing)) as progress:
+    with cache.compilations(len(missing)) as progress:
         for native in missing:
             if beside is not None and not beside.take_back(native):
                 theirs.append(native)

@@ -23,7 +23,6 @@ from fastgru.process import lock, undisturbed
 from fastgru.simd import cache
 from fastgru.simd.llvm import may_be_disturbed
 from fastgru.simd.native import load_object
-from fastgru.simd.notices import telling
 from fastgru.simd.target import FEATURES, Target
 
 __all__ = [
@@ -176,7 +175,7 @@ class Native:
 
     def _make(self) -> cache.Entry:
         if self._found is None or not self._compiled:  # as it may be after a waiting that was ended
-            with telling(cache.compiling_what()):
+            with cache.compilations():
                 self.accept(compiled(self))
         assert self._found is not None
         return self._found

@@ -29,6 +29,7 @@ from fastgru.serve.settings import NAME, Settings, SettingsError, named_models
 from fastgru.serve.stream import Streams
 from fastgru.serve.v2.routes import Protocol
 from fastgru.simd.cache import describe
+from fastgru.simd.notices import told_by
 from fastgru.simd.target import TARGET
 
 __all__ = ["Asgi", "Assembly", "Models"]
@@ -95,9 +96,15 @@ class Assembly:
     async def _prepare(self) -> None:
         """Load the models, if they are not loaded yet."""
         cache, before = describe(), len(compiled_by_this_process())
-        if not (cache["entries"] or cache["prebuilt"]):
-            event("compile", f"compiling the kernels for this CPU: {cache['problem'] or cache['directory']}")
-        await swap.start(self.repository)
+        texts: list[str] = []
+
+        def tell(text: str) -> None:
+            if not texts:
+                event("compile", text.partition(": ")[0])  # without the count
+            texts.append(text)
+
+        with told_by(tell):  # a line of their own would be no line of the log
+            await swap.start(self.repository)
         if made := len(compiled_by_this_process()) - before:
             event("compile", f"{made} kernels were compiled for this CPU", kernels=made, problem=cache["problem"])
         gc.collect()

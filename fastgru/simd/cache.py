@@ -24,12 +24,12 @@ from typing import Any, Final, NamedTuple
 
 from fastgru.modules import late
 from fastgru.simd.cpu import host_cpu
-from fastgru.simd.notices import say
+from fastgru.simd.notices import Progress, say, telling
 from fastgru.simd.target import TARGET, TUNED, Target
 from fastgru.simd.trusted import UntrustedError, open_folder
 
 __all__ = [
-    "PREBUILT", "Entry", "cache_folder", "compiling_what", "describe", "home", "packed", "read", "read_kept",
+    "PREBUILT", "Entry", "cache_folder", "compilations", "describe", "home", "packed", "read", "read_kept",
     "source_hash", "unpacked", "write",
 ]  # fmt: skip
 
@@ -240,11 +240,13 @@ _told_unused = False
 _swept: set[str] = set()
 
 
-def compiling_what() -> str:
-    """What is said of a compilation that takes long."""
+def compilations(total: int = 1) -> contextlib.AbstractContextManager[Progress]:
+    """Around so many compilations: what is said of them where they take long, and whether they are kept."""
     cache = describe()
-    reach = ", once for all processes" if cache["writable"] and not cache["problem"] else ""
-    return f"fastgru: compiling kernels for {host_cpu()[0] if TUNED else TARGET.short}{reach}"
+    is_kept = cache["writable"] and not cache["problem"]
+    what = f"compiling kernels for {host_cpu()[0] if TUNED else TARGET.short}"
+    more = "; later processes load them from there" if is_kept else ""
+    return telling(what + " into the cache" * is_kept, total, more)
 
 
 def _prebuilt_entries() -> int:

@@ -1,7 +1,7 @@
 """Helpers of everything that prints: consoles, tables that fit the terminal, progress, numbers with units."""
 
 from fastgru.terminal.consoles import is_quiet, print_facts, printing, say, stderr, stdout
-from fastgru.terminal.progress import compiling, progress
+from fastgru.terminal.progress import progress
 from fastgru.terminal.tables import FittedTable, plain_table, shorten
 from fastgru.terminal.words import bars, bytes_of, counted, kernels_used, time_of, version_of
 
@@ -9,7 +9,6 @@ __all__ = [
     "FittedTable",
     "bars",
     "bytes_of",
-    "compiling",
     "counted",
     "is_quiet",
     "kernels_used",

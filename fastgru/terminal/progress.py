@@ -5,30 +5,45 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Final
 
+from fastgru.simd.notices import told_by
 from fastgru.terminal.consoles import is_interactive, is_quiet, stderr
 from fastgru.terminal.tables import shorten
 
-__all__ = ["compiling", "progress"]
+__all__ = ["progress"]
 
 _EVERY_S: Final = 10.0
 _SPINNER: Final = 4  # columns beside the text, with one at the end for the cursor
 
 
 @contextmanager
-def progress(text: str = "", *, every_s: float = _EVERY_S) -> Iterator[Callable[[str], None]]:
-    """Within the block, `text`, or what the function that is given here was last called with, is what is going on."""
+def progress(text: str = "", *, every_s: float = _EVERY_S, compiles: bool = False) -> Iterator[Callable[[str], None]]:
+    """Within the block, `text`, or what the function that is given here was last called with, is what is going on.
+
+    While kernels are compiled, a terminal tells of them instead. compiles: the text is about them already.
+    """
     if is_quiet():
         yield lambda text: None
     elif is_interactive(sys.stderr):
-        console = stderr()
+        console, now = stderr(), [text, ""]
         with console.status(_line(text, console.width)) as status:
-            yield lambda text: status.update(_line(text, console.width))
+
+            def tell(place: int, text: str) -> None:
+                now[place] = text
+                status.update(_line(now[1] or now[0], console.width))
+
+            with told_by(_nobody if compiles else partial(tell, 1)):
+                yield partial(tell, 0)
     else:
-        with _lines(text, every_s) as tell:
-            yield tell
+        with _lines(text, every_s) as tell_lines, told_by(_nobody) if compiles else nullcontext():
+            yield tell_lines
+
+
+def _nobody(text: str) -> None:
+    """For what need not be told."""
 
 
 def _line(text: str, width: int) -> str:
@@ -52,17 +67,3 @@ def _lines(text: str, every_s: float) -> Iterator[Callable[[str], None]]:
     finally:
         done.set()
         teller.join()
-
-
-@contextmanager
-def compiling() -> Iterator[None]:
-    """Around the first use of kernels: say what is happening where nothing is cached yet."""
-    from fastgru.simd.cache import describe
-
-    cache = describe()
-    if cache["entries"] or cache["prebuilt"]:
-        yield
-        return
-    once = f"this happens once, then they come from {cache['directory']}"
-    with progress(f"Compiling the kernels for this CPU: {cache['problem'] or once}"):
-        yield

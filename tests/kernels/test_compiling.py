@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from slowness import within
 
-from fastgru.simd import notices
+from fastgru.simd import cache, notices
 
 WORKER = Path(__file__).with_name("compiling_worker.py")
 NAMES = ["look", "put", "take"]
@@ -71,9 +71,10 @@ def test_a_terminal_gets_a_count_that_is_gone_in_the_end(monkeypatch: pytest.Mon
     assert terminal.getvalue() == "", "nothing is said before it takes long"
     progress.show()
     progress.reached(2)
+    progress.reached(1)
     progress.close()
-    line = "compiling... 3 of 3"
-    assert terminal.getvalue() == f"\rcompiling... 2 of 3\r{line}\r{' ' * len(line)}\r"
+    line = "fastgru: compiling: 3 of 3"
+    assert terminal.getvalue() == f"\rfastgru: compiling: 2 of 3\r{line}\r{line}\r{' ' * len(line)}\r"
     progress.show()
     assert terminal.getvalue().endswith(" \r"), "nothing is said after it"
 
@@ -84,9 +85,32 @@ def test_elsewhere_one_line_is_said_in_a_process_and_none_where_it_is_to_be_quie
     monkeypatch.delenv("FASTGRU_QUIET", raising=False)
     monkeypatch.setattr(notices.Progress, "said", False)
     for _ in range(2):
-        notices.Progress("compiling", 3).show()
-    assert capsys.readouterr().err == "compiling...\n"
+        notices.Progress("compiling", 3, "; later").show()
+    assert capsys.readouterr().err == "fastgru: compiling; later\n"
     monkeypatch.setattr(notices.Progress, "said", False)
     monkeypatch.setenv("FASTGRU_QUIET", "1")
     notices.Progress("compiling", 3).show()
     assert capsys.readouterr().err == ""
+
+
+def test_whoever_has_the_line_of_the_terminal_is_told_and_nothing_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FASTGRU_QUIET", raising=False)
+    texts: list[str] = []
+    with notices.told_by(texts.append):
+        progress = notices.Progress("compiling", 3)
+        progress.show()
+        progress.reached(2)
+        progress.close()
+    assert texts == ["compiling: 1 of 3", "compiling: 3 of 3", ""]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_it_is_said_whether_later_processes_have_the_kernels(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "describe", lambda: {"writable": kept, "problem": ""})
+    with cache.compilations() as progress:
+        said = progress._what + progress._more
+    into = " into the cache; later processes load them from there"
+    assert said == f"compiling kernels for {cache.TARGET.short}{into if kept else ''}"

@@ -26,6 +26,7 @@ from fastgru import GRU, Gate, Linear, Model, Sequential, serve
 from fastgru.serve.assembly import Assembly
 from fastgru.serve.repository import Repository
 from fastgru.serve.settings import ModelFile, Settings, SettingsError
+from fastgru.simd.notices import Progress
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -237,3 +238,23 @@ def test_options_of_reading_are_refused_for_models_in_memory(start, tmp_path):
 def test_a_model_is_not_replaced_by_one_of_the_same_name_in_the_settings():
     with pytest.raises(SettingsError, match="m: the name of two models, one of them in the settings"):
         serve.application({"m": net()}, settings=Settings(models=("m=other.onnx",)))
+
+
+def test_a_compilation_at_the_start_is_one_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def compiles(repository: Repository) -> None:
+        progress = Progress("compiling kernels", 3)
+        for done in range(3):
+            progress.show()
+            progress.reached(done)
+        progress.close()
+
+    monkeypatch.delenv("FASTGRU_QUIET", raising=False)
+    monkeypatch.setattr("fastgru.serve.swap.start", compiles)
+    assembly = Assembly({"net": net()}, Settings(), loads=False)
+    with caplog.at_level("INFO", "fastgru.serve"):
+        asyncio.run(assembly._prepare())
+    assembly.close()
+    assert [record.message for record in caplog.records] == ["compiling kernels"]
+    assert capsys.readouterr().err == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from fastgru.simd.notices import Progress
 from fastgru.terminal import plain_table, printing, progress, shorten
 from fastgru.terminal.consoles import UNBOUNDED, wrapped
 
@@ -73,3 +75,29 @@ def test_without_a_terminal_progress_is_a_line_from_time_to_time(capsys: pytest.
     with printing(quiet=True), progress("first", every_s=0.01):
         time.sleep(0.1)
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_line_of_progress_tells_of_compilations_while_there_are_any(
+    compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.delenv("FASTGRU_QUIET", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("training", compiles=compiles):
+        compilations = Progress("compiling kernels", 3)
+        compilations.show()
+        time.sleep(0.3)
+        compilations.close()
+        told = terminal.getvalue()
+        time.sleep(0.3)
+    assert ("compiling kernels: 1 of 3" in told) is not compiles
+    assert "training" in terminal.getvalue()[len(told) :]
+    assert "compiling" not in terminal.getvalue()[len(told) :]
+    assert "fastgru:" not in terminal.getvalue()
