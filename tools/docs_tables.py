@@ -221,11 +221,13 @@ def serve_options() -> str:
     for field in fields(Settings):
         option = "MODEL..." if field.name == "models" else "--" + field.name.replace("_", "-")
         rows.append((f"`{option}`", _default(field.default, field.metadata["unit"]), field.metadata["doc"]))
-    return _table(("option", "default", ""), rows)
+    return _table(("option", "default", "meaning"), rows)
 
 
 def _default(value: Any, unit: str) -> str:
-    if value is None or value is False or value == ():
+    if value is False:
+        return "off"
+    if value is None or value == ():
         return ""
     if unit == "bytes":
         power = max(p for p in range(4) if value % 1024**p == 0)
@@ -268,7 +270,7 @@ def serve_grpc_methods() -> str:
     for name, way in NOT_HERE.items():
         ways.setdefault(way, []).append(name)
     rows += [(_named(names), f"`UNIMPLEMENTED`: {way}") for way, names in ways.items()]
-    return _table(("call", ""), rows)
+    return _table(("call", "meaning"), rows)
 
 
 def serve_grpc_codes() -> str:
@@ -285,7 +287,7 @@ def triton_differences() -> str:
     """Where answers are others than Triton's, and why, from the list that tests hold them to."""
     path = Path(__file__).resolve().parents[1] / "bench" / "serving" / "differential" / "exceptions.toml"
     rows = tomllib.loads(path.read_text(encoding="utf-8"))["differs"]
-    return _table(("", "reason"), [(row["said"], row["reason"]) for row in rows])
+    return _table(("what differs", "in fastgru"), [(row["said"], row["reason"]) for row in rows])
 
 
 def _constants(node: ast.expr | None) -> list[Any]:

@@ -56,7 +56,8 @@ def measure(rows: list[Row], rounds: int, seconds: float) -> None:
 
 def show(found: list[dict[str, Any]]) -> None:
     print(
-        "| server | protocol | p50 of 1, us | steps/s of 64 | CPU a step, us | RSS, MB |\n|---|---|---:|---:|---:|---:|"
+        "| server | protocol | latency, µs | steps a second | CPU time of a step, µs | memory, MB |\n"
+        "|---|---|---:|---:|---:|---:|"
     )
     for row in found:
         numbers = f"{row['p50_us']:.0f} | {row['steps']:,.0f} | {row['cpu_us']:.0f} | {row['rss'] / 1e6:.0f}"
