@@ -25,14 +25,15 @@ class Admission:
         self._account, self._max_bytes, self._clock, self._ask = account, max_bytes, clock, ask
         self._refusal: tuple[object, int, int, ServeError] | None = None  # the last: of which group and limit, and when
 
-    def refusal(self, served: Served, group: Group, limit_ns: int) -> ServeError | None:
-        """What a job of this group would be refused with that is to be answered within `limit_ns`, for who asks before
-        there is one; None if it would be taken. Errors that follow each other closely may be one object.
+    def refusal(self, served: Served, group: Group, limit_ns: int, waited_ns: int = 0) -> ServeError | None:
+        """What a job of this group would be refused with that is to be answered within `limit_ns` and has waited so
+        long, for who asks before there is one; None if it would be taken. Errors that follow each other closely may be
+        one object.
         """
         account, now = self._account, self._clock()
         load = account.load
         cost_ns = group.cost.one_ns + load.besides_ns
-        ahead = account.ahead_ns(group, now)
+        ahead = account.ahead_ns(group, now) + waited_ns
         if ahead + cost_ns <= limit_ns:
             return None
         load.sees(now)

@@ -4,7 +4,7 @@ from typing import Final
 
 __all__ = ["Load"]
 
-_COMPANY_NS: Final = 20_000  # what comes sooner than this behind the last work has come while that was done
+_SHORT_NS: Final = 50_000  # what came during a turn of the loop that took no longer than this has not waited
 _FIRST_BESIDES_NS: Final = 10_000.0
 _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take besides its push
 
@@ -12,39 +12,45 @@ _WEIGHT: Final = 0.05  # of the newest tick in what a job is expected to take be
 class Load:
     """short_ns: expected of the jobs that run in the loop. besides_ns: what a job takes besides its push.
 
-    Nobody tells when a request came that is read now. It came after the begin of the turn of the loop before this one,
-    or else it would have been read then; and if the loop has had nothing to do meanwhile, it came just now.
+    Nobody tells when a request came that is read now. The loop looked for requests at the begin of the turn before this
+    one, and found all that had come by then: the request came after that. If the loop has waited for something to come,
+    it came just now. Whoever says that something is read (`sees`) has `turns` called at the end of that turn.
     """
 
-    __slots__ = ("_before_ns", "_idle_ns", "_seen_ns", "_turn_ns", "besides_ns", "short_ns")
+    __slots__ = ("_first_ns", "_since_ns", "besides_ns", "short_ns")
 
     def __init__(self) -> None:
         self.short_ns, self.besides_ns = 0.0, _FIRST_BESIDES_NS
-        self._seen_ns = 0  # when there was something to do
-        self._idle_ns = 0  # until when there was nothing
-        self._before_ns = self._turn_ns = 0  # when the turns before this one and this one began
+        self._first_ns = 0  # when the first request of this turn was read
+        self._since_ns = 0  # when the loop looked before it last did; 0 where it has waited since
 
     def lag_ns(self, now: int) -> int:
         """For how long what is read now may have waited to be."""
-        if now - self._seen_ns > _COMPANY_NS:
-            return 0
-        return now - (self._idle_ns if self._idle_ns > self._before_ns else self._before_ns)
+        return now - self._since_ns if self._since_ns else 0
 
     def sees(self, now: int) -> bool:
-        """Something has been read. Whether the loop had nothing to do when it came to that."""
-        was_idle = now - self._seen_ns > _COMPANY_NS
-        if was_idle:
-            self._idle_ns = now
-        self._seen_ns = now
-        return was_idle
+        """A request has been read. Whether the loop had nothing to do when it came to that."""
+        if self._first_ns:
+            return False
+        self._first_ns = now
+        if self._since_ns:
+            return False
+        self._since_ns = now
+        return True
 
-    def turns(self, now: int) -> None:
-        """The loop is about to look what has come."""
-        self._before_ns, self._turn_ns = self._turn_ns, now
+    def turns(self, now: int) -> bool:
+        """The loop is about to look what has come. Whether anything was read since it last did."""
+        first, self._first_ns = self._first_ns, 0
+        self._since_ns = first if now - first > _SHORT_NS else 0
+        return first > 0
 
-    def ran(self, count: int, besides_ns: int, now: int) -> None:
+    @property
+    def is_behind(self) -> bool:
+        """Whether what is read next may have waited."""
+        return self._since_ns > 0
+
+    def ran(self, count: int, besides_ns: int) -> None:
         """So many jobs have been answered, and took so long besides their pushes."""
-        self._seen_ns = now
         self.besides_ns += _WEIGHT * (min(besides_ns / count, 10 * self.besides_ns) - self.besides_ns)
 
     def refuses(self) -> None:

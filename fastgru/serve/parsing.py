@@ -61,6 +61,7 @@ class Parsing(asyncio.Protocol):
         self.gate, self.loop = gate, _loop or asyncio.get_event_loop()
         self.app = cast(Callable[..., Awaitable[None]], config.loaded_app)
         self.since, self.limit = gate.now, inf
+        self.unread_ns = 0  # see `resting.Line`
         self.writable: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport = cast(Any, None)
         self._config, self._server_state, self._app_state = config, server_state, app_state

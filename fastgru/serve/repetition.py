@@ -6,13 +6,13 @@ no coroutine, and, if it is alone, within the turn of the event loop in which it
 """
 
 import re
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from fastgru.serve import resting
 from fastgru.serve.app import Answer
 from fastgru.serve.exchange import JOINED_BYTES, STATUS_LINES, Line
 
-__all__ = ["Repeated", "Repetition", "find_repetition"]
+__all__ = ["Asker", "Repeated", "Repetition", "find_repetition"]
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _DIGITS: Final = 9
@@ -24,6 +24,16 @@ class Cancellable(Protocol):
     def cancel(self) -> None: ...
 
 
+class Asker(Protocol):
+    """Whose request it is. line: its connection."""
+
+    @property
+    def line(self) -> resting.Line: ...
+
+    def reply(self, answer: Answer) -> None:
+        """This is the answer."""
+
+
 class Repeated(Protocol):
     """What answers the bodies behind one head."""
 
@@ -33,11 +43,11 @@ class Repeated(Protocol):
     def refusal(self, data: bytes, at: int, size: int) -> Answer | None:
         """The answer to a body whose first bytes are data[at:], if that is known already."""
 
-    def begin(self, data: bytes, at: int, reply: Callable[[Answer], None]) -> Cancellable | None:
-        """Answer the body data[at:], with one call of `reply`: during this call, or later if something is returned."""
+    def begin(self, data: bytes, at: int, asker: Asker) -> Cancellable | None:
+        """Answer the body data[at:], with one call of `asker.reply`: now, or later if something is returned."""
 
 
-class Connection(Line, Protocol):
+class Connection(Line, resting.Line, Protocol):
     """What a repetition needs of its connection."""
 
     def part_has_come(self, repetition: "Repetition") -> None:
@@ -95,7 +105,7 @@ class Repetition:
             self.line.part_has_come(self)
             answer = None if self.finished else self._repeated.refusal(data, at, size)
             if answer is not None:
-                self._reply(answer)
+                self.reply(answer)
         else:
             self._begin(data, at)
         return True
@@ -127,7 +137,7 @@ class Repetition:
         self.line.gate.in_flight += size
 
     def _begin(self, data: bytes, at: int) -> None:
-        job = self._repeated.begin(data, at, self._reply)
+        job = self._repeated.begin(data, at, self)
         if not self.finished:
             self._job = job
             if not self.size:
@@ -146,7 +156,8 @@ class Repetition:
         """Nothing comes any more: what answered, and refers to this, is free without a search for cycles."""
         del self._repeated
 
-    def _reply(self, answer: Answer) -> None:
+    def reply(self, answer: Answer) -> None:
+        """See `Asker`."""
         if self.finished:
             return
         line = self.line

@@ -23,6 +23,7 @@ from fastgru.serve.load import Load
 from fastgru.serve.models import Served
 from fastgru.serve.order import Order
 from fastgru.serve.repository import Repository
+from fastgru.serve.resting import Resting
 from fastgru.serve.session import Session
 from fastgru.serve.steps import kept_answer, record
 from fastgru.serve.waiter import Waiter
@@ -37,7 +38,8 @@ class Scheduler:
     the frames of all jobs on their way.
 
     clock: nanoseconds, as `time.monotonic_ns`. jobs: how many are on their way, and how many bytes their frames have.
-    admission: tells who asks before there is a job whether it would be taken.
+    admission: tells who asks before there is a job whether it would be taken. resting: the connections that are not
+    read for a while.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Scheduler:
         self._ready: list[Job] = []
         self._asked = self._running = self._draining = False
         self._load = Load()
+        self.resting = Resting(self._load)
         self._gathers_ns = 0  # since when there is something ready
         self._compute = Compute(self._loop, self._finished)
         self._account = Account(self._load, self._compute, clock)
@@ -75,7 +78,9 @@ class Scheduler:
         """
         now = job.submitted_ns = self._clock()
         served, session, frames, load, account = job.served, job.session, job.frames, self._load, self._account
-        was_idle = load.sees(now)
+        is_alone = load.sees(now) and not self._asked
+        if not self._asked:
+            self._ask()
         group = served.groups.get(frames[0].shape if len(frames) == 1 else tuple([a.shape for a in frames]))
         if (
             group is None
@@ -104,10 +109,8 @@ class Scheduler:
         if not self._ready:
             self._gathers_ns = now
         self._ready.append(job)
-        if at_once and not self._running and ((was_idle and not self._asked) or load.short_ns > LONG_NS):
+        if at_once and not self._running and (is_alone or load.short_ns > LONG_NS):
             self._run_ready()  # nothing else is to come, or there is enough
-        elif not self._asked:
-            self._ask()
 
     def _ask(self) -> None:
         if not self._asked:
@@ -116,9 +119,20 @@ class Scheduler:
 
     def _tick(self) -> None:
         self._asked = False
-        self._load.turns(self._clock())
-        if self._ready:
-            self._run_ready()
+        try:
+            if self._ready:
+                self._run_ready()
+        finally:
+            self._turn()
+
+    def _turn(self) -> None:
+        """The loop is about to look what has come."""
+        now, load, resting = self._clock(), self._load, self.resting
+        has_read = load.turns(now)
+        if resting:
+            resting.turns(now, idle=not has_read)
+        if load.is_behind or resting:
+            self._ask()
 
     def _submit(self, job: Job, now: int) -> None:
         """The same, with everything that is rare."""
@@ -191,6 +205,7 @@ class Scheduler:
     async def drain(self, grace_s: float) -> None:
         """Take no more jobs, wait for those that there are, at most so long, and end the threads."""
         self._draining = True
+        self.resting.end()
         until = time.monotonic() + grace_s
         while self.jobs and time.monotonic() < until:
             await asyncio.sleep(0.002)
@@ -221,7 +236,7 @@ class Scheduler:
             if self._ready and not self._asked:
                 self._ask()
         ended = self._clock()
-        self._load.ran(len(jobs), ended - self._gathers_ns - pushed, ended)
+        self._load.ran(len(jobs), ended - self._gathers_ns - pushed)
         self._gathers_ns = ended
 
     def _due(self) -> list[Job]:

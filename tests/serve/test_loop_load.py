@@ -17,19 +17,27 @@ def test_what_is_read_came_after_the_turn_before_this_one_or_just_now() -> None:
     assert load.sees(second)
     assert load.lag_ns(second + 1_000) == 1_000  # nothing was there before
     for turn in range(1, 5):
-        load.turns(second + 15_000 * turn)
-        assert not load.sees(second + 15_000 * turn + 1)
-    assert load.lag_ns(second + 70_000) == 70_000 - 45_000
-    load.ran(1, 5_000, second + 80_000)
-    assert load.lag_ns(second + 90_000) == 45_000
-    assert load.lag_ns(second + 200_000) == 0  # the loop has waited meanwhile
+        assert not load.sees(second + 80_000 * turn - 1_000)  # the others of the turn
+        assert load.turns(second + 80_000 * turn)
+        assert load.is_behind
+        assert not load.sees(second + 80_000 * turn + 1)  # the first of the next
+    assert load.lag_ns(second + 330_000) == 330_000 - 240_001  # since the begin of the turn before
+    assert load.turns(second + 330_000)  # a short one
+    assert not load.is_behind
+    assert load.lag_ns(second + 340_000) == 0
+    assert load.sees(second + 340_000)
+    assert load.turns(second + 440_000)
+    assert load.is_behind
+    assert not load.turns(second + 441_000)  # nothing had come
+    assert not load.is_behind
+    assert load.lag_ns(second + 500_000) == 0
 
 
 def test_what_a_job_takes_besides_its_push_is_learnt_and_forgotten() -> None:
     load = Load()
     first = load.besides_ns
     for _ in range(200):
-        load.ran(2, 100_000, 1)
+        load.ran(2, 100_000)
     assert abs(load.besides_ns - 50_000) < 5_000
     for _ in range(200):
         load.refuses()
@@ -44,7 +52,6 @@ def test_a_job_without_company_runs_at_once_and_others_in_a_tick() -> None:
         first, second, third = [job(served, session, normal(1, 1, I, seed=k)) for k in range(3)]
         scheduler.submit(first, at_once=True)
         np.testing.assert_array_equal(first.outputs[0], stream.push(first.frames[0]))
-        scheduler._load._seen_ns = scheduler._clock()
         scheduler.submit(second, at_once=True)
         assert second.outputs is None
         await asyncio.sleep(0.01)

@@ -7,7 +7,6 @@ import gc
 import json
 import time
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ pytest.importorskip("httptools", reason="needs the extra serve")
 from rawserver import Echo, answer, connect, eventually, exchange, serving, until_closed
 
 from fastgru.serve.app import AGAIN, Answer, json_answer
+from fastgru.serve.repetition import Asker
 
 HOST = b"Host: localhost\r\n"
 
@@ -44,21 +44,21 @@ class Offering(Echo):
     def refusal(self, data: bytes, at: int, size: int) -> Answer | None:
         return json_answer({"refused": size}, 503) if self.refuses else None
 
-    def begin(self, data: bytes, at: int, reply: Callable[[Answer], None]) -> Any:
+    def begin(self, data: bytes, at: int, asker: Asker) -> Any:
         self.bodies.append(data[at:])
         if not self.later:
-            reply(json_answer({"again": len(data) - at}))
+            asker.reply(json_answer({"again": len(data) - at}))
             return None
-        return asyncio.ensure_future(self._wait(reply, len(data) - at))
+        return asyncio.ensure_future(self._wait(asker, len(data) - at))
 
-    async def _wait(self, reply: Callable[[Answer], None], size: int) -> None:
+    async def _wait(self, asker: Asker, size: int) -> None:
         try:
             while not self.release.is_set():
                 await asyncio.sleep(0.005)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        reply(json_answer({"again": size}))
+        asker.reply(json_answer({"again": size}))
 
 
 def post(body: bytes, head: bytes = b"", path: bytes = b"/a") -> bytes:
@@ -254,8 +254,8 @@ def test_a_server_that_goes_down_answers_what_has_come() -> None:
 
 def test_an_answer_that_ends_the_connection_does() -> None:
     class Ending(Offering):
-        def begin(self, data: bytes, at: int, reply: Callable[[Answer], None]) -> Any:
-            reply(json_answer({}, 415, (b"connection", b"close")))
+        def begin(self, data: bytes, at: int, asker: Asker) -> Any:
+            asker.reply(json_answer({}, 415, (b"connection", b"close")))
 
     with serving(Ending()) as server, connect(server) as sock:
         sock.sendall(post(b"x"))
@@ -274,9 +274,9 @@ def test_a_connection_that_is_over_leaves_nothing_behind() -> None:
                 scope["extensions"][AGAIN](Keeping())
             await Echo.__call__(self, {**scope, "extensions": {}}, receive, send)
 
-        def begin(self, data: bytes, at: int, reply: Callable[[Answer], None]) -> Any:
-            self.reply = reply
-            return super().begin(data, at, reply)
+        def begin(self, data: bytes, at: int, asker: Asker) -> Any:
+            self.asker = asker
+            return super().begin(data, at, asker)
 
     gc.collect()
     gc.disable()

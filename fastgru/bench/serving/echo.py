@@ -16,6 +16,8 @@ from contextlib import contextmanager
 
 __all__ = ["echo", "echo_words", "echoing"]
 
+_PIECE = 1 << 16  # bytes at once, see `link.PIECE`, which is not to be had here
+
 
 def echo(port: int, size: int) -> None:
     """Send back what comes, `size` bytes at a time."""
@@ -38,7 +40,7 @@ def echo(port: int, size: int) -> None:
                 epoll.register(new, select.EPOLLIN)
                 continue
             try:
-                data = client.recv(1 << 18)
+                data = client.recv(_PIECE)
                 if len(data) == size and not rest[fd]:  # as nearly always
                     whole = data[_sent(client, data) :]
                     if not whole:

@@ -10,9 +10,10 @@ import ssl
 
 from fastgru.bench.serving.target import Target
 
-__all__ = ["Link", "RefusedError", "kind_of"]
+__all__ = ["PIECE", "Link", "RefusedError", "kind_of"]
 
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+PIECE = 1 << 16  # bytes at once: room for more is returned to the system each time, for several times the cost
 _BOTH = selectors.EVENT_READ | selectors.EVENT_WRITE
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -128,9 +129,9 @@ class Link:
         """What has come: None where there is nothing yet, b"" where the server has closed. Raises `OSError`."""
         assert self.socket is not None
         try:
-            data = self.socket.recv(1 << 18)
+            data = self.socket.recv(PIECE)
             while isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
-                data += self.socket.recv(1 << 18)
+                data += self.socket.recv(PIECE)
         except _AGAIN:
             return None
         return data

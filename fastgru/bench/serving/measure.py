@@ -15,7 +15,7 @@ from fastgru.bench.serving.demand import Demand
 from fastgru.bench.serving.echo import echoing
 from fastgru.bench.serving.grpc import Grpc
 from fastgru.bench.serving.inputs import frames_for, shapes_of
-from fastgru.bench.serving.link import kind_of
+from fastgru.bench.serving.link import PIECE, kind_of
 from fastgru.bench.serving.load import Load
 from fastgru.bench.serving.outcome import Outcome
 from fastgru.bench.serving.result import ServingResult, Step
@@ -149,7 +149,7 @@ def _exchanged(wire: Wire, message: bytes) -> tuple[int, bytes]:
         made.sendall(message)
         data = b""
         while True:
-            got = made.recv(1 << 18)
+            got = made.recv(PIECE)
             if not got:
                 raise ConnectionResetError("closed before the answer")
             data += got

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
 
 from fastgru.serve.app import Answer, Request, internal
 from fastgru.serve.errors import ServeError
 from fastgru.serve.groups import Group
 from fastgru.serve.jobs import Job
+from fastgru.serve.repetition import Asker
 from fastgru.serve.v2.infer import HEADER, Inference
 from fastgru.serve.v2.lists import LONG_BYTES
 from fastgru.serve.v2.plan import Plan
@@ -21,6 +22,7 @@ class Again:
     """request: the one before. There is never more than one at a time."""
 
     __slots__ = (
+        "_asker",
         "_fail",
         "_group",
         "_inference",
@@ -29,12 +31,11 @@ class Again:
         "_limit_ns",
         "_plan",
         "_query",
-        "_reply",
         "_writing",
     )
 
+    _asker: Asker
     _plan: Plan
-    _reply: Callable[[Answer], None]
 
     def __init__(self, inference: Inference, request: Request) -> None:
         self._inference, self._fail, self._key = inference, request.fail, request.identity.key
@@ -49,50 +50,58 @@ class Again:
 
     def refusal(self, data: bytes, at: int, size: int) -> Answer | None:
         """The error of one that would be too late, which is known before it is here."""
-        inference = self._inference
-        error = inference.refusal(data, at, size, self._length, self._query, self._key)
+        error = self._refusal(data, at, size, 0)
         return None if error is None else self._fail(error)
 
-    def begin(self, data: bytes, at: int, reply: Callable[[Answer], None]) -> Job | None:
+    def _refusal(self, data: bytes, at: int, size: int, waited_ns: int) -> ServeError | None:
+        return self._inference.refusal(data, at, size, self._length, self._query, self._key, waited_ns)
+
+    def begin(self, data: bytes, at: int, asker: Asker) -> Job | None:
         """None where it is answered already."""
-        self._reply = reply
-        group, scheduler = self._group, self._inference.scheduler
-        if group is None or scheduler.admission.is_late(group, self._limit_ns):
-            refused = self.refusal(data, at, len(data) - at)
-            if refused is not None:
-                reply(refused)
+        self._asker = asker
+        group, scheduler, unread_ns = self._group, self._inference.scheduler, asker.line.unread_ns
+        waited_ns = time.monotonic_ns() - unread_ns if unread_ns else 0
+        if group is None or scheduler.admission.is_late(group, self._limit_ns - waited_ns):
+            error = self._refusal(data, at, len(data) - at, waited_ns)
+            if error is not None:
+                self._refuse(error)
                 return None
         try:
             self._plan, job = self._inference.job(data, at, self._length, self._query, self._key)
+            job.deadline_ns -= waited_ns
             job.done = self._done
             scheduler.submit(job, at_once=True)
         except ServeError as error:
-            reply(self._fail(error))
+            self._refuse(error)
         except Exception:
             self._failed()
         else:
-            self._group, self._limit_ns = job.group, job.deadline_ns - job.submitted_ns
+            self._group, self._limit_ns = job.group, job.deadline_ns - job.submitted_ns + waited_ns
             return job
         return None
 
+    def _refuse(self, error: ServeError) -> None:
+        self._asker.reply(self._fail(error))
+        self._inference.scheduler.resting.refused(self._asker.line, error, time.monotonic_ns())
+
     def _failed(self) -> None:
         _log.exception("a request of model %s failed", self._inference.served.name)
-        self._reply(self._fail(internal()))
+        self._asker.reply(self._fail(internal()))
 
     def _done(self, job: Job) -> None:
         plan, outputs, answers = self._plan, job.outputs, self._inference.answers
+        if outputs is None:
+            self._refuse(job.error or internal())
+            return
         try:
-            if outputs is None:
-                answer = self._fail(job.error or internal())
-            elif answers.is_long(plan.outputs, outputs):
+            if answers.is_long(plan.outputs, outputs):
                 self._writing = asyncio.ensure_future(self._write(job))
                 return
-            else:
-                answer = answers.write_now(plan.id, plan.outputs, outputs)
+            answer = answers.write_now(plan.id, plan.outputs, outputs)
         except Exception:
             self._failed()
         else:
-            self._reply(answer)
+            self._asker.reply(answer)
 
     async def _write(self, job: Job) -> None:
         """Lists that are long, in parts."""
@@ -102,4 +111,4 @@ class Again:
         except Exception:
             self._failed()
         else:
-            self._reply(answer)
+            self._asker.reply(answer)

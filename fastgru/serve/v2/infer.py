@@ -95,10 +95,10 @@ class Inference:
             raise
 
     def refusal(
-        self, data: bytes, at: int, size: int, length: bytes | None, query: bytes, key: str | None
+        self, data: bytes, at: int, size: int, length: bytes | None, query: bytes, key: str | None, waited_ns: int = 0
     ) -> ServeError | None:
         """What a body of `size` bytes is refused with whatever else is in it, of which data[at:] is here; None for one
-        that may be taken, and where that is not told by so few bytes.
+        that may be taken, and where that is not told by so few bytes. waited_ns: for how long it may have been here.
         """
         served = self.served
         try:
@@ -125,7 +125,7 @@ class Inference:
             return None
         most_ns = self._deadline_ns
         return self.scheduler.admission.refusal(
-            served, group, most_ns if timeout_us is None else min(most_ns, timeout_us * 1_000)
+            served, group, most_ns if timeout_us is None else min(most_ns, timeout_us * 1_000), waited_ns
         )
 
     def _job(self, plan: Plan, frames: tuple[Array, ...], key: str | None) -> Job:
