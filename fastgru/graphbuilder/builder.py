@@ -48,7 +48,7 @@ class GraphBuilder:
         return values | {name: self.constant(array, name) for name, array in graph.constants.items()}
 
     def constant(self, array: Any, hint: str) -> Value:
-        """Equal arrays under one hint, one after the other (a layer used twice, tied weights), are one constant."""
+        """A constant; equal arrays that follow each other under one hint, such as tied weights, become one."""
         array = np.asarray(array)
         seen = self._constants.get(hint)
         if seen is not None and _equal(seen.array, array):
@@ -59,11 +59,11 @@ class GraphBuilder:
         return self._constants.setdefault(hint, Value(hint, facts)) if seen is None else Value(hint, facts)
 
     def integers(self, values: int | Sequence[int], hint: str) -> Value:
-        """A constant of int64, as shapes, axes and positions are."""
+        """A constant of int64, such as a shape, axes or positions."""
         return self.constant(np.asarray(values, dtype=np.int64), hint)
 
     def add(self, op: str, inputs: Sequence[Value | None], name: str, attrs: Mapping[str, Any] | None = None) -> Value:
-        """The output of a node with one output. name: of the node, and a hint for the value."""
+        """Add a node with one output, and return this output. name: of the node, and a hint for the value."""
         return self.add_many(op, inputs, [name], attrs)[0]
 
     def add_many(
@@ -75,9 +75,11 @@ class GraphBuilder:
         *,
         label: str | None = None,
     ) -> tuple[Value, ...]:
-        """The outputs of a node, one for each hint in `names`. label: the name of the node, by default the first hint.
+        """Add a node, and return its outputs, one for each hint in `names`.
 
-        They are constants where the inputs are, or their elements are known, and the graph is folded. Raises
+        label: the name of the node, by default the first hint.
+
+        The outputs are constants where the inputs are, or their elements are known, and the graph is folded. Raises
         `InvalidModelError` where the operator cannot have such inputs.
         """
         given, attrs, label = _without_tail(op, inputs), dict(attrs or {}), names[0] if label is None else label

@@ -133,7 +133,7 @@ class Call:
         return none if beside else own, handed
 
     def of(self, layer: LayerConfig, weights: LayerWeights, *inputs: Tensor) -> Call:
-        """The same call of a layer inside this one."""
+        """The call of a layer inside this one, on the same inputs unless others are given."""
         return replace(self, layer=layer, weights=weights, inputs=inputs or self.inputs, arguments={})
 
     def check_arguments(self, *known: str) -> None:
@@ -149,7 +149,7 @@ class Call:
                 )
 
     def axis(self, value: Tensor, axis: int, what: str = "axis", *, rank: int | None = None) -> int:
-        """`axis` of `value`, or of a value of `rank` axes, counted from 0."""
+        """The number of `axis`, counted from 0, in `value` or in a value with `rank` axes."""
         rank = value.rank if rank is None else rank
         if not -rank <= axis < rank:
             raise self.layer.damaged(f"{what} is {axis}, the input has {rank} axes")

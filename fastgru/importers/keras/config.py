@@ -127,7 +127,7 @@ class LayerConfig:
         return replace(self, config={**self.config, **attributes})
 
     def unsupported(self, attribute: str, way: str) -> UnsupportedModelError:
-        """The error to raise for what is not implemented, with the way round."""
+        """The error to raise for a missing feature; `way` tells the user what to do instead."""
         return UnsupportedModelError(f"{self}: {attribute}: {way}")
 
     def damaged(self, fault: str) -> InvalidModelError:

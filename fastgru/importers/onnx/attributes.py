@@ -113,15 +113,15 @@ class Attributes:
         return value
 
     def integers(self, name: str) -> list[int] | None:
-        """A list of integers, None where it is absent."""
+        """A list of integers; None if the attribute is absent."""
         return self._find(name, "INTS", lambda p: self._possible(name, [int(i) for i in p.ints]))
 
     def numbers(self, name: str) -> list[float] | None:
-        """A list of floats, None where it is absent."""
+        """A list of floats; None if the attribute is absent."""
         return self._find(name, "FLOATS", lambda p: np.asarray(p.floats, np.float64).tolist())
 
     def strings(self, name: str) -> list[str] | None:
-        """A list of texts, None where it is absent."""
+        """A list of texts; None if the attribute is absent."""
         return self._find(name, "STRINGS", lambda p: [self._text(name, s) for s in p.strings])
 
     def graph(self, name: str) -> GraphProto:
@@ -129,17 +129,17 @@ class Attributes:
         return self._one(name, None, self._find(name, "GRAPH", lambda p: p.g))
 
     def like(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Attributes by name, each of the type of its default."""
+        """Several attributes by name, each with the type of its default."""
         getters: Mapping[type, Callable[[str, Any], Any]] = {bool: self.flag, float: self.number, int: self.integer}
         return {name: getters[type(default)](name, default) for name, default in defaults.items()}
 
     def every(self) -> Mapping[str, AttributeProto]:
-        """All attributes by name, which counts as reading them."""
+        """All attributes by name; all of them count as read."""
         self._read.update(self._protos)
         return self._protos
 
     def array(self, name: str) -> Array | None:
-        """The array of a tensor whose data is in the model itself."""
+        """The array of a tensor; its data must be in the model file itself."""
         return self._find(name, "TENSOR", lambda p: read_tensor(p.t, self._what, _NO_FILES))
 
     def _text(self, name: str, raw: bytes) -> str:

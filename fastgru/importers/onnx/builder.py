@@ -71,7 +71,7 @@ class OnnxGraphBuilder(GraphBuilder):
             raise InvalidModelError(f"{self.node_name}: an integer of {hint} does not fit 64 bits") from None
 
     def scalar(self, number: float, like: Value) -> Value:
-        """A constant of the dtype of `like`; `InvalidModelError` for a number that this dtype cannot hold."""
+        """A constant of the dtype of `like`; raise `InvalidModelError` if this dtype cannot hold the number."""
         if like.dtype is None:
             raise InvalidModelError(f"{self.node_name}: the dtype of {like.hint!r} cannot be told from the file")
         kind = numpy_dtype(like.dtype)

@@ -53,33 +53,33 @@ class OnnxNode(NamedTuple):
 
     @property
     def what(self) -> str:
-        """What error messages call the node."""
+        """The name of the node in error messages."""
         return self.site.what
 
     @property
     def inputs(self) -> tuple[Value | None, ...]:
-        """All inputs, None for one that is absent."""
+        """All inputs; None for an absent one."""
         return self.site.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of the outputs, "" for one that is not wanted."""
+        """The names of the outputs; "" for one that the file does not use."""
         return tuple(self.site.proto.output)
 
     def input(self, index: int) -> Value:
-        """The input, or `InvalidModelError` where it is absent."""
+        """The input; raise `InvalidModelError` if it is absent."""
         value = self.optional(index)
         if value is None:
             raise self.invalid(f"input {index} is missing")
         return value
 
     def optional(self, index: int) -> Value | None:
-        """The input, None where it is absent."""
+        """The input; None if it is absent."""
         inputs = self.site.inputs
         return inputs[index] if index < len(inputs) else None
 
     def wants(self, index: int) -> bool:
-        """Whether output `index` is wanted."""
+        """Whether the file uses output `index`."""
         return index < len(self.outputs) and bool(self.outputs[index])
 
     def constant(self, index: int) -> Array:
@@ -89,7 +89,7 @@ class OnnxNode(NamedTuple):
         return array
 
     def constant_integers(self, index: int, what: str) -> list[int] | None:
-        """The integers of a constant input, None where it is absent."""
+        """The integers of a constant input; None if it is absent."""
         if self.optional(index) is None:
             return None
         array = self.constant(index)
@@ -98,7 +98,7 @@ class OnnxNode(NamedTuple):
         return [int(v) for v in array.reshape(-1)]
 
     def floats(self, *values: Value) -> None:
-        """Raise `UnsupportedModelError` if a value is computed and any is of integers: there is no kernel for them."""
+        """Raise `UnsupportedModelError` if a value is computed and one has integers, for which there is no kernel."""
         for value in values if any(v.array is None for v in values) else ():
             if value.dtype is not None and not is_floating(numpy_dtype(value.dtype)):
                 raise self.unsupported(f"{self.op} of {value.dtype} is not implemented", "cast its inputs to float32")
@@ -116,7 +116,7 @@ class OnnxNode(NamedTuple):
         return InvalidModelError(f"{self.what}: {fault}")
 
     def unsupported(self, fault: str, way_round: str) -> UnsupportedModelError:
-        """The error to raise for what is not implemented, with the way round."""
+        """The error to raise for a missing feature; `way_round` tells the user what to do instead."""
         return UnsupportedModelError(f"{self.what}: {fault}; {way_round}")
 
 
