@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -152,3 +154,37 @@ def test_what_would_be_too_late_is_refused_before_its_tensors_come(url: str) -> 
                 assert ("too_long" in answer.read().decode("latin-1")) is (status == 503)
                 if status == 503:
                     sock.sendall(x.tobytes())
+
+
+def test_clients_that_come_back_at_once_are_answered_each_time(url: str) -> None:
+    """However few are answered in time, none waits for ever, and afterwards all get what they ask for."""
+    body, headers = in_bytes(normal(1, 1, 8))
+    length = int(headers["Inference-Header-Content-Length"])
+
+    def request(timeout_us: int) -> bytes:
+        given = {**json.loads(body[:length]), "parameters": {"timeout": timeout_us}}
+        text = json.dumps(given).encode()
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nInference-Header-Content-Length: {len(text)}\r\n"
+        size = len(text) + len(body) - length
+        return f"{head}Content-Length: {size}\r\n\r\n".encode() + text + body[length:]
+
+    def status(sock: socket.socket) -> int:
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        answer.read()
+        return answer.status
+
+    host, _, port = urlsplit(url).netloc.partition(":")
+    hasty, patient = request(400), request(30_000_000)
+    with ExitStack() as stack:
+        socks = [stack.enter_context(socket.create_connection((host, int(port)), timeout=20)) for _ in range(40)]
+        seen: Counter[int] = Counter()
+        for turn in range(50):
+            for sock in socks:
+                sock.sendall(hasty if turn else patient)  # its head is that of those that follow
+            seen.update(status(sock) for sock in socks)
+        assert seen.keys() <= {200, 503}
+        assert seen[503]
+        for sock in socks:
+            sock.sendall(patient)
+        assert [status(sock) for sock in socks] == [200] * len(socks)
