@@ -66,8 +66,8 @@ def backward(
             continue
         if not has_gradient(node.op):
             raise UnsupportedModelError(
-                f"{node}: operator {node.op!r} has no gradient; use layers that have one, or let `fit` learn what is"
-                " behind it alone: train="
+                f"{node}: operator {node.op!r} has no gradient; use layers that have one, or let fit change only"
+                " weights behind this node, with train="
             )
         inputs = [values[name] if name else None for name in node.inputs]
         outputs = [values[name] for name in node.outputs]

@@ -43,10 +43,10 @@ def read_checkpoint(path: str | PathLike[str], expected: str) -> tuple[dict[str,
         facts = json.loads(file.metadata["fit"])
         found = facts["fingerprint"]
     except (InvalidModelError, KeyError, TypeError, ValueError) as error:
-        raise StateError(f"checkpoint {str(path)!r}: not one of a fit, or damaged ({error})") from None
+        raise StateError(f"checkpoint {str(path)!r}: the file is damaged, or not from a fit ({error})") from None
     if found != expected:
         raise StateError(
-            f"checkpoint {str(path)!r}: it is of a fit with other settings, data or weights: remove it to begin anew,"
-            " or give what it was begun with"
+            f"checkpoint {str(path)!r}: the file is from a fit with other settings, data or weights; remove the file to"
+            " start again, or pass what that fit was started with"
         )
     return {name: np.array(a) for name, a in file.tensors.items()}, facts

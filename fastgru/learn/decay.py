@@ -30,11 +30,14 @@ _MOST_FRAMES: Final = 4096  # along which the growth is measured
 
 @dataclass(frozen=True)
 class Influence:
-    """Norms against k, the mean and the largest over several T.
+    """Norms of a Jacobian against the distance k in frames.
 
-    norm: "largest singular value", from every column of the Jacobian; or "Frobenius norm, from 16 random directions",
-    for states that are too large for that, an estimate within about a quarter. k: in frames. A norm below a millionth
-    of the largest is 0 from there on.
+    norm: "largest singular value", computed from all columns of the Jacobian. For states that are too large for that,
+        "Frobenius norm, from 16 random directions", an estimate that is right within about a quarter.
+    k: the distances, in frames.
+    mean, largest: the mean and the largest norm for each k, over several frames T.
+
+    Norms below 1e-12 of the largest are not followed further, and the norms behind them are 0.
     """
 
     norm: str
@@ -45,11 +48,13 @@ class Influence:
 
 @dataclass(frozen=True)
 class Growth:
-    """The factor by which a small difference of two states grows a frame, along the input.
+    """The factor by which a small difference between two states grows in one frame, along the input.
 
-    mean: of all frames, whose logarithm is the largest Lyapunov exponent. least, most: of a block of 32 frames.
-    half_life: frames after which it is half; infinite where it does not shrink. frames: how many were measured.
-    verdict: "vanishes", "explodes", or "stays".
+    mean: the geometric mean over all frames. Its logarithm is the largest Lyapunov exponent.
+    least, most: the smallest and the largest geometric mean over a block of 32 frames.
+    half_life: the number of frames after which a difference is half as large. Infinite if it does not shrink.
+    frames: how many frames were measured.
+    verdict: "vanishes", "explodes" or "stays".
     """
 
     mean: float

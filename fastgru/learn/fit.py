@@ -32,10 +32,17 @@ N = TypeVar("N", bound=Network)
 
 @dataclass(frozen=True)
 class Fit(Generic[N]):
-    """net: as the one that was given, with what it has learned. history: every step. best_epoch: that whose weights
-    they are, the last one where nothing was held out, 0 where none is better than the weights before. native: whether
-    kernels learned the GRUs. trained: the names of the weights. before: the held-out loss of the weights
-    before, None where nothing was held out."""
+    """The result of `fit`.
+
+    net: a new network of the same kind as the one that was given, with the adapted weights.
+    history: one `FitStep` for each step.
+    best_epoch: the number of the epoch, from 1, after which the network had these weights: the one with the lowest
+        held-out loss, or the last one without held-out data. 0 means that no epoch was better than the original
+        weights, and that `net` has these.
+    native: True if native kernels computed the gradients of the GRUs.
+    trained: the names of the weights that the fit could change.
+    before: the held-out loss of the original weights, or None without held-out data.
+    """
 
     net: N
     history: tuple[FitStep, ...]
@@ -60,21 +67,31 @@ def fit(
     reset: Any = None,
     **options: Unpack[FitOptions],
 ) -> Fit[N]:
-    """`net` adapted to data; the network that was given does not change, whatever happens.
+    """Adapt a network to data by truncated backpropagation through time, and return a new network in a `Fit`.
 
-    data: (x, targets), or (x, targets, mask): whole sequences, x as for a call of the network, targets and mask as for
-        `gradients`; or a list of such, each a set of rows that begins from zeros. They are cut into windows; the state
-        goes on from one to the next, the gradient ends there. The loss of a step is the mean over what counts.
-    loss: as for `gradients`. optimizer: `SGD`, `Adam` or `AdamW`, or one of them with settings: SGD(momentum=0.9).
-    lr: the rate, or a function of the number of the step, from 0.
-    train: names of weights, or beginnings of them that end with a dot or a slash ("2."); the others do not change by
-        a bit.
-    reset: bool, shaped as the first two axes of x: steps of rows that begin from zeros; a list for a list of data.
-    options: `FitOptions`.
+    The network that you pass never changes.
 
-    The same data, settings and seed give the same bits, on any number of threads, and interrupted and resumed from a
-    checkpoint. Raises `LearningError` where a loss is no longer finite, `ShapeError`, `UnsupportedModelError` and
-    `TypeError` naming what does not fit, `StateError` for a checkpoint of something else.
+    net: a layer, a `Sequential`, a model or a graph, with weights in float32 or float64.
+    data: (x, targets) or (x, targets, mask), a batch of whole sequences. x is an array as for a call of the network;
+        targets and mask are as for `gradients`. A list of such tuples is also accepted; the states are zero at the
+        beginning of each. Sequences are cut into windows of `window` steps. The states continue from one window to the
+        next, but gradients do not cross the border. Each window is one step of the optimizer, on the mean loss over the
+        places that the mask counts.
+    loss: the name of a loss, or a function, as for `gradients`.
+    optimizer: `SGD`, `Adam` or `AdamW`, or an instance with settings, such as SGD(momentum=0.9).
+    lr: the learning rate, or a function that returns the rate for the number of a step, from 0.
+    train: the names of the weights to change. A name that ends with a dot or a slash ("2.") stands for all weights
+        whose names begin with it. All other weights keep their bits. By default all weights are trained.
+    reset: a bool array with the shape of the first two axes of x. The states of a row become zero before each step that
+        is True. If `data` is a list, `reset` is a list of such arrays.
+    options: the options of `FitOptions`: epochs, window, held_out, threads and others.
+
+    The same data, settings and seed give the same bits, on any number of threads, and also if the fit was interrupted
+    and continued from a checkpoint.
+
+    Raises `LearningError` if the loss or a gradient is not finite; `ShapeError` if an array or a value of an option
+    does not fit; `TypeError` for an unknown option; `UnsupportedModelError` for a node without a gradient, or for
+    weights of low precision; `StateError` for a checkpoint of another fit.
     """
     asked = checked(options)
     function = loss_named(loss)
@@ -86,7 +103,8 @@ def fit(
     sets = windows_of(graph, data if several else [data], resets, asked.dtype, **layout)
     if asked.window is not None and not (forward and learner.timed):
         raise UnsupportedModelError(
-            "window: the network needs whole sequences, as it goes backward, or has one output for all steps"
+            "window: the network needs whole sequences, because it has a layer that goes backward, or one output for"
+            " all steps; leave window out"
         )
     held = None if asked.held_out is None else windows_of(graph, [asked.held_out], None, asked.dtype, **layout)[0]
     rule = optimizer() if callable(optimizer) else optimizer
@@ -117,13 +135,16 @@ def _learner(net: Network, loss: Loss, asked: Asked, train: Sequence[str] | None
     stated = graph_of(net, rank=rank, initial_state=_layout(graph)[1])
     if others := [s.name for s in stated.inputs if s.name not in stated.states][1:]:
         raise UnsupportedModelError(
-            f"the network has the inputs {', '.join(others)} besides the first and its states; learn one of which"
-            " they are constants"
+            f"the network has the inputs {', '.join(others)} besides its first input and its states, and fit takes x"
+            " alone; make them constants of the model"
         )
     if asked.window is not None:
         for node in stated.nodes:
             if node.op in RECURRENT and node.op != "gru" and not all(n in stated.states for n in node.inputs[1:2]):
-                raise UnsupportedModelError(f"window: {node} begins anew in every window; make its state an input")
+                raise UnsupportedModelError(
+                    f"window: the state of {node} would begin anew in every window; make this state an input of the"
+                    " model"
+                )
     names = _trained(stated, train)
     return stated, DefinedLearner(stated, loss, asked, names, output), names
 
@@ -143,5 +164,5 @@ def _trained(graph: Graph, train: Sequence[str] | None) -> list[str]:
     meant = {one: [n for n in names if n == one or (one.endswith((".", "/")) and n.startswith(one))] for one in train}
     chosen = {n for found in meant.values() for n in found}
     if unknown := [one for one, found in meant.items() if not found]:
-        raise ShapeError(f"train: there is no {', '.join(unknown)}; the weights are {', '.join(names)}")
+        raise ShapeError(f"train: there are no weights {', '.join(unknown)}; the weights are {', '.join(names)}")
     return [name for name in names if name in chosen]

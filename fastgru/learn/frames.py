@@ -50,10 +50,10 @@ def cut_frames(net: Layer | Model | Graph, x: Any, state: Mapping[str, str] | No
     given = dict(x) if isinstance(x, Mapping) else {names[0]: x} if names else {}
     missing, unknown = [n for n in names if n not in given], sorted(set(map(str, given)) - set(names))
     if missing or unknown or not names:
+        if not names:
+            raise ShapeError("x: the model has no input besides its states")
         said = [f"{word} {', '.join(found)}" for word, found in (("missing", missing), ("unknown", unknown)) if found]
-        raise ShapeError(
-            f"x: {'; '.join(said) or 'the model has no input besides states'}; expected {', '.join(names)}"
-        )
+        raise ShapeError(f"x: {'; '.join(said)}; expected {', '.join(names)}")
     specs = {spec.name: spec for spec in model.inputs}
     roles, batch = AxisRoles(model.graph), find_batch_axes(model.graph, [*states, *names], {}, states)
     is_free = all(
@@ -75,11 +75,13 @@ def cut_frames(net: Layer | Model | Graph, x: Any, state: Mapping[str, str] | No
     if not counts:
         wanted = ", ".join("?" if n is None else str(n) for n in specs[names[0]].shape or ())
         raise ShapeError(
-            f"{names[0]}: got shape {np.shape(given[names[0]])}, one call of a model whose inputs have no axis of time:"
-            f" give one call in each entry, (frames, {wanted})"
+            f"{names[0]}: got shape {np.shape(given[names[0]])}, which is one call, because the inputs of the model"
+            f" have no time axis; expected one call in each entry, (frames, {wanted})"
         )
     if len(set(counts.values())) > 1:
-        raise ShapeError(f"x: got {', '.join(f'{n} frames of {k}' for k, n in counts.items())}, expected equally many")
+        raise ShapeError(
+            f"x: got {', '.join(f'{n} frames of {k}' for k, n in counts.items())}, expected as many of each input"
+        )
     calls = [{n: arrays[t] for n, arrays in timed.items()} | held for t in range(min(counts.values()))]
     if len(calls) < LEAST_FRAMES:
         raise ShapeError(f"{next(iter(counts))}: got {len(calls)} frames, expected at least {LEAST_FRAMES}")
@@ -105,7 +107,9 @@ def _cut(spec: TensorSpec, array: Array, time: int | None, batch: int | None, fr
     wanted = ", ".join("?" if n is None else str(n) for n in shape)
     if array.ndim == len(shape) + 1:
         if frame is not None:
-            raise ShapeError(f"frame is {frame}, but {spec.name} {array.shape} has one call in each entry")
+            raise ShapeError(
+                f"frame is {frame}, but {spec.name} {array.shape} has one call in each entry; leave frame out"
+            )
         return list(array)
     if array.ndim == len(shape) - 1 and shape[batch or 0] in (None, 1):
         array = np.expand_dims(array, batch or 0)
@@ -127,7 +131,10 @@ def _rows(calls: list[dict[str, Array]], axes: Mapping[str, int] | None) -> list
         return [[*calls]]
     sizes = {name: a.shape[axes[name]] for name, a in calls[0].items()}
     if len(set(sizes.values())) > 1 or not all(sizes.values()):
-        raise ShapeError(f"x: got {', '.join(f'{n} rows of {k}' for k, n in sizes.items())}, expected equally many")
+        raise ShapeError(
+            f"x: got {', '.join(f'{n} rows of {k}' for k, n in sizes.items())}, expected at least one, and as many of"
+            " each input"
+        )
 
     def row(n: int, name: str, a: Array) -> Array:
         return np.take(a, [n], axes[name])

@@ -30,13 +30,18 @@ _STILL: Final = 1e-3  # a unit whose state moves by less is dead
 
 @dataclass(frozen=True)
 class LayerMemory:
-    """A direction of a GRU.
+    """How one direction of a GRU used its gates, and how long its units remember.
 
-    along: "stream" where its state goes from frame to frame, "frame" where it runs over an axis within each frame.
-    steps: how many were looked at, rows counted apart. gates: {"r": (at 0, between, at 1), "z": ...}, shares.
-    half_life_by_gate, half_life: of each unit (H,), in steps, by the update gate and by the Jacobian; infinite where
-    it is longer than `horizon` steps. dead: units whose state hardly moves. saturated: units whose candidate is flat
-    (its slope below `near` of the steepest) in nearly every step, so that nearly no gradient passes it.
+    name, direction, units: the name of the node, "forward" or "reverse", and H.
+    along: "stream" if the state goes from frame to frame, "frame" if the GRU runs over an axis within each frame.
+    steps: the number of steps that were examined. Steps of different rows count separately.
+    horizon: the number of steps for which half-lives were followed.
+    gates: {"r": (at 0, between, at 1), "z": ...}, the shares of all gate values.
+    half_life_by_gate, half_life: (H,), in steps, by the update gate and by the Jacobian. Infinite if longer than
+        `horizon`.
+    dead: the units whose state hardly moves.
+    saturated: the units whose candidate is flat in nearly every step (its slope is below `near` times the steepest), so
+        that nearly no gradient passes.
     """
 
     name: str

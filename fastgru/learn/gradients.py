@@ -25,10 +25,12 @@ __all__ = ["Gradients", "Options", "gradients"]
 
 
 class Options(TypedDict, total=False):
-    """What `gradients` takes besides.
+    """The keyword options of `gradients` that have defaults.
 
-    reduction: "sum", or "mean": over what counts. output: the name of the output that the loss is of, where there are
-    several. time_axis: of the output, where it cannot be told. dtype: "float64", or "float32": of the computation.
+    reduction: "sum" (the default) adds the losses of all places that count; "mean" divides by the number of places.
+    output: the name of the output that the loss is computed from. Needed only if the network has several.
+    time_axis: the axis of time in the output. Needed only if it does not follow from the network.
+    dtype: the dtype of the computation, "float64" (the default) or "float32".
     """
 
     reduction: str
@@ -46,10 +48,14 @@ class _Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Gradients:
-    """loss: E. steps: E_t, (T,); of one entry where the output has no time axis. output: what the loss was taken of.
+    """The result of `gradients`.
 
-    weights, inputs: dE by each, by name, shaped as it; weights that E does not depend on have zeros. by_step: for each
-    step the same of E_t alone, (weights, inputs); empty unless asked for.
+    loss: E, the loss of all steps.
+    steps: E_t, the loss of each step, (T,). It has one entry if the output has no time axis.
+    output: the output that the loss was computed from.
+    weights, inputs: the gradient of E with respect to each weight and each floating-point input, by name. Each has the
+        shape of its weight or input. Weights that E does not depend on have gradients of zero.
+    by_step: for each step, the pair (weights, inputs) with the gradients of E_t alone. Empty without `by_step=True`.
     """
 
     loss: float
@@ -71,22 +77,30 @@ def gradients(
     by_step: bool = False,
     **options: Unpack[Options],
 ) -> Gradients:
-    """E of `net` on x and its targets, and dE by every weight and every floating-point input.
+    """Compute the loss E of a network, and the gradients of E with respect to every weight and floating-point input.
 
-    net: a layer, a `Sequential` or a `Model` in float32 or float64. Weights have the names that torch gives them in a
-        state dict ("1.weight_ih_l0"), those of a model the names of its file.
-    x: as for a call of the network, or a mapping with every input by name; a layer takes its initial states as "h0"
-        there (D, N, H), a network of several recurrent layers as "h0_0", "h0_1"...
-    targets: for a cross entropy classes, integers shaped as the output without its last axis, or distributions, floats
-        shaped as the output; for an error floats shaped as the output.
-    loss: a name of `LOSSES`, or a function of outputs and targets as those are.
-    mask: shaped as the output without its last axis, bool: what counts in the loss.
-    lengths (N,): of layers: row n has steps 0 to lengths[n] - 1; what comes behind is not read, and does not count.
-    by_step: also the gradients of each E_t apart, which takes T times as long.
-    options: `Options`: reduction ("sum" or "mean"), output, time_axis, dtype ("float64" or "float32").
+    E is the sum of the losses E_t of the steps. The gradients are computed by the definitions in NumPy, in float64.
 
-    Raises `ShapeError` naming what does not fit: targets out of range, NaN or infinite inputs, lengths, a shape;
-    `UnsupportedModelError` naming a node without a gradient, or weights of low precision.
+    net: a layer, a `Sequential`, a `Model` or a `Graph`, with weights in float32 or float64. The weights of layers have
+        the names of a PyTorch state dict ("1.weight_ih_l0"); those of a model have the names in its file.
+    x: an array as for a call of the network, or a mapping with every input by name. In a mapping, a layer takes its
+        initial state (D, N, H) as "h0"; a network with several recurrent layers takes "h0_0", "h0_1"...
+    targets: for a cross entropy, classes (integers with the shape of the output without its last axis) or distributions
+        (floats with the shape of the output). For an error, floats with the shape of the output.
+    loss: "cross_entropy", "cross_entropy_of_logs", "cross_entropy_of_probabilities", "squared_error",
+        "absolute_error", or a function like these: (y, targets) -> (E, dE/dy).
+    mask: bool, with the shape of the output without its last axis. Only places that are True count in the loss.
+    lengths: (N,) integers, for layers only. Row n has the steps 0 to lengths[n] - 1. Steps behind them are not read,
+        and do not count.
+    by_step: also compute the gradients of each E_t alone, which takes T times as long.
+    reduction: "sum", or "mean" to divide by the number of places that count.
+    output: the name of the output that the loss is computed from. Needed only if the network has several.
+    time_axis: the axis of time in the output. Needed only if it does not follow from the network.
+    dtype: the dtype of the computation, "float64" or "float32".
+
+    Raises `ShapeError` if an array does not fit, if a target is out of range, or if an input is NaN or infinite;
+    `UnsupportedModelError` for a node without a gradient, for weights of low precision, and for another dtype;
+    `TypeError` for an unknown option.
     """
     asked = _checked(options)
     function = loss_named(loss)
@@ -95,7 +109,7 @@ def gradients(
     name = output_of(graph, asked.output)
     y = values[name]
     if y.ndim == 0 or y.dtype.kind != "f":
-        raise ShapeError(f"output {name!r}: got {y.dtype} {y.shape}, expected floats, of which a loss can be taken")
+        raise ShapeError(f"output {name!r}: got {y.dtype} {y.shape}, expected floats with at least one axis")
     time = time_axis_of(graph, name, {k: np.asarray(a) for k, a in feeds.items()})
     if asked.time_axis is not None:
         if asked.time_axis not in range(y.ndim - 1):
@@ -126,7 +140,7 @@ def gradients(
 def _checked(options: Mapping[str, Any]) -> _Asked:
     """The rest of what `gradients` takes. Raises `TypeError` for what it does not, `ShapeError` for a wrong value."""
     if unknown := sorted(set(options) - set(_Asked._fields)):
-        raise TypeError(f"gradients takes no {', '.join(unknown)}; there are {', '.join(_Asked._fields)}")
+        raise TypeError(f"gradients has no option {', '.join(unknown)}; its options are {', '.join(_Asked._fields)}")
     asked = _Asked(**options)
     if asked.reduction not in ("sum", "mean"):
         raise ShapeError(f"reduction is {asked.reduction!r}, expected 'sum' or 'mean'")
@@ -141,7 +155,7 @@ def _bind(net: Network, x: Any, lengths: Any, dtype: str) -> tuple[Graph, dict[s
     named = isinstance(x, Mapping)
     main = x.get("x") if named else x
     if named and isinstance(net, Layer) and main is None:
-        raise ShapeError(f"inputs: got {', '.join(x) or 'none'}, expected x among them")
+        raise ShapeError(f"x: got a mapping with {', '.join(x) or 'no input'}, expected x among its inputs")
     rank = None if main is None else as_floats("x", main, dtype).ndim
     if isinstance(net, Layer):
         graph = graph_of(net, rank=rank, lengths=lengths is not None, initial_state=named and len(x) > 1)
@@ -192,7 +206,7 @@ def _taken(function: Loss, y: Array, targets: Array, counted: Array) -> tuple[Ar
     each, slope = (np.asarray(a) for a in function(y, targets))
     if each.shape != counted.shape or slope.shape != y.shape:
         raise ShapeError(
-            f"loss: got E {each.shape} and dE/dy {slope.shape} for outputs of shape {y.shape}, expected"
+            f"loss: the function returned E {each.shape} and dE/dy {slope.shape} for outputs {y.shape}, expected"
             f" {counted.shape} and {y.shape}"
         )
     return np.where(counted, each, 0), np.where(counted[..., None], slope, 0)

@@ -28,13 +28,18 @@ __all__ = ["jacobians", "product"]
 def jacobians(
     net: Network, x: ArrayLike, h0: Mapping[str, ArrayLike] | None = None, *, dtype: str = "float64"
 ) -> Array:
-    """dh_t/dh_{t-1} of every step and row, (T, N, S, S): [t, n, i, j] is the slope of unit i after by unit j before.
+    """Return the Jacobians dh_t/dh_{t-1} of every step t and row n, as an array (T, N, S, S).
 
-    net: forward recurrent layers, others between them. S: the units of all their states, in the order of the layers. x:
-    a batch of sequences, as for a call of the network. h0: the initial states by name, zeros for those that are absent.
+    Element [t, n, i, j] is the derivative of unit i of the state after step t with respect to unit j of the state
+    before. S counts the units of all states of the network, in the order of the layers.
 
-    Raises `StateError` for a network without a state, `UnsupportedModelError` for one that goes backward or has a node
-    without a gradient, `ShapeError` where x or h0 does not fit.
+    net: a layer, a `Sequential`, a model or a graph. All its recurrent layers go forward.
+    x: a batch of sequences, as for a call of the network.
+    h0: the initial states (D, N, H) by name. States that are missing begin with zeros.
+    dtype: the dtype of the computation, "float64" or "float32".
+
+    Raises `StateError` for a network without a state, `UnsupportedModelError` for a layer that goes backward or a node
+    without a gradient, and `ShapeError` if x or h0 does not fit.
     """
     graph = graph_of(net, rank=net.default_rank if isinstance(net, Layer) else None, initial_state=True)
     batch_first = _check_forward(graph)
@@ -43,7 +48,7 @@ def jacobians(
     (name, *others) = [spec.name for spec in graph.inputs if spec.name not in graph.states]
     if others:
         raise ShapeError(
-            f"jacobians: the network has the inputs {name}, {', '.join(others)}, expected one besides states"
+            f"jacobians: the network has the inputs {name}, {', '.join(others)} besides its states, expected one input"
         )
     rank = next(len(spec.shape) for spec in graph.inputs if spec.name == name and spec.shape is not None)
     if given.ndim != rank:
@@ -61,7 +66,11 @@ def jacobians(
 
 
 def product(jacobians: Array, start: int = 0, stop: int | None = None) -> Array:
-    """dh_stop/dh_start (N, S, S), the product of the Jacobians (T, N, S, S) of the steps from `start` to `stop` - 1."""
+    """Return dh_stop/dh_start (N, S, S), the product of the Jacobians of the steps from `start` to `stop` - 1.
+
+    jacobians: (T, N, S, S), as `jacobians` returns them. Raises `ShapeError` for another number of axes.
+    stop: None means T.
+    """
     if jacobians.ndim != 4:
         raise ShapeError(f"jacobians: got shape {jacobians.shape}, expected (T, N, S, S)")
     _, N, S, _ = jacobians.shape
@@ -75,12 +84,15 @@ def _check_forward(graph: Graph) -> bool:
     """Whether the batch is the first axis. Raises for a graph without states, or with a layer that goes backward."""
     nodes = [node for node in graph.nodes if node.op in RECURRENT]
     if not graph.states or not nodes:
-        raise StateError("the network has no recurrent layer whose state is an input and an output: it has no Jacobian")
+        raise StateError(
+            "the network has no Jacobian, because it has no recurrent layer whose state is an input and an output"
+        )
     specs = [spec_of(node.op, node.attrs) for node in nodes]
     for node, spec in zip(nodes, specs, strict=True):
         if spec.direction != "forward":
             raise UnsupportedModelError(
-                f"{node}: its direction is {spec.direction!r}, and no step has one state before it; take forward ones"
+                f"{node}: its direction is {spec.direction!r}, expected 'forward'; a layer that goes backward has no"
+                " Jacobian from step to step"
             )
     return specs[0].batch_first
 
@@ -88,7 +100,7 @@ def _check_forward(graph: Graph) -> bool:
 def _initial(graph: Graph, h0: Mapping[str, Any], N: int, dtype: str) -> dict[str, Array]:
     """The states by the names of their inputs, (D, N, H) each."""
     if unknown := sorted(set(h0) - set(graph.states)):
-        raise ShapeError(f"h0: got {', '.join(unknown)}, the network has the states {', '.join(graph.states)}")
+        raise ShapeError(f"h0: got {', '.join(unknown)}, expected states of the network: {', '.join(graph.states)}")
     found = {}
     for spec in graph.inputs:
         if spec.name not in graph.states:

@@ -101,7 +101,8 @@ class DefinedLearner:
         N = window.x.shape[1]
         if window.reset is not None and window.reset[1:].any():
             raise UnsupportedModelError(
-                "reset: within a window it needs a network of layers one after the other; cut windows where rows begin"
+                "reset: this network can reset a row only at the first step of a window; cut windows where rows begin,"
+                " or use layers one after the other"
             )
         feeds: dict[str, Any] = {next(s.name for s in self.graph.inputs if s not in self.specs): self._turned(window.x)}
         for k, spec in enumerate(self.specs):

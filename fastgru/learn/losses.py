@@ -43,23 +43,42 @@ def _distribution(y: Array, targets: Array) -> Array:
 
 
 def cross_entropy(y: Array, targets: Array) -> tuple[Array, Array]:
-    """E = -sum of t log softmax(y), y being logits; dE/dy = softmax(y) sum(t) - t."""
+    """The cross entropy of logits: E = -sum(t log softmax(y)) over the last axis, dE/dy = softmax(y) sum(t) - t.
+
+    y: logits (..., C), floats.
+    targets: classes (...), integers from 0 to C - 1, or distributions t (..., C), floats that add up to 1.
+
+    Returns E (...) and dE/dy (..., C).
+    """
     t, logs = _distribution(y, targets), log_softmax(y, axis=-1)
     return -np.sum(t * logs, axis=-1), np.exp(logs) * t.sum(axis=-1, keepdims=True) - t
 
 
 def cross_entropy_of_logs(y: Array, targets: Array) -> tuple[Array, Array]:
-    """E = -sum of t y, y being logarithms of probabilities, as of a LogSoftmax; dE/dy = -t."""
+    """The cross entropy of logarithms of probabilities: E = -sum(t y) over the last axis, dE/dy = -t.
+
+    y: logarithms of probabilities (..., C), such as the output of a LogSoftmax.
+    targets: classes (...), integers from 0 to C - 1, or distributions t (..., C), floats that add up to 1.
+
+    Returns E (...) and dE/dy (..., C).
+    """
     t = _distribution(y, targets)
     return -np.sum(np.where(t == 0, 0, t * y), axis=-1), -t
 
 
 def cross_entropy_of_probabilities(y: Array, targets: Array) -> tuple[Array, Array]:
-    """E = -sum of t log y, y being probabilities, as of a Softmax; dE/dy = -t / y."""
+    """The cross entropy of probabilities: E = -sum(t log y) over the last axis, dE/dy = -t / y.
+
+    y: probabilities (..., C), such as the output of a Softmax. Terms with t = 0 are 0.
+    targets: classes (...), integers from 0 to C - 1, or distributions t (..., C), floats that add up to 1.
+
+    Returns E (...) and dE/dy (..., C). Raises `ShapeError` if y is not between 0 and 1.
+    """
     t = _distribution(y, targets)
     if y.size and not 0 <= y.min() <= y.max() <= 1 + _ROUNDED:
         raise ShapeError(
-            f"outputs go from {y.min():.4g} to {y.max():.4g}, expected probabilities; logits take cross_entropy"
+            f"the outputs are between {y.min():.4g} and {y.max():.4g}, expected probabilities from 0 to 1; for logits,"
+            " use loss='cross_entropy'"
         )
     told = t > 0  # elsewhere 0 log 0 counts nothing
     safe = np.where(told, y, 1)
@@ -68,12 +87,18 @@ def cross_entropy_of_probabilities(y: Array, targets: Array) -> tuple[Array, Arr
 
 
 def squared_error(y: Array, targets: Array) -> tuple[Array, Array]:
-    """E = sum of (y - t)^2; dE/dy = 2 (y - t)."""
+    """The squared error: E = sum((y - t)^2) over the last axis, dE/dy = 2 (y - t).
+
+    y, targets: floats (..., C). Returns E (...) and dE/dy (..., C).
+    """
     return np.sum((y - targets) ** 2, axis=-1), 2 * (y - targets)
 
 
 def absolute_error(y: Array, targets: Array) -> tuple[Array, Array]:
-    """E = sum of |y - t|; dE/dy is the sign of y - t, 0 where they are equal."""
+    """The absolute error: E = sum(|y - t|) over the last axis, dE/dy = sign(y - t), which is 0 if they are equal.
+
+    y, targets: floats (..., C). Returns E (...) and dE/dy (..., C).
+    """
     return np.sum(np.abs(y - targets), axis=-1), np.sign(y - targets)
 
 
@@ -117,7 +142,7 @@ def check_targets(loss: Loss, targets: Any, shape: tuple[int, ...], counted: Arr
     if loss in _OF_CLASSES and array.dtype.kind in "iu":
         if array.shape != shape[:-1]:
             raise ShapeError(
-                f"targets: got shape {array.shape}, expected {shape[:-1]}, a class for each output {shape}"
+                f"targets: got classes of shape {array.shape}, expected {shape[:-1]} for outputs of shape {shape}"
             )
         array = np.where(counted, array, 0)
         if len(bad := np.argwhere((array < 0) | (array >= C))):
@@ -135,8 +160,8 @@ def check_targets(loss: Loss, targets: Any, shape: tuple[int, ...], counted: Arr
         fair = (array >= 0).all(axis=-1) & (np.abs(array.sum(axis=-1) - 1) <= _ROUNDED)
         if len(bad := np.argwhere(counted & ~fair)):
             raise ShapeError(
-                f"targets: {len(bad)} of {fair.size} are no distributions, numbers from 0 that add up to 1; the first"
-                f" is at {_place(bad[0])}"
+                f"targets: {len(bad)} of {fair.size} are not distributions, whose numbers are at least 0 and add up to"
+                f" 1; the first is at {_place(bad[0])}"
             )
     return array
 

@@ -33,13 +33,15 @@ _LOOKED_AT: Final = 64 << 20  # bytes of what the gates read
 
 
 class MemoryOptions(TypedDict, total=False):
-    """What `memory` takes besides.
+    """The keyword options of `memory` that have defaults.
 
-    horizon: how many frames a chunk, a state and a frame are followed at most. Chunks run through half of the frames
-        that predict unless it is given, states and frames through 256.
-    runs: how many T the norms are taken over, from 4. chunks: how many chunks predict, and how many check, from 32.
-    risk: the share of chunks that may need a longer warm-up than predicted, from 0.001.
-    near: how near to 0 or to 1 counts as there, for gates, from 0.1. seed: of random directions.
+    horizon: for how many frames, at most, the effect of a state, of a frame, and of a missing warm-up is followed. By
+        default 256 frames for states and frames, and half of the frames that predict for the warm-up.
+    runs: over how many frames T the norms of `Influence` are averaged. The default is 4.
+    chunks: how many chunks predict the warm-up, and how many check it. The default is 32.
+    risk: the share of chunks that may need a longer warm-up than predicted, above 0 and below 1. The default is 0.001.
+    near: a gate counts as being at 0 or at 1 if it is nearer than this, above 0 and below 0.5. The default is 0.1.
+    seed: of the random directions. The default is 0.
     """
 
     horizon: int
@@ -61,11 +63,17 @@ class _Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Memory:
-    """frames, rows: of the input. states: the floating-point numbers that the model carries from frame to frame.
+    """The result of `memory`.
 
-    of_states: norms of dh_T/dh_{T-k}, h being all of these numbers. of_frames: norms of dy_T/dx_{T-k}, y being all
-    floating outputs; None where no input is of floats or embedded. growth: of a small difference of two states.
-    layers: the GRUs. skipped: recurrent nodes whose gates cannot be looked at, and why. warm_up: of a chunk.
+    frames, rows: the number of frames of the input, and of rows of its batch.
+    states: how many floating-point numbers the model carries from frame to frame.
+    of_states: the norms of dh_T/dh_{T-k} against k, where h is the vector of all these numbers.
+    of_frames: the norms of dy_T/dx_{T-k} against k, where y is the vector of all floating-point outputs, and x that of
+        all inputs that are floats or embedded. None if the model has no such input or output.
+    growth: how fast a small difference between two states grows or shrinks along the input.
+    layers: how each GRU used its gates, one entry for each direction.
+    skipped: the other recurrent nodes by name, and why their gates are not shown.
+    warm_up: how many frames to run ahead of a chunk, so that its outputs are those of the whole run within a bound.
     """
 
     frames: int
@@ -79,7 +87,7 @@ class Memory:
     warm_up: WarmUp
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: lists for arrays, and None for what is infinite."""
+        """Return plain data for JSON: arrays become lists, and numbers that are not finite become None."""
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
@@ -93,20 +101,21 @@ def memory(
     state: Mapping[str, str] | None = None,
     **options: Unpack[MemoryOptions],
 ) -> Memory:
-    """What a trained model remembers of real input.
+    """Measure how much of the past a trained model uses on real input. Returns a `Memory`.
 
-    model: one with states that it streams, of any precision: a model, a layer, or a `Sequential`.
-    x: an array for its first input, or a mapping with one for each input that is no state. An array that has one axis
-        more than the input holds one call in each entry; one that has as many is cut along time; one with an axis less
-        is a batch of one row.
-    bound: of the warm-up: the largest difference of an output from that of the whole run, as a share of the largest
-        magnitude of this output.
-    frame: how many steps a call takes, 1 unless the model says so.
-    state: pairs {input: output}, where the model does not know them.
+    model: a model, a graph, a layer or a `Sequential` with states, in any precision.
+    x: an array for the first input, or a mapping with an array for each input that is not a state. An array with as
+        many axes as the input is cut along time. An array with one axis more holds one call in each entry. An array
+        with one axis less is a batch of one row.
+    bound: how far an output of a chunk may be from that of the whole run, as a share of the largest magnitude of this
+        output. The warm-up is predicted for this bound.
+    frame: the number of time steps that one call takes. By default, the number in the model, or 1.
+    state: pairs {input: output} of states, if the model does not name them.
+    horizon, runs, chunks, risk, near, seed: see `MemoryOptions`.
 
-    Raises `StateError` for a model without a state, `ShapeError` for input that does not fit or is not finite,
-    `LearningError` for outputs that are not finite, and `UnsupportedModelError` for models that round what they compute
-    to integers.
+    Raises `StateError` for a model without a state; `ShapeError` for input that does not fit or is not finite;
+    `LearningError` for outputs that are not finite, and if no state is floating-point; `UnsupportedModelError` for a
+    model that rounds to integers; `TypeError` for an unknown option.
     """
     asked = _checked(options, bound, frame)
     frames = cut_frames(model, x, state, frame)
@@ -115,7 +124,7 @@ def memory(
     nodes, skipped = layers_of(graph)
     step = Step(frames, _shown(graph, [name for node in nodes for name in values_of(node)]), cut)
     if not step.S:
-        raise LearningError("no state of the model is of floating-point numbers, so that none has a derivative")
+        raise LearningError("the states of the model have no derivative, because none of them is floating-point")
     rng = np.random.default_rng(asked.seed)
     T = len(frames.rows[0])
     runs = _runs(step, frames, min(asked.horizon or _FOLLOWED, T // 2), asked.runs)
@@ -130,7 +139,7 @@ def memory(
 def _checked(options: Mapping[str, Any], bound: float, frame: int | None) -> _Asked:
     """Raises `TypeError` for what `memory` does not take, `ShapeError` for values that it does not."""
     if unknown := sorted(set(options) - set(_Asked._fields)):
-        raise TypeError(f"memory takes no {', '.join(unknown)}; there are {', '.join(_Asked._fields)}")
+        raise TypeError(f"memory has no option {', '.join(unknown)}; its options are {', '.join(_Asked._fields)}")
     asked = _Asked(**options)
     counts = {"horizon": asked.horizon, "runs": asked.runs, "chunks": asked.chunks, "frame": frame}
     for name, count in counts.items():

@@ -33,15 +33,16 @@ def graph_of(net: Network, *, rank: int | None = None, lengths: bool = False, in
         graph = net if isinstance(net, Graph) else net.graph
         if lengths:
             raise UnsupportedModelError(
-                "lengths: a model takes them among its inputs, by name; give mask= for what counts in the loss"
+                "lengths: only layers take this argument; give a model its lengths among the inputs, by name, and mask="
+                " for the places that count in the loss"
             )
     else:
-        raise TypeError(f"net is {type(net).__name__}, expected a layer, a Sequential or a model")
+        raise TypeError(f"net is {type(net).__name__}, expected a layer, a Sequential, a model or a graph")
     if graph.precisions or precision not in ("float32", "float64"):
         low = precision if precision not in ("float32", "float64") else ", ".join(sorted({*graph.precisions.values()}))
         raise UnsupportedModelError(
-            f"{type(net).__name__}: its weights are {low}, which has no gradient; load the model it was made of with"
-            " precision='float32', learn, and quantise what comes out"
+            f"{type(net).__name__}: its weights are {low}, which has no gradient; load the original model with"
+            " precision='float32', adapt it, and quantise the result"
         )
     return graph
 
@@ -62,7 +63,7 @@ def feeds_of(graph: Graph, x: Any, more: Mapping[str, Any]) -> dict[str, Any]:
         return {**x, **more}
     first = next((spec.name for spec in graph.inputs if spec.name not in graph.states), None)
     if first is None:
-        raise ShapeError("x came, and the network has no input besides its states")
+        raise ShapeError("x: got an array, but the network has no input besides its states")
     return {first: x, **more}
 
 
@@ -72,12 +73,14 @@ def output_of(graph: Graph, name: str | None) -> str:
     if name is not None:
         if name not in {spec.name for spec in graph.outputs}:
             names = ", ".join(spec.name for spec in graph.outputs)
-            raise ShapeError(f"output is {name!r}, the network has {names}")
+            raise ShapeError(f"output is {name!r}, expected an output of the network: {names}")
         return name
     found = [spec.name for spec in graph.outputs if spec.name not in states]
     plain = [name for name in found if name not in _last_states(graph.nodes)] or found
     if len(plain) != 1:
-        raise ShapeError(f"the network has the outputs {', '.join(found) or 'none'}; say which the loss is of: output=")
+        if not found:
+            raise ShapeError("the network has no output besides its states, and a loss needs one")
+        raise ShapeError(f"the network has the outputs {', '.join(found)}; name the one for the loss with output=")
     return plain[0]
 
 
@@ -118,5 +121,5 @@ def as_floats(name: str, value: Any, dtype: str) -> Array:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ShapeError(f"{name}: {type(value).__name__} does not become an array") from None
+        raise ShapeError(f"{name}: got {type(value).__name__}, expected an array of numbers") from None
     return array.astype(dtype) if is_floating(array.dtype) else array

@@ -26,7 +26,7 @@ class Updates(Protocol):
 
 
 class Optimizer(Protocol):
-    """`SGD`, `Adam` or `AdamW`, with its own settings; rate and weight decay are those of a fit."""
+    """`SGD`, `Adam` or `AdamW` with its own settings. The learning rate and the weight decay are options of `fit`."""
 
     def begin(self, native: Native, weights: Weights, names: Sequence[str]) -> Updates:
         """For the weights of these names; all others are left alone."""
@@ -51,7 +51,12 @@ def _within(name: str, value: Any, low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class SGD:
-    """w -= lr * v, with v = momentum * v + g + weight_decay * w. Raises `ShapeError` for a momentum below 0, or 1."""
+    """Stochastic gradient descent: v = momentum * v + g + weight_decay * w, then w -= lr * v.
+
+    These are the formulas of torch.optim.SGD. lr and weight_decay are arguments of `fit`.
+
+    momentum: from 0 to less than 1. Any other value raises `ShapeError`.
+    """
 
     momentum: float = 0.0
 
@@ -88,9 +93,14 @@ class _Descent:
 
 @dataclass(frozen=True)
 class Adam:
-    """Kingma, Ba 2015, "Adam: A Method for Stochastic Optimization"; weight decay is part of the gradient.
+    """Adam, after Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", with the formulas of torch.optim.
 
-    Raises `ShapeError` for betas that are not from 0 to less than 1, and an epsilon below 0.
+    weight_decay * w is added to the gradient. lr and weight_decay are arguments of `fit`.
+
+    betas: the decay rates of the averages of the gradient and of its square, each from 0 to less than 1.
+    eps: is added to the square root of the second average; at least 0.
+
+    Raises `ShapeError` for other values.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -98,7 +108,7 @@ class Adam:
 
     def __post_init__(self) -> None:
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
-            raise ShapeError(f"{type(self).__name__}: betas is {self.betas!r}, expected two numbers")
+            raise ShapeError(f"{type(self).__name__}: betas are {self.betas!r}, expected a tuple of two numbers")
         for beta in self.betas:
             _within(f"{type(self).__name__}: a beta", beta, 0, 1)
         _within(f"{type(self).__name__}: eps", self.eps, 0, float("inf"))
@@ -109,7 +119,11 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Loshchilov, Hutter 2019, "Decoupled Weight Decay Regularization": weights decay by themselves."""
+    """Adam with decoupled weight decay, after Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
+
+    Each step multiplies the weights by 1 - lr * weight_decay, and does not add the decay to the gradient. The settings
+    are those of `Adam`.
+    """
 
 
 _NUMBERS: Final = 10

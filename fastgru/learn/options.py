@@ -15,8 +15,13 @@ Data = Sequence[Any]
 
 
 class FitStep(NamedTuple):
-    """One step of a fit: its number from 1, of how many; the epoch from 1; the mean loss of its window; and, at the end
-    of an epoch, that of the held-out data, where there are any."""
+    """One step of a fit.
+
+    step, steps: the number of this step, from 1, and the number of steps of the whole fit.
+    epoch: the number of the epoch, from 1.
+    loss: the mean loss over the window of this step, before its update.
+    held_out: the mean loss over the held-out data at the end of an epoch. None elsewhere, and without held-out data.
+    """
 
     step: int
     steps: int
@@ -26,14 +31,27 @@ class FitStep(NamedTuple):
 
 
 class FitOptions(TypedDict, total=False):
-    """What `fit` takes besides.
+    """The keyword options of `fit` that have defaults.
 
-    weight_decay: 0 where nothing is said. clip_norm: the largest norm of all gradients together. epochs: 1. window:
-    steps before gradients are cut, all where nothing is said. held_out: (x, targets) or (x, targets, mask) that are
-    never learned from. patience: epochs without a better held-out loss before the end. seed: of the order of several
-    sets of rows. threads: 1. dtype: "float32", or "float64". gate_bytes: what gates may take; more are computed twice.
-    progress: True for a line on stderr, or a function of `FitStep`. checkpoint: a file that a fit goes on from, where
-    it is there, and writes every `checkpoint_steps` (100) steps and epochs.
+    weight_decay: the decay of the trained weights, by the formula of the optimizer. The default is 0.
+    clip_norm: the largest Euclidean norm of all gradients together. Larger gradients are scaled down to this norm. By
+        default there is no limit.
+    epochs: how many times the fit goes through the data. The default is 1.
+    window: the number of time steps after which the gradient is cut. By default, a window is the whole sequence.
+    held_out: (x, targets) or (x, targets, mask) to measure the loss on after each epoch. The fit never learns from
+        these data. If they are given, the result has the weights with the lowest held-out loss.
+    patience: the fit ends after this many epochs without a lower held-out loss. By default it does not end early.
+    steps: the largest number of steps, in all epochs together. By default there is no limit.
+    seed: decides the order of the sets of rows if `data` is a list. The default is 0.
+    output: the name of the output that the loss is computed from. Needed only if the network has several.
+    threads: the number of cores to use. The default is 1.
+    dtype: the dtype of the computation, "float32" (the default) or "float64".
+    gate_bytes: how many bytes the gates kept for the backward pass may take. Gates that do not fit are computed again.
+        By default all gates are kept.
+    progress: True prints a line on stderr. A function is called with a `FitStep` after each step. The default is False.
+    checkpoint: the path of a file. If it exists, the fit continues from it. The fit writes it after each epoch and
+        after every `checkpoint_steps` steps.
+    checkpoint_steps: the default is 100.
     """
 
     weight_decay: float
@@ -74,7 +92,7 @@ class Asked(NamedTuple):
 def checked(options: Any) -> Asked:
     """The options with their defaults. Raises `TypeError` for what a fit does not take, `ShapeError` for values."""
     if unknown := sorted(set(options) - set(Asked._fields)):
-        raise TypeError(f"fit takes no {', '.join(unknown)}; there are {', '.join(Asked._fields)}")
+        raise TypeError(f"fit has no option {', '.join(unknown)}; its options are {', '.join(Asked._fields)}")
     asked = Asked(**options)
     for name in ("epochs", "window", "patience", "steps", "threads", "gate_bytes", "checkpoint_steps"):
         value = getattr(asked, name)
@@ -89,5 +107,5 @@ def checked(options: Any) -> Asked:
     if isinstance(asked.seed, bool) or not isinstance(asked.seed, int | np.integer) or asked.seed < 0:
         raise ShapeError(f"seed is {asked.seed!r}, expected an integer of at least 0")
     if asked.patience is not None and asked.held_out is None:
-        raise ShapeError("patience came without held_out, whose loss it waits for")
+        raise ShapeError("patience needs held_out: it counts epochs without a lower held-out loss")
     return asked

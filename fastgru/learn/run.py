@@ -88,8 +88,8 @@ class Run:
         value, norm = total / max(count, 1), self._norm()
         if not math.isfinite(value) or not math.isfinite(norm):
             raise LearningError(
-                f"step {done + 1}: the loss is {value:g} and the norm of the gradients {norm:g}; nothing has changed:"
-                " take a smaller lr, or clip_norm="
+                f"step {done + 1}: the loss is {value:g} and the norm of the gradients is {norm:g}; the network has not"
+                " changed; use a smaller lr, or set clip_norm"
             )
         clip = self.asked.clip_norm
         scale = 1.0 if clip is None or norm <= clip else clip / norm

@@ -37,7 +37,7 @@ def differentiable(graph: Graph, names: Sequence[str]) -> tuple[Graph, dict[str,
     plain = with_plain_weights(graph)
     if rounded := next((node for node in plain.nodes if node.op in _ROUNDED), None):
         raise UnsupportedModelError(
-            f"{rounded}: it rounds to integers, which has no derivative; load the model before it was quantised"
+            f"{rounded}: this node rounds to integers, which has no derivative; use the model before it was quantised"
         )
     cut, facts = {}, infer_graph(plain)
     inputs, nodes = list(plain.inputs), list(plain.nodes)

@@ -34,9 +34,11 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What chunks of the held-out part did after the predicted warm-up.
+    """The check of a predicted warm-up on the part of the data that it was not predicted from.
 
-    frames: how many were compared. largest: the largest difference, as a share of the largest output.
+    chunks, frames: how many chunks ran, and how many of their frames were compared after the warm-up.
+    largest: the largest difference from the whole run, as a share of the largest magnitude of the output.
+    holds: whether `largest` is within the bound.
     """
 
     chunks: int
@@ -47,12 +49,17 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """bound: the largest difference allowed, as a share of each output's largest magnitude, `scales`.
+    """How many frames to run ahead of a chunk, so that its outputs are those of the whole run within a bound.
 
-    frames: the prediction; None where chunks were beyond a quarter of the bound up to `horizon`, the most frames
-    that they ran.
-    median, longest: what `chunks` chunks of the first part needed. risk: the share of chunks that may need more.
-    held_out: the check; None where there is no prediction, or where what is held out is shorter.
+    bound: the largest difference allowed, as a share of the largest magnitude of each output.
+    scales: these magnitudes, by the name of the output.
+    frames: the predicted number of frames. None if a chunk was still beyond a quarter of the bound after `horizon`
+        frames.
+    median, longest: the number of frames that the chunks of the first part of the data needed.
+    chunks: how many chunks the prediction comes from.
+    horizon: the number of frames that each chunk ran.
+    risk: the share of chunks that may need more frames than predicted.
+    held_out: the check on the other part of the data. None without a prediction, or if that part is too short.
     """
 
     bound: float
@@ -81,11 +88,13 @@ def whole_runs(frames: Frames) -> list[dict[str, Array]]:
     for n, row in enumerate(frames.rows):
         outputs = _run(frames, row)
         if not outputs:
-            raise UnsupportedModelError("the model has no floating-point output besides states, to compare chunks by")
+            raise UnsupportedModelError(
+                "chunks cannot be compared, because the model has no floating-point output besides its states"
+            )
         for name, a in outputs.items():
             if not np.isfinite(a).all():
                 t = int(np.argmin(np.isfinite(a).all(axis=1)))
-                raise LearningError(f"output {name!r} is not finite from frame {t} of row {n} on")
+                raise LearningError(f"output {name!r} is NaN or infinite, first in frame {t} of row {n}")
         found.append(outputs)
     return found
 

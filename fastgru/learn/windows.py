@@ -41,7 +41,9 @@ def windows_of(
 ) -> list[Window]:
     """The sets of rows, time first. timed: whether targets have steps. Raises `ShapeError` naming what does not fit."""
     if not data or (resets is not None and len(resets) != len(data)):
-        raise ShapeError(f"data: {len(data)} set(s) of rows, and reset for {0 if resets is None else len(resets)}")
+        if not data:
+            raise ShapeError("data: got an empty list, expected at least one (x, targets)")
+        raise ShapeError(f"reset: got {len(resets)} arrays, expected {len(data)}, as many as data has entries")
     found = []
     for k, each in enumerate(data):
         name = "data" if len(data) == 1 else f"data[{k}]"
@@ -50,7 +52,7 @@ def windows_of(
         x, targets = as_floats(f"{name}: x", each[0], dtype), as_floats(f"{name}: targets", each[1], dtype)
         check_finite(f"{name}: x", x)
         if x.ndim < 2 or 0 in x.shape:
-            raise ShapeError(f"{name}: x has shape {x.shape}, expected sequences, a batch of them")
+            raise ShapeError(f"{name}: x has shape {x.shape}, expected a batch of sequences, at least one step and row")
         _check_input(f"{name}: x", x, graph)
         bools = [
             None if a is None else np.asarray(a)
@@ -60,14 +62,16 @@ def windows_of(
             if a is not None and (a.dtype != np.bool_ or a.shape != x.shape[:2]):
                 raise ShapeError(f"{name}: {what} is {a.dtype} {a.shape}, expected bool {x.shape[:2]}")
         if bools[0] is not None and not bools[0].any():
-            raise ShapeError(f"{name}: mask is False everywhere, expected a step that counts")
+            raise ShapeError(f"{name}: mask is False everywhere, expected at least one step that counts")
         arrays = [x, targets, *bools]
         if timed and targets.shape[:2] != x.shape[:2]:
             raise ShapeError(
                 f"{name}: targets: got shape {targets.shape}, expected {x.shape[:2]} on the first two axes"
             )
         if not timed and arrays[2] is not None:
-            raise ShapeError(f"{name}: mask came, and the output has one place a row; leave rows out of the data")
+            raise ShapeError(
+                f"{name}: got a mask, but the output has one place for each row; leave out rows that should not count"
+            )
         if batch_first:
             turned = (True, timed, True, True)
             arrays = [a.swapaxes(0, 1) if a is not None and turn else a for a, turn in zip(arrays, turned, strict=True)]
@@ -83,7 +87,7 @@ def _check_input(name: str, x: Array, graph: Graph) -> None:
         raise ShapeError(f"{name}: got {x.dtype} {x.shape}, expected {spec.dtype} {spec.shape}")
     if not is_floating(np.dtype(spec.dtype)):
         if x.dtype.kind not in "iu":
-            raise ShapeError(f"{name}: got {x.dtype}, expected integers, as {spec.dtype}")
+            raise ShapeError(f"{name}: got {x.dtype}, expected integers such as {spec.dtype}")
         for node in graph.nodes:
             if node.op == "embedding" and node.inputs[0] == spec.name and node.inputs[1] in graph.constants:
                 entries = len(graph.constants[node.inputs[1]])

@@ -177,7 +177,7 @@ REFUSED = {
     "no output": (("--held-out", 2), "expected a share from 0"),
     "momentum": (("--momentum", 0.9), "adam has none"),
     "patience": (("--held-out", 0, "--patience", 2), "nothing out"),
-    "names": (("--train", "nobody."), "there is no nobody."),
+    "names": (("--train", "nobody."), "there are no weights nobody."),
     "rows": (("--batch", 4_000), "expected at least"),
     "window": (("--window", 1_000_000), "one more than a window"),
     "held out": (("--held-out", "nowhere.txt"), "no such file"),

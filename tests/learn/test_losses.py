@@ -84,9 +84,9 @@ def changed(array, at, value):
 @pytest.mark.parametrize(("arguments", "options", "message"), [
     ((X, changed(T, (3, 1), 5)), {}, r"1 of 12 are out of range, expected classes from 0 to 4; .* 5, is at \(3, 1\)"),
     ((X, changed(T, (0, 0), -100)), {}, "out of range"),
-    ((X, T[:5]), {}, r"shape \(5, 2\), expected \(6, 2\), a class for each output \(6, 2, 5\)"),
+    ((X, T[:5]), {}, r"classes of shape \(5, 2\), expected \(6, 2\) for outputs of shape \(6, 2, 5\)"),
     ((X, T.astype(float)), {}, r"targets: got float64 \(6, 2\), expected classes \(integers\) or distributions"),
-    ((X, np.full((6, 2, 5), 0.3)), {}, "12 of 12 are no distributions"),
+    ((X, np.full((6, 2, 5), 0.3)), {}, "12 of 12 are not distributions"),
     ((X, T), {"loss": "squared_error"}, r"targets: got int64 \(6, 2\), expected floats for"),
     ((X, changed(RNG.random((6, 2, 5)), (1, 1, 1), np.nan)), {"loss": "absolute_error"},
      r"targets: 1 of 60 values are NaN or infinite, the first at \(1, 1, 1\)"),
@@ -98,12 +98,12 @@ def changed(array, at, value):
     ((X, T), {"mask": np.ones((6, 2))}, "mask: got float64"),
     ((X[..., :2], T), {}, "x"),
     ((X, T), {"loss": "hinge"}, "loss is 'hinge', expected a function of outputs and targets, or cross_entropy"),
-    ((X, T), {"loss": "cross_entropy_of_probabilities"}, "expected probabilities; logits take cross_entropy"),
-    ((X, T), {"loss": lambda y, t: (y, y)}, r"loss: got E \(6, 2, 5\)"),
+    ((X, T), {"loss": "cross_entropy_of_probabilities"}, "expected probabilities from 0 to 1; for logits"),
+    ((X, T), {"loss": lambda y, t: (y, y)}, r"loss: the function returned E \(6, 2, 5\)"),
     ((X, T), {"reduction": "none"}, "reduction is 'none'"),
-    ((X, T), {"output": "z"}, "output is 'z', the network has y"),
+    ((X, T), {"output": "z"}, "output is 'z', expected an output of the network: y"),
     (({"x": X, "h1": X}, T), {}, "h1"),
-    (({"h0": X}, T), {}, "expected x among them"),
+    (({"h0": X}, T), {}, "expected x among its inputs"),
     (({"x": X, "h0": np.full((1, 2, 4), np.nan)}, T), {}, "h0: 8 of 8 values"),
 ])  # fmt: skip
 def test_bad_input_is_refused_by_name(arguments, options, message):
@@ -118,13 +118,13 @@ def test_networks_that_have_no_gradient_are_refused_by_name():
     graph = NET.to_graph()
     with pytest.raises(UnsupportedModelError, match="Model: its weights are bfloat16"):
         learn.gradients(fastgru.Model(graph, precision="bfloat16"), X, T)
-    with pytest.raises(UnsupportedModelError, match=r"lengths: a model takes them among its inputs"):
+    with pytest.raises(UnsupportedModelError, match=r"lengths: only layers take this argument"):
         learn.gradients(fastgru.Model(graph), X, T, lengths=[6, 6])
     with pytest.raises(UnsupportedModelError, match="dtype is 'float16'"):
         learn.gradients(NET, X, T, dtype="float16")
     with pytest.raises(TypeError, match="net is int"):
         learn.gradients(3, X, T)
-    with pytest.raises(TypeError, match="gradients takes no reductoin"):
+    with pytest.raises(TypeError, match="gradients has no option reductoin"):
         learn.gradients(NET, X, T, reductoin="mean")
 
 

@@ -239,7 +239,7 @@ def test_bad_input_is_named():
         learn.memory(net, x, horizon=0)
     with pytest.raises(ShapeError, match="expected a multiple of 7"):
         learn.memory(net, x, frame=7)
-    with pytest.raises(TypeError, match="memory takes no speed"):
+    with pytest.raises(TypeError, match="memory has no option speed"):
         learn.memory(net, x, speed=1)
     with pytest.raises(TypeError, match="model is str"):
         learn.memory("model.onnx", x)
@@ -247,7 +247,7 @@ def test_bad_input_is_named():
         learn.memory(fastgru.Sequential(fastgru.Linear(rng.standard_normal((3, 3)))), x)
     with pytest.raises(UnsupportedModelError, match="reverse direction"):
         learn.memory(gru_of(rng, GRUSpec(3, 2, "bidirectional")), x)
-    with pytest.raises(ShapeError, match=r"give one call in each entry, \(frames, 1, 3\)"):
+    with pytest.raises(ShapeError, match=r"expected one call in each entry, \(frames, 1, 3\)"):
         learn.memory(cached(), np.zeros((1, 3), np.float32))
 
 
@@ -256,7 +256,7 @@ def test_outputs_that_are_not_finite_are_told():
     (w,) = weights_of(np.random.default_rng(3), spec)
     w.bias_ih[:4], w.bias_ih[4:8] = 1000, -1000
     w.weight_hh[8:] = 1e30 * np.eye(4)
-    with pytest.raises(LearningError, match="output 'y' is not finite from frame"):
+    with pytest.raises(LearningError, match="output 'y' is NaN or infinite, first in frame"):
         learn.memory(fastgru.GRU([spec], [(w,)], precision="float64"), input_of(60))
 
 
