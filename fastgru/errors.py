@@ -23,7 +23,7 @@ __all__ = [
 
 
 class FastGRUError(Exception):
-    """The base of all errors that fastgru raises on purpose."""
+    """The base class of all errors that fastgru raises on purpose."""
 
 
 class InvalidModelError(FastGRUError, ValueError):
@@ -31,9 +31,10 @@ class InvalidModelError(FastGRUError, ValueError):
 
 
 class AmbiguousStateDictError(InvalidModelError):
-    """Several dicts of a checkpoint may be the state dict, and `key=` has to name one.
+    """Several dicts of a checkpoint may be the state dict. Name one of them with `key=`.
 
-    choices: their dotted paths. shapes: of the first of them, the shapes of the tensors by name.
+    choices: the dotted paths of these dicts.
+    shapes: the shapes of the tensors by name, for the first of these dicts.
     """
 
     def __init__(
@@ -50,55 +51,54 @@ class MissingTensorError(InvalidModelError, KeyError):
 
 
 class UnsupportedModelError(FastGRUError, NotImplementedError):
-    """A valid model asks for something that is not implemented.
+    """A valid model needs something that is not implemented.
 
     The message names the node, the operator, the attribute, and a way round.
     """
 
 
 class WeightsAloneError(UnsupportedModelError):
-    """A file of weights without a model around them, where a model was expected; the message has the way round."""
+    """A file has weights but no model. The message says how to load it."""
 
 
 class SpecError(FastGRUError, ValueError):
-    """A GRU description contradicts itself or its weights; the message lists every fault at once."""
+    """The description of a layer contradicts itself or its weights. The message lists every fault."""
 
 
 class ShapeError(FastGRUError, ValueError):
-    """An array has the wrong rank, size or dtype: the message gives the name, what came, what was expected."""
+    """An array or an argument does not fit. The message has its name, what came, and what was expected."""
 
 
 class FunctionError(FastGRUError, RuntimeError):
-    """A function that stands for a layer of a model raised an error. The message names the layer, and `__cause__` is
-    the error.
+    """A function of yours that replaces a layer raised an error.
+
+    The message names the layer, and `__cause__` is the original error.
     """
 
 
 class DataError(FastGRUError, ValueError):
-    """A data set cannot be read, or a row of it does not fit the model; the message names the file or the row."""
+    """A data set cannot be read, or one of its rows does not fit the model. The message names the file or the row."""
 
 
 class UnreadTensorsError(FastGRUError, ValueError):
-    """Nobody read some tensors of a file. The message lists them."""
+    """A file has tensors that nothing read. The message lists them."""
 
 
 class StateError(FastGRUError, ValueError):
-    """There is no state where one is needed, a saved state is damaged or belongs to another model, or a state is in
-    use.
-    """
+    """A state is missing, damaged, in use by another call, or belongs to another model."""
 
 
 class LearningError(FastGRUError, ArithmeticError):
-    """A fit has come to a loss, or gradients, that are no finite numbers."""
+    """A loss, a gradient or an output is not finite, or the model has nothing to differentiate."""
 
 
 class SessionError(FastGRUError, LookupError):
-    """A session of a pool is not open, or there is no room for another."""
+    """A session of a pool is not open, or the pool is full."""
 
 
 class VerificationError(FastGRUError):
-    """A model's outputs differ from the float64 definition, or from another runtime, by more than allowed."""
+    """The outputs of a model differ from the float64 definition, or from another runtime, by more than is allowed."""
 
 
 class SuspiciousModelWarning(UserWarning):
-    """The model is valid, but says something that its exporter is known to write by mistake."""
+    """The model is valid, but has a setting that its exporter is known to write by mistake."""

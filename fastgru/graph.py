@@ -64,7 +64,10 @@ class TensorSpec:
             raise InvalidModelError(f"tensor {self.name!r}: {len(self.dims)} dims do not fit the shape")
 
     def agrees(self, other: "TensorSpec") -> bool:
-        """True where one can be the next value of the other, as far as is known: of one dtype, of shapes that agree."""
+        """Return True if both have the same dtype, and shapes that agree as far as they are known.
+
+        A state input and the output with its next value must agree in this way.
+        """
         if self.dtype != other.dtype or self.shape is None or other.shape is None:
             return self.dtype == other.dtype
         return len(self.shape) == len(other.shape) and all(
@@ -74,9 +77,12 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. An absent optional input is the empty string.
+    """One operation of a graph.
 
-    `attrs` holds JSON-plain values, and a `Subgraph` under the name of each body that the node has.
+    op: the name of the operator.
+    inputs, outputs: the names of its values. The empty string stands for an optional value that is absent.
+    attrs: the attributes, plain values that JSON can hold, and a `Subgraph` for each body of the node.
+    name: the name of the node, for messages.
     """
 
     op: str
@@ -126,15 +132,17 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network as plain data: inputs, outputs, constants, and nodes in an order in which every input is known before
-    it is read.
+    """A network as plain data.
 
-    `states` pairs an input with the output that is its next value, if the source says so. `starts` has the values with
-    which some of these inputs begin, in a shape that broadcasts to theirs; the others begin with zeros.
-    `precisions` has the precision of a node's weights, by one of its outputs, if it is lower than that of the others.
-    The weights of such a node are bfloat16 constants, or int8 constants behind a `dequantize`.
-    `meta` is a flat dict of strings (producer, format, version, licence), which `inspect` shows and nothing computes
-    with.
+    inputs, outputs: one `TensorSpec` each.
+    nodes: the operations, in an order in which every value is computed before it is read.
+    constants: arrays by name.
+    states: pairs {input: output} of the states, if the source names them. The output is the next value of the input.
+    starts: the values with which states begin, by input, in a shape that broadcasts. Other states begin with zeros.
+    name: the name of the network.
+    meta: strings such as producer, format, version and licence. `fastgru inspect` shows them; nothing else uses them.
+    precisions: the precision of the weights of a node, by one of its outputs, if it is lower than that of the others.
+        The weights of such a node are bfloat16 constants, or int8 constants behind a `dequantize`.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -148,7 +156,10 @@ class Graph:
     starts: Mapping[str, Array] = field(default_factory=dict)
 
     def validate(self) -> Self:
-        """Return self, or raise `InvalidModelError`: undefined or twice defined values, unknown outputs or states."""
+        """Return the graph itself if it is valid.
+
+        Raises `InvalidModelError` for values that are undefined or defined twice, and for unknown outputs or states.
+        """
         defined = set(self.constants)
         for spec in self.inputs:
             if spec.name in defined:
@@ -216,7 +227,7 @@ class Graph:
             taken.add(name)
 
     def start(self, name: str, shape: Sequence[int], dtype: Any) -> Array:
-        """What the state `name` begins with."""
+        """Return the array of this shape and dtype with which the state `name` begins."""
         array = np.zeros(shape, dtype)
         if name in self.starts:
             array[...] = self.starts[name]
@@ -224,7 +235,7 @@ class Graph:
 
     @property
     def num_parameters(self) -> int:
-        """Elements of the floating-point constants, and of those that stand for floats."""
+        """The number of elements of all floating-point constants, and of integer constants that stand for floats."""
         floats = sum(int(a.size) for a in self.constants.values() if a.dtype.kind == "f" or a.dtype.name == "bfloat16")
         nodes = list(inlined(self.nodes))
         pairs = {n.inputs[:2] for n in nodes if n.op == "dequantize" and len(n.inputs) > 1}
@@ -234,13 +245,13 @@ class Graph:
         return floats + products + sum(int(self.constants[q].size - self.constants[scale].size) for q, scale in kept)
 
     def readers(self) -> Counter[str]:
-        """How often each value is read; being an output of the graph counts."""
+        """Return how often each value is read. An output of the graph counts as one more read."""
         found = Counter(name for node in self.nodes for name in node.inputs)
         found.update(spec.name for spec in self.outputs)
         return found
 
     def constant(self, name: str, *, reader: str) -> Array:
-        """The constant `name`, or `InvalidModelError` naming `reader`, the node that needed it."""
+        """Return the constant `name`. Raises `InvalidModelError`, which names the node `reader`, if there is none."""
         try:
             return np.asarray(self.constants[name])
         except KeyError:

@@ -98,20 +98,21 @@ def load(
     inputs: load a part of a model: names of tensors, or of layers for Keras, that become the inputs instead of the
         model's own. Nothing before them is read. A dict also gives shapes, with the batch and with None for free sizes,
         if the file does not contain them: {"encoded": (None, None, 64)}.
-    outputs: in the same way, names of tensors or layers that become the outputs.
-    custom_objects: for Keras, what to use for layers whose code is not in the file, by the name of a layer, of its
-        class, or of the function that it calls. It can be a function of NumPy arrays, which runs in Python between the
-        native parts (`Model.python_layers` lists them); a description of layers, a layer of this package, or a model;
-        the name of a class of Keras; or a `CustomLayer` around one of these. The path of a file is accepted, too: one
-        in Python is run and has to define the dict `custom_objects`, one in YAML or JSON has descriptions by name.
-    fallback: for ONNX, "reference" runs nodes that are not implemented by onnx's own reference implementation. That is
-        slow, and only done for what was proved to give the numbers of ONNX Runtime. `Model.reference_nodes` lists them.
-        With None such nodes are refused.
-    architecture: for a file that holds weights alone, a description of the network: a path, the bytes of a file in YAML
-        or JSON, or a mapping. For weights of a Keras model, what its `to_json` returned.
+    outputs: names of tensors or layers that become the outputs, instead of those of the model.
+    custom_objects: for Keras, a dict with replacements for layers whose code is not in the file. A key is the name of a
+        layer, of its class, or of the function that it calls. A value is a function of NumPy arrays, which runs in
+        Python between the native parts (`Model.python_layers` lists them); a description of layers, a layer of this
+        package, or a model; the name of a class of Keras; or a `CustomLayer` around one of these. The path of a file is
+        also accepted: a Python file is run and must define the dict `custom_objects`; a YAML or JSON file has
+        descriptions by name.
+    fallback: for ONNX, "reference" lets onnx's own reference implementation run the nodes that fastgru does not
+        implement. These nodes are slow. Only operators that were proved to give the numbers of ONNX Runtime are run in
+        this way; `Model.reference_nodes` lists the nodes. With None such nodes are refused.
+    architecture: for a file that holds only weights, a description of the network: a path, the bytes of a file in YAML
+        or JSON, or a mapping. For the weights of a Keras model, the text that its `to_json` returned.
     key: for a checkpoint with several dicts of tensors, the dotted path of the one to read.
-    max_iterations: for ONNX, how many iterations the loops of one run may have in all; None means 100,000. A loop over
-        the steps of an input does not count: it has one iteration a step.
+    max_iterations: for ONNX, how many iterations all loops of one run may have together. None means 100,000. Loops over
+        the steps of an input do not count.
     open_states: make every state that begins inside the file an input and an output of the model, so that it streams.
 
     Raises `UnsupportedModelError` with everything that cannot be run and a way round, `InvalidModelError` for a damaged
@@ -175,7 +176,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def demo_path() -> Path:
-    """The path of the model that comes with the package: characters of English text in, logits of the next one out."""
+    """Return the path of a small model that comes with the package.
+
+    The model reads characters of English text, and returns logits for the next character.
+    """
     return Path(__file__).with_name("data") / "demo.safetensors"
 
 
@@ -194,7 +198,7 @@ def from_architecture(
 
     architecture: the description, as for `load`.
     weights: the result of `read_weights`, or any mapping from names to arrays.
-    open_states: as for `load`.
+    precision, threads, spin_us, plan_bytes, allow_unread, open_states: as for `load`.
 
         model = fastgru.from_architecture(
             {
@@ -225,7 +229,7 @@ def from_architecture(
 
 
 def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
-    """Read a model into plain data, without any kernel. Options and errors are those of `load`."""
+    """Read a model into a `Graph`, plain data that needs no kernel. The options and errors are those of `load`."""
     if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
         raise TypeError(
             f"no file is read by {', '.join(unknown)}; {offered(unknown, (*Reading.__annotations__, *_OF_MODELS))}"

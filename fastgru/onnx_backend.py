@@ -34,7 +34,7 @@ Array = NDArray[Any]
 
 
 class FastGRUBackendRep(BackendRep):  # type: ignore[misc]
-    """A model that was prepared. Operands that must be constants here may still come as inputs, see `run`."""
+    """A prepared model, made by `FastGRUBackend.prepare`."""
 
     def __init__(self, model: ModelProto, backend: "type[FastGRUBackend]", options: Mapping[str, Any]) -> None:
         self._model = model
@@ -49,15 +49,15 @@ class FastGRUBackendRep(BackendRep):  # type: ignore[misc]
             self._loaded = backend.open(model.SerializeToString(), **options)
 
     def run(self, inputs: Sequence[ArrayLike] | Mapping[str, ArrayLike], **kwargs: Any) -> tuple[Array, ...]:
-        """The outputs in the order of the graph, in the element types it declares, as a named tuple.
+        """Run the model, and return its outputs in the order and element types of the graph, as a named tuple.
 
-        inputs: in the order of the graph, or by name. Where weights, axes and the like are inputs of the graph, the
-        model is loaded when they come, and again when they change.
+        inputs: arrays in the order of the graph, or by name. If weights, axes and the like are inputs of the graph, the
+            model is loaded in the first call, and again in each call that changes them.
 
-        Raises `ShapeError` where an input does not fit.
+        Raises `ShapeError` if an input does not fit.
         """
         if kwargs:
-            raise TypeError(f"run has no options {', '.join(sorted(kwargs))}")
+            raise TypeError(f"run has no option {', '.join(sorted(kwargs))}, and takes only inputs")
         named = self._named(inputs)
         model = self._load_with({name: np.asarray(named.pop(name)) for name in self._fixed if name in named})
         results = model.run(named)
@@ -78,7 +78,7 @@ class FastGRUBackendRep(BackendRep):  # type: ignore[misc]
         if not self._fixed:
             return self._loaded
         if missing := [name for name in self._fixed if name not in constants]:
-            raise ShapeError(f"inputs: missing {', '.join(missing)}")
+            raise ShapeError(f"inputs are missing: {', '.join(missing)}")
         protos = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in constants.items()]
         key = [proto.SerializeToString() for proto in protos]
         if key != self._key:
@@ -101,19 +101,20 @@ class FastGRUBackendRep(BackendRep):  # type: ignore[misc]
 
 
 class FastGRUBackend(Backend):  # type: ignore[misc]
-    """`onnx.backend.base.Backend` over `fastgru.load`.
+    """The interface `onnx.backend.base.Backend`, implemented with `fastgru.load`.
 
-    Options: precision, threads, spin_us, linear_before_reset, fallback.
+    The keyword options of its methods are precision, threads, spin_us, linear_before_reset and fallback, as for
+    `fastgru.load`. A model with float64 inputs or outputs is computed in float64 by default.
     """
 
     @classmethod
     def open(cls, data: bytes, **options: Any) -> Any:
-        """Something with `run({name: array}) -> {name: array}` for the bytes of a model."""
+        """Load a model from bytes. The result has a method `run({name: array}) -> {name: array}`."""
         return load(data, allow_unread=True, **options)
 
     @classmethod
     def is_compatible(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
-        """False where preparing the model would end in `UnsupportedModelError`, as far as that shows before a run."""
+        """Return False if `prepare` would raise `UnsupportedModelError`, as far as that is known before a run."""
         if not cls.supports_device(device):
             return False
         try:
@@ -124,7 +125,10 @@ class FastGRUBackend(Backend):  # type: ignore[misc]
 
     @classmethod
     def prepare(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> FastGRUBackendRep:
-        """A model ready to run. Raises what `fastgru.load` raises, and `onnx.checker.ValidationError`."""
+        """Load a model, and return an object that runs it.
+
+        Raises what `fastgru.load` raises, and `onnx.checker.ValidationError`.
+        """
         _check_device(cls, device)
         checker.check_model(model)
         return FastGRUBackendRep(model, cls, _options(model, kwargs))
@@ -138,10 +142,13 @@ class FastGRUBackend(Backend):  # type: ignore[misc]
         outputs_info: Sequence[tuple[Any, tuple[int, ...]]] | None = None,
         **kwargs: Any,
     ) -> tuple[Array, ...]:
-        """The outputs of one node for these inputs, one for each of its inputs that has a name.
+        """Run one node, and return its outputs as a named tuple.
 
-        outputs_info: dtype and shape of each output, taken from the computation where it is not given.
-        opset_version: of the node; the newest that both this package and the onnx package know by default.
+        inputs: one array for each input of the node that has a name.
+        outputs_info: the dtype and shape of each output. None takes them from the computation.
+        opset_version: the opset of the node. By default, the newest that both fastgru and the onnx package know.
+
+        Raises what `fastgru.load` raises, and `ShapeError` for another number of inputs.
         """
         _check_device(cls, device)
         opset = kwargs.pop("opset_version", min(NEWEST_OPSET, defs.onnx_opset_version()))
@@ -169,7 +176,7 @@ class FastGRUBackend(Backend):  # type: ignore[misc]
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """True for "CPU" and "CPU:0"."""
+        """Return True for "CPU" and "CPU:0"."""
         return device.upper() in ("CPU", "CPU:0")
 
 
@@ -177,7 +184,10 @@ def _options(model: ModelProto, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments of `load`; a model with float64 inputs or outputs is computed in float64."""
     options = dict(kwargs)
     if unknown := sorted(set(options) - {"fallback", "linear_before_reset", "precision", "spin_us", "threads"}):
-        raise TypeError(f"the backend has no options {', '.join(unknown)}")
+        raise TypeError(
+            f"the backend has no option {', '.join(unknown)}; its options are fallback, linear_before_reset, precision,"
+            " spin_us, threads"
+        )
     if "precision" not in options:
         types = [info.type.tensor_type.elem_type for info in (*model.graph.input, *model.graph.output)]
         wide = helper.np_dtype_to_tensor_dtype(numpy_dtype("float64"))
@@ -187,7 +197,7 @@ def _options(model: ModelProto, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_device(backend: type[FastGRUBackend], device: str) -> None:
     if not backend.supports_device(device):
-        raise UnsupportedModelError(f"device {device!r} is not implemented; there is CPU")
+        raise UnsupportedModelError(f"device is {device!r}, expected 'CPU', the only one that is implemented")
 
 
 is_compatible = FastGRUBackend.is_compatible

@@ -19,14 +19,16 @@ def install(name: str = "onnxruntime") -> None:
     onnxruntime keeps it. Modules of onnxruntime that fastgru does not have (`tools`, `quantization`, `transformers`)
     can no longer be imported.
 
-    Raises `FastGRUError` if onnxruntime has already been imported, or if `name` is not one that fastgru has.
+    name: only "onnxruntime".
+
+    Raises `FastGRUError` if onnxruntime has already been imported, and for another name.
     """
     if name not in _PACKAGES:
-        raise FastGRUError(f"there is no interface of {name!r}, only of {', '.join(_PACKAGES)}")
+        raise FastGRUError(f"name is {name!r}, expected {', '.join(map(repr, _PACKAGES))}")
     ours = importlib.import_module(f"fastgru.compat.{name}")
     if sys.modules.get(name, ours) is not ours:
         raise FastGRUError(
-            f"{name} itself was imported already; call fastgru.compat.install() before anything imports it"
+            f"{name} has already been imported; call fastgru.compat.install() before anything imports {name}"
         )
     for found in pkgutil.walk_packages(ours.__path__, f"{ours.__name__}."):
         module = importlib.import_module(found.name)

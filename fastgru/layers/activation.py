@@ -47,39 +47,42 @@ class _Elementwise(Layer):
 
 
 class ReLU(_Elementwise, kind="relu"):
-    """max(x, 0)."""
+    """y = max(x, 0), as torch.nn.ReLU."""
 
 
 class Sigmoid(_Elementwise, kind="sigmoid"):
-    """1 / (1 + exp(-x))."""
+    """y = 1 / (1 + exp(-x)), as torch.nn.Sigmoid."""
 
 
 class Tanh(_Elementwise, kind="tanh"):
-    """tanh(x)."""
+    """y = tanh(x), as torch.nn.Tanh."""
 
 
 class Softsign(_Elementwise, kind="softsign"):
-    """x / (1 + |x|)."""
+    """y = x / (1 + |x|), as torch.nn.Softsign."""
 
 
 class Hardsigmoid(_Elementwise, kind="hard_sigmoid", alpha=1 / 6, beta=0.5):
-    """min(max(x / 6 + 1 / 2, 0), 1)."""
+    """y = min(max(x / 6 + 1 / 2, 0), 1), as torch.nn.Hardsigmoid."""
 
 
 class Hardswish(_Elementwise, op="unary", kind="hard_swish"):
-    """x * min(max(x / 6 + 1 / 2, 0), 1)."""
+    """y = x * min(max(x / 6 + 1 / 2, 0), 1), as torch.nn.Hardswish."""
 
 
 class SiLU(_Elementwise, op="unary", kind="silu"):
-    """x / (1 + exp(-x))."""
+    """y = x / (1 + exp(-x)), as torch.nn.SiLU."""
 
 
 class SELU(_Elementwise, op="unary", kind="selu", **conventions.SELU):
-    """scale * (x if x > 0 else alpha * (exp(x) - 1)); see `fastgru.conventions`."""
+    """y = scale * (x if x > 0 else alpha * (exp(x) - 1)), as torch.nn.SELU, with alpha = 1.6733 and scale = 1.0507.
+
+    The constants with all digits are in `fastgru.conventions.SELU`.
+    """
 
 
 class ELU(_Elementwise):
-    """x if x >= 0 else alpha * (exp(x) - 1)."""
+    """y = x if x >= 0 else alpha * (exp(x) - 1), as torch.nn.ELU."""
 
     def __init__(self, alpha: float = 1.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
@@ -87,7 +90,7 @@ class ELU(_Elementwise):
 
 
 class LeakyReLU(_Elementwise):
-    """x if x >= 0 else negative_slope * x."""
+    """y = x if x >= 0 else negative_slope * x, as torch.nn.LeakyReLU."""
 
     def __init__(self, negative_slope: float = 0.01, **options: Unpack[Options]) -> None:
         super().__init__(**options)
@@ -95,7 +98,10 @@ class LeakyReLU(_Elementwise):
 
 
 class GELU(_Elementwise):
-    """x * Phi(x), by erf (approximate="none") or by tanh (approximate="tanh")."""
+    """y = x * Phi(x), as torch.nn.GELU, where Phi is the distribution function of the normal distribution.
+
+    approximate: "none" computes Phi with erf, "tanh" approximates Phi with tanh. Raises `SpecError` for another value.
+    """
 
     op = "unary"
 
@@ -108,9 +114,10 @@ class GELU(_Elementwise):
 
 
 class Softplus(Layer):
-    """log(1 + exp(beta * x)) / beta.
+    """y = log(1 + exp(beta * x)) / beta.
 
-    torch switches to x itself where beta * x > 20; the formula is kept here, and differs by less than 2.1e-9 / beta.
+    torch.nn.Softplus returns x itself if beta * x > 20. This layer always computes the formula, which differs from x by
+    less than 2.1e-9 / beta there. Raises `SpecError` if beta is 0.
     """
 
     def __init__(self, beta: float = 1.0, **options: Unpack[Options]) -> None:
@@ -128,7 +135,10 @@ class Softplus(Layer):
 
 
 class PReLU(Layer):
-    """x if x >= 0 else weight * x; weight (1,), or (C,) along axis 1 of x (N, C, ...)."""
+    """y = x if x >= 0 else weight * x, as torch.nn.PReLU.
+
+    weight: (1,), or (C,) for the channels along axis 1 of x (N, C, ...). Raises `ShapeError` for another shape.
+    """
 
     shown = "{weight.size}"
 
@@ -140,7 +150,7 @@ class PReLU(Layer):
 
     @classmethod
     def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
-        """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
+        """Build the layer from the torch.nn.PReLU at `prefix` of a state dict. Raises `SpecError` without a weight."""
         return cls(**at_key(weights, prefix, ["weight"], what="PReLU"), **options)
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
@@ -152,7 +162,7 @@ class PReLU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along the axis `dim`."""
+    """y = exp(x) / sum(exp(x)) along the axis `dim`, as torch.nn.Softmax. A negative `dim` counts from the end."""
 
     shown = "dim={dim}"
     op: ClassVar[str] = "softmax"
@@ -166,6 +176,6 @@ class Softmax(Layer):
 
 
 class LogSoftmax(Softmax):
-    """x - log(sum(exp(x))) along the axis `dim`."""
+    """y = x - log(sum(exp(x))) along the axis `dim`, as torch.nn.LogSoftmax. A negative `dim` counts from the end."""
 
     op = "log_softmax"

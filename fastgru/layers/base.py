@@ -38,15 +38,16 @@ Form = tuple[int, bool, bool, bool]  # rank, lengths, initial_state, and whether
 
 
 class Options(TypedDict, total=False):
-    """What every layer takes by keyword.
+    """The keyword options of every layer.
 
-    precision: "float32" (where nothing is said), "float64", or "bfloat16" or "int8", which are those of weights alone;
-        "auto" or "auto-int8" where they are to be so only where this CPU is no slower with them.
-    threads: how many work on one call, 1 where nothing is said.
-    spin_us: for how many microseconds they look out for the next call after one; 0, where nothing is said, has them
-        sleep at once.
-    plan_bytes: what plans of input shapes may take that have come, 256 MiB where nothing is said; the least used are
-        forgotten, and made anew when their shapes come again.
+    precision: "float32" (the default) or "float64" for everything; "bfloat16" or "int8" for the weights alone, with
+        everything else in float32; "auto" lets each weight become bfloat16 if this CPU is no slower with it, and
+        "auto-int8" allows int8 as well.
+    threads: the number of cores that a call may use. The default is 1.
+    spin_us: for how many microseconds, at most 10,000, the threads wait actively for the next call after one has ended.
+        With 0, the default, they sleep at once.
+    plan_bytes: how much memory the plans for different input shapes may take, 256 MiB by default. Plans that were used
+        least are dropped, and made again if their shapes come back.
     """
 
     precision: str
@@ -56,11 +57,22 @@ class Options(TypedDict, total=False):
 
 
 class Layer:
-    """The base of all layers. Options are those of `Options`.
+    """The base class of all layers.
 
-    Inputs may have any floating-point dtype and are converted to that of the outputs, float32 or float64. Raises
-    `UnsupportedModelError` for any other precision and for a number of threads that is not possible, and `ShapeError`
-    if `plan_bytes` is not a number of bytes.
+    Inputs may have any floating-point dtype. They are converted to the dtype of the outputs, which is float64 with
+    precision="float64" and float32 otherwise.
+
+    precision: "float32" (the default) or "float64" for everything; "bfloat16" or "int8" for the weights alone, with
+        everything else in float32; "auto" lets each weight become bfloat16 if this CPU is no slower with it, and
+        "auto-int8" allows int8 as well.
+    threads: the number of cores that a call may use. The default is 1.
+    spin_us: for how many microseconds, at most 10,000, the threads wait actively for the next call after one has ended.
+        With 0, the default, they sleep at once.
+    plan_bytes: how much memory the plans for different input shapes may take, 256 MiB by default. Plans that were used
+        least are dropped, and made again if their shapes come back.
+
+    Raises `UnsupportedModelError` for an unknown precision or an impossible number of threads, `ShapeError` if
+    `plan_bytes` is not a number of bytes, and `TypeError` for an unknown option.
     """
 
     shown: ClassVar[str] = ""  # what its text has between the parentheses, attributes by name
@@ -75,7 +87,7 @@ class Layer:
     def __init__(self, **options: Unpack[Options]) -> None:
         if unknown := sorted(set(options) - Options.__annotations__.keys()):
             raise TypeError(
-                f"{type(self).__name__} takes no {', '.join(unknown)}; {offered(unknown, Options.__annotations__)}"
+                f"{type(self).__name__} has no option {', '.join(unknown)}; {offered(unknown, Options.__annotations__)}"
             )
         precision, threads = options.get("precision", "float32"), options.get("threads", 1)
         self.float_dtype, self.precision = float_dtype_of(precision), precision
@@ -86,24 +98,27 @@ class Layer:
         self._forget()
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
-        """Write this layer's nodes for the value x into `graph` and return the value that comes out."""
+        """Write the nodes of this layer into `graph`, and return the value of its output.
+
+        x: the value of the input. lengths: the value of the lengths (N,), or None. A subclass implements this method.
+        """
         raise NotImplementedError
 
     def to_graph(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
-        """The layer as a graph with the input "x" and the output "y".
+        """Return the layer as a graph with the input "x" and the output "y".
 
-        rank: the number of axes of x; by default, that of a batch.
+        rank: the number of axes of x. By default, that of a batch.
         lengths: add the input "lengths", int64 (N,).
-        initial_state: add the input "h0" and the output "h_n" for each recurrent layer ("h0_0", "h0_1"... if there are
-            several), paired in `Graph.states`.
+        initial_state: add the input "h0" and the output "h_n" of each recurrent layer ("h0_0", "h0_1"... if there are
+            several). `Graph.states` has the pairs.
         """
         return self._write(*self._form(rank, lengths, initial_state))
 
     def to_model(self, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Model:
-        """The layer as a `Model` of the same precision and threads. It runs the programs and weights of the layer
-        itself.
+        """Return the layer as a `Model` with the same precision and threads. It shares the weights of the layer.
 
-        The arguments are those of `to_graph`. With initial_state the model streams, and a server keeps its sequences.
+        The arguments are those of `to_graph`. With initial_state, the model can stream, and a server can keep its state
+        from request to request.
         """
         return Model.over(self._runnable(*self._form(rank, lengths, initial_state)), self.precision)
 
@@ -119,10 +134,11 @@ class Layer:
         return self.to_model(rank=rank, lengths="lengths" in given, initial_state=states)
 
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Run on inputs by name: "x", and "lengths" and the states "h0"... if you want to give them. Returns every
-        output by name.
+        """Run on inputs by name, and return every output by name.
 
-        The outputs are those of `to_graph` with these inputs. `out` and the errors are those of `fastgru.Model.run`.
+        inputs: "x", and optionally "lengths" and the initial states "h0", or "h0_0", "h0_1"...
+
+        The outputs are those of `to_graph` for these inputs. `out` and the errors are those of `fastgru.Model.run`.
         """
         return self._model_of(inputs).run(inputs, out)
 
@@ -153,7 +169,7 @@ class Layer:
         lengths: bool = False,
         initial_state: bool = False,
     ) -> bytes:
-        """The layer as an ONNX file of opset 20. If you give a `path`, it is also written.
+        """Return the layer as the bytes of an ONNX file of opset 20. With a `path`, also write them there.
 
         The other arguments are those of `to_graph`. Raises `UnsupportedModelError` with every node that has no
         counterpart in ONNX.
@@ -190,7 +206,9 @@ class Layer:
             )
         model = self.to_model(initial_state=True)
         if not model.graph.states:
-            raise StateError(f"{self!r} keeps no state from frame to frame: call it, there is nothing to stream")
+            raise StateError(
+                f"{self!r} cannot stream, because it has no layer with a state; call it on each frame instead"
+            )
         return model.stream(batch_size)
 
     def predict(
@@ -201,18 +219,21 @@ class Layer:
         budget: int = PREDICT_BYTES,
         progress: Progress = False,
     ) -> list[Any] | Iterator[Any]:
-        """Run the network on sequences of any lengths. Each gets the bits of a call with it alone, and the order is
-        kept.
+        """Run the network on sequences of any lengths, and return the results in the same order.
 
-        sequences: arrays (T, ...), each the input without its batch axis. From a list you get a list, from any other
-            iterable a generator, which reads ahead for half of the budget and copies what it reads. A result is what a
-            call returns, without that axis. The other arguments and the errors are those of `fastgru.Model.predict`.
+        Each result has the bits of a call with this sequence alone. It is what a call returns, without the batch axis.
 
-        Raises `UnsupportedModelError` also if no layer of the network runs along time.
+        sequences: arrays (T, ...), each the input without its batch axis. For a list you get a list. For any other
+            iterable you get a generator, which reads ahead for half of the budget and copies what it reads.
+        max_rows, budget, progress: as for `fastgru.Model.predict`.
+
+        Raises what `fastgru.Model.predict` raises, and `UnsupportedModelError` if no layer of the network runs along
+        time.
         """
         if self.batch_first is None:
             raise UnsupportedModelError(
-                f"{self!r}: no layer of it goes along time; call it on the frames of all sequences, joined to one array"
+                f"{self!r}: predict needs a layer that runs along time; call this network on the frames of all"
+                " sequences, joined into one array"
             )
         if self._predicting is None:
             self._predicting = self.to_model()
@@ -223,7 +244,7 @@ class Layer:
         return outputs[0]
 
     def needs_last_frame(self) -> bool:
-        """Whether the first step of an output is known only when all frames are there."""
+        """Return True if the first step of an output depends on the last frame, as with a reverse direction."""
         return False
 
     def _runnable(self, rank: int, lengths: bool, initial_state: bool, with_states: bool) -> Runnable:
@@ -241,7 +262,7 @@ class Layer:
             return self._runnables[key]
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Apply the layer to x. Raises `ShapeError` if x does not fit."""
+        """Apply the layer to the array x, and return the output. Raises `ShapeError` if x does not fit."""
         return self._run(x)
 
     def _run(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
@@ -250,14 +271,17 @@ class Layer:
         if lengths is not None:
             self._check_takes_lengths()
             if array.ndim < self.default_rank:
-                raise ShapeError(f"{type(self).__name__}: lengths came with x of shape {array.shape}, without a batch")
+                raise ShapeError(
+                    f"{type(self).__name__}: lengths need a batch, but x has shape {array.shape}; leave lengths out, or"
+                    " add a batch axis to x"
+                )
             N, T = array.shape[:2] if self.batch_first else array.shape[1::-1]
             feeds["lengths"] = as_lengths(lengths, N, T)
         return self._runnable(array.ndim, lengths is not None, False, False).run(feeds)["y"]
 
     def _check_takes_lengths(self) -> None:
         if not self.takes_lengths:
-            raise ShapeError(f"{self!r}: no GRU and no LastStep in it would use lengths")
+            raise ShapeError(f"{self!r}: got lengths, but no layer of it is a GRU or a LastStep, which use them")
 
     def _input(self, x: ArrayLike) -> Array:
         what = f"{type(self).__name__}: x"

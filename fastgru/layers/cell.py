@@ -22,8 +22,11 @@ __all__ = ["GRUCell"]
 
 
 class GRUCell(Layer):
-    """One step of a GRU, h' from x and h, with a forward `GRUSpec` and its `GRUWeights`. Raises `SpecError` if they do
-    not fit.
+    """One step of a GRU, which computes the next state h' from x and h, as torch.nn.GRUCell.
+
+    spec: a `GRUSpec` with the direction "forward". weights: its `GRUWeights`.
+
+    Raises `SpecError` or `ShapeError` if they do not fit together.
     """
 
     shown = "{spec.input_size}, {spec.hidden_size}"
@@ -40,7 +43,10 @@ class GRUCell(Layer):
 
     @classmethod
     def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
-        """The torch.nn.GRUCell at `prefix` of a state dict. Raises `SpecError` that lists missing and unknown keys."""
+        """Build a cell from the torch.nn.GRUCell at `prefix` of a state dict.
+
+        Raises `SpecError` with the missing and the unknown keys.
+        """
         return cls(*cell_weights(weights, prefix), **options)
 
     @classmethod
@@ -56,7 +62,7 @@ class GRUCell(Layer):
         candidate_activation: str | Activation = "tanh",
         **options: Unpack[Options],
     ) -> Self:
-        """As `GRU.from_gates`."""
+        """Build a cell from three gates. The arguments and errors are those of `GRU.from_gates`."""
         spec, weights = stack_gates(
             {"reset": reset, "update": update, "candidate": candidate},
             update_gate=update_gate,
@@ -74,7 +80,12 @@ class GRUCell(Layer):
         return graph.apply("squeeze", self._gru.emit(graph, step), axes=[0])
 
     def __call__(self, x: ArrayLike, h: ArrayLike | None = None) -> Array:
-        """h' for x (N, I) and h (N, H), or for (I,) and (H,); h is zeros if None. Raises `ShapeError`."""
+        """Compute one step, and return the next state.
+
+        x: (N, I), or (I,) without a batch. h: (N, H) or (H,), or None for zeros.
+
+        Returns h' with the shape of h. Raises `ShapeError` if x or h does not fit.
+        """
         array = self._input(x)
         if array.ndim not in (1, 2):
             raise ShapeError(f"GRUCell: x: got shape {array.shape}, expected (N, {self.input_size}) or without N")

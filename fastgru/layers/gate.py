@@ -19,10 +19,12 @@ __all__ = ["Gate", "GateLike", "stack_gates"]
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate before its activation: x weight_ih^T + bias + h weight_hh^T + bias_hh.
+    """The weights of one gate of a GRU, which computes f(x weight_ih^T + bias + h weight_hh^T + bias_hh).
 
-    weight_ih (H, I), weight_hh (H, H), bias (H,), bias_hh (H,). A bias may be None for zeros. If the reset comes after
-    the product, it scales bias_hh alone. Otherwise only the sum of the two biases matters.
+    weight_ih: (H, I). weight_hh: (H, H). bias, bias_hh: (H,), or None for zeros.
+
+    The two biases matter separately only in a candidate with reset_after, where the reset gate scales bias_hh but not
+    bias. Elsewhere only their sum matters.
     """
 
     weight_ih: ArrayLike
@@ -32,11 +34,13 @@ class Gate:
 
     @classmethod
     def concat(cls, M: ArrayLike, b: ArrayLike | None = None, order: str = "hx", *, transposed: bool = False) -> Self:
-        """A gate that is written as one matrix over the concatenation of state and input.
+        """Build a gate from one matrix M over the concatenation of state and input, as some books write it.
 
-        order: "hx" for M [h, x], "xh" for M [x, h].
-        transposed: M is (H + I, H), multiplied from the left as [h, x] M, instead of (H, H + I).
-        b: (H,). Raises `ShapeError` or `SpecError`.
+        M: (H, H + I), multiplied as M [h, x]. With transposed, (H + I, H), multiplied as [h, x] M.
+        b: (H,), or None for zeros.
+        order: "hx" if the state comes first in the concatenation, "xh" if the input does.
+
+        Raises `ShapeError` if M does not fit, and `SpecError` for another order.
         """
         matrix = as_weight("Gate.concat: M", M)
         if order not in ("hx", "xh"):

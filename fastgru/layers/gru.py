@@ -29,14 +29,15 @@ __all__ = ["GRU"]
 
 
 class GRU(Layer):
-    """A stack of GRU layers. `to_graph`, `save` and `run` always return the last states: "h_n", or "h_n_0", "h_n_1"...
-    in a stack.
+    """A stack of L GRU layers, called and shaped as torch.nn.GRU. `GRUSpec` has the formulas.
 
-    specs: one `GRUSpec` a layer.
-    weights: for each layer, one `GRUWeights` a direction.
+    specs: one `GRUSpec` for each layer.
+    weights: for each layer, one `GRUWeights` for each direction.
     flip_output: return y from its last step to its first, as Keras does with go_backwards.
 
-    Raises `SpecError` if they do not fit together.
+    `to_graph`, `save` and `run` always return the last states, as "h_n", or as "h_n_0", "h_n_1"... in a stack.
+
+    Raises `SpecError` if specs and weights do not fit together.
     """
 
     default_rank = 3
@@ -66,12 +67,11 @@ class GRU(Layer):
         batch_first: bool = False,
         **options: Unpack[Options],
     ) -> Self:
-        """Build a GRU from the torch.nn.GRU at `prefix` ("gru" or "gru.") of a state dict. Layers and directions are
-        found by key.
+        """Build a GRU from the torch.nn.GRU at `prefix` ("gru" or "gru.") of a state dict.
 
-        A state dict does not contain batch_first: give the value with which the module was made. Keys of modules below
-        the prefix are ignored. Raises `SpecError` with the missing and the unknown keys, and `ShapeError` with the name
-        of a key.
+        The keys tell the number of layers and directions. A state dict does not contain batch_first: give the value
+        with which the module was made. Keys of modules below the prefix are ignored. Raises `SpecError` with the
+        missing and the unknown keys, and `ShapeError` with the key of an array that does not fit.
         """
         specs, stack = stack_weights(weights, prefix, batch_first=batch_first)
         return cls(specs, stack, **options)
@@ -93,10 +93,13 @@ class GRU(Layer):
         layout: int = 0,
         **options: Unpack[Options],
     ) -> Self:
-        """Build a GRU from the inputs and attributes of ONNX's operator, with its defaults: the reset comes before the
-        product.
+        """Build a GRU from the inputs and attributes of the ONNX operator GRU.
 
-        W (D, 3H, I), R (D, 3H, H), B (D, 6H). layout 1 means batch_first; the states are (D, N, H) in both layouts.
+        The defaults are those of the operator; so by default the reset gate acts before the matrix product.
+
+        W: (D, 3H, I). R: (D, 3H, H). B: (D, 6H), or None for zeros.
+        layout: 1 means batch_first. The states are (D, N, H) in both layouts.
+
         Raises `ShapeError`, `SpecError`, and `UnsupportedModelError` for an activation that ONNX does not have.
         """
         for name, value in (("linear_before_reset", linear_before_reset), ("layout", layout)):
@@ -139,13 +142,12 @@ class GRU(Layer):
         batch_first: bool = True,
         **options: Unpack[Options],
     ) -> Self:
-        """Build a GRU from the arrays and arguments of a Keras layer. It takes (N, T, I) as in Keras, unless
-        batch_first=False.
+        """Build a GRU from the arrays and arguments of a Keras layer. It takes (N, T, I) unless batch_first=False.
 
-        kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after and (3H,) without. Keras 1 kept the
-        gates in separate arrays; give each argument as the arrays of z, r, h: [W_z, W_r, W_h], [U_z, U_r, U_h], [b_z,
-        b_r, b_h]. With go_backwards, y begins with the last step of x, as in Keras. You have to give keras_version (1,
-        2 or 3) for hard_sigmoid and leaky_relu, because these functions differ between versions.
+        kernel: (I, 3H). recurrent_kernel: (H, 3H). bias: (2, 3H) with reset_after, (3H,) without, or None for zeros.
+            Keras 1 had one array for each gate. Then give lists: [W_z, W_r, W_h], [U_z, U_r, U_h], [b_z, b_r, b_h].
+        go_backwards: y begins with the last step of x, as in Keras.
+        keras_version: 1, 2 or 3. Needed for hard_sigmoid and leaky_relu, which differ between the versions.
         """
         changed = ("hard_sigmoid", "leaky_relu")
         if keras_version is None and (activation in changed or recurrent_activation in changed):
@@ -184,15 +186,16 @@ class GRU(Layer):
         batch_first: bool = False,
         **options: Unpack[Options],
     ) -> Self:
-        """Build a GRU from three gates, as a book writes them. Each is (W (H, I), U (H, H)[, b (H,)]), a `Gate`, or
-        `Gate.concat`.
+        """Build a GRU from three gates, as a book writes them.
 
+        reset, update, candidate: each is (W, U) or (W, U, b) with W (H, I), U (H, H) and b (H,), or a `Gate`, such as
+            the result of `Gate.concat`.
         update_gate: "keeps" for h' = u * h + (1 - u) * n, "replaces" for h' = (1 - u) * h + u * n.
         reset_after: n = g(W x + b + r * (U h)) instead of n = g(W x + U (r * h) + b).
-        gate_activation, candidate_activation: kinds of `fastgru.spec.ACTIVATIONS`, or an `Activation` with parameters.
+        gate_activation, candidate_activation: the name of a kind of `Activation`, or an `Activation` with parameters.
 
-        Raises `ShapeError` with the name of the gate, and `UnsupportedModelError` for an update gate that replaces
-        under an activation with 1 - f(x) != f(-x).
+        Raises `ShapeError` with the name of the gate, and `UnsupportedModelError` for an update gate that replaces with
+        an activation for which 1 - f(x) is not f(-x).
         """
         spec, weights = stack_gates(
             {"reset": reset, "update": update, "candidate": candidate},
@@ -237,8 +240,8 @@ class GRU(Layer):
 
         x: (T, N, I), or (N, T, I) with batch_first, or (T, I) without a batch.
         h0: (L * D, N, H), or (L * D, H) without a batch. None means zeros.
-        lengths: (N,), in any order; zero is allowed. y is zero after the end of a row, the reverse direction starts at
-            the last valid step, and a row of length zero keeps its h0.
+        lengths: (N,) integers from 0 to T, in any order. y is zero after the end of a row, the reverse direction starts
+            at the last valid step, and a row of length zero keeps its h0.
 
         Returns y (T, N, D * H), (N, T, D * H) or (T, D * H), and h_n with the shape of h0. Raises `ShapeError`.
         """

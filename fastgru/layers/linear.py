@@ -15,7 +15,11 @@ __all__ = ["Embedding", "Linear"]
 
 
 class Linear(Layer):
-    """y = x weight^T + bias: x (..., I), weight (O, I), bias (O,) or None -> (..., O)."""
+    """y = x weight^T + bias, as torch.nn.Linear.
+
+    weight: (O, I). bias: (O,), or None for zeros. x is (..., I) and y is (..., O). Raises `ShapeError` for other
+        shapes.
+    """
 
     def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, **options: Unpack[Options]) -> None:
         super().__init__(**options)
@@ -29,7 +33,10 @@ class Linear(Layer):
 
     @classmethod
     def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
-        """The module `prefix` of a state dict: weight, and bias if there is one. Raises `SpecError` without weight."""
+        """Build the layer from the torch.nn.Linear at `prefix` of a state dict. The bias may be missing.
+
+        Raises `SpecError` without a weight.
+        """
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="Linear")
         return cls(**arrays, **options)
 
@@ -44,7 +51,10 @@ class Linear(Layer):
 
 
 class Embedding(Layer):
-    """ids (...) -> weight[ids] (..., D), weight (V, D), each id from 0 to V - 1."""
+    """y = weight[ids], as torch.nn.Embedding.
+
+    weight: (V, D). The ids (...) are integers from 0 to V - 1, and y is (..., D). Raises `ShapeError` for other shapes.
+    """
 
     shown = "{weight.shape[0]}, {weight.shape[1]}"
     takes_ids = True
@@ -57,7 +67,10 @@ class Embedding(Layer):
 
     @classmethod
     def from_torch(cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Unpack[Options]) -> Self:
-        """The module `prefix` of a state dict: weight. Raises `SpecError` without it."""
+        """Build the layer from the torch.nn.Embedding at `prefix` of a state dict.
+
+        Raises `SpecError` without a weight.
+        """
         return cls(**at_key(weights, prefix, ["weight"], what="Embedding"), **options)
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:

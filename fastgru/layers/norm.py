@@ -16,9 +16,10 @@ __all__ = ["BatchNorm1d", "LayerNorm"]
 
 
 class LayerNorm(Layer):
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, which have `normalized_shape`.
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, as torch.nn.LayerNorm.
 
-    weight and bias have `normalized_shape`, or are None for ones and zeros.
+    mean and var are computed over the last axes of x, which have the shape `normalized_shape`. weight and bias have the
+    same shape; None means ones and zeros. Raises `ShapeError` for other shapes, and `SpecError` for a negative eps.
     """
 
     shown = "{normalized_shape}, eps={eps}"
@@ -55,7 +56,10 @@ class LayerNorm(Layer):
         eps: float = 1e-5,
         **options: Unpack[Options],
     ) -> Self:
-        """The module `prefix` of a state dict: weight, and bias if there is one. eps is not in a state dict."""
+        """Build the layer from the torch.nn.LayerNorm at `prefix` of a state dict. The bias may be missing.
+
+        eps: as in the module, because a state dict does not contain this number. Raises `SpecError` without a weight.
+        """
         arrays = at_key(weights, prefix, ["weight"], optional=["bias"], what="LayerNorm")
         return cls(arrays["weight"].shape, **arrays, eps=eps, **options)
 
@@ -71,9 +75,10 @@ class LayerNorm(Layer):
 
 
 class BatchNorm1d(Layer):
-    """(x - running_mean) / sqrt(running_var + eps) * weight + bias: x (N, C) or (N, C, L), the others (C,).
+    """y = (x - running_mean) / sqrt(running_var + eps) * weight + bias, as torch.nn.BatchNorm1d after training.
 
-    weight and bias may be None for ones and zeros.
+    x is (N, C) or (N, C, L), and all arrays are (C,). weight and bias may be None for ones and zeros. Raises
+    `ShapeError` for other shapes, and `SpecError` for a negative eps.
     """
 
     shown = "{running_mean.shape[0]}, eps={eps}"
@@ -111,7 +116,11 @@ class BatchNorm1d(Layer):
         eps: float = 1e-5,
         **options: Unpack[Options],
     ) -> Self:
-        """The module `prefix` of a state dict: running_mean, running_var, and weight and bias if it is affine."""
+        """Build the layer from the torch.nn.BatchNorm1d at `prefix` of a state dict. weight and bias may be missing.
+
+        eps: as in the module, because a state dict does not contain this number. Raises `SpecError` without
+        running_mean or running_var.
+        """
         statistics = ["running_mean", "running_var"]
         arrays = at_key(weights, prefix, statistics, optional=["weight", "bias"], what="BatchNorm1d")
         return cls(**arrays, eps=eps, **options)

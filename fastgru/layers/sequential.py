@@ -17,10 +17,15 @@ __all__ = ["Sequential"]
 
 
 class Sequential(Layer):
-    """Layers one after another: `layers[-1](... layers[0](x))`. A GRU passes on its y; its h_n is not used further.
+    """Layers one after another: y = layers[-1](... layers[0](x)).
 
-    precision, threads and spin_us hold for all layers. None takes those of the layers, which then have to agree. Raises
-    `SpecError`.
+    A GRU passes its output y to the next layer, without its last state h_n.
+
+    precision, threads, spin_us: for all layers, see `Layer`. None takes the values of the layers, which must then be
+        equal.
+    plan_bytes: see `Layer`.
+
+    Raises `SpecError` if there is no layer, if an argument is not a layer, or if the layers disagree.
     """
 
     def __init__(
@@ -65,7 +70,12 @@ class Sequential(Layer):
         return x
 
     def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
-        """Return the output of the last layer. lengths (N,) goes to every GRU and LastStep. Raises `ShapeError`."""
+        """Run the layers, and return the output of the last one.
+
+        lengths: (N,) integers from 0 to T, the number of valid steps of each row, for every GRU and `LastStep`.
+
+        Raises `ShapeError` if x or lengths does not fit, or if a layer does not fit the one before.
+        """
         return self._run(x, lengths)
 
     def needs_last_frame(self) -> bool:

@@ -10,15 +10,16 @@ __all__ = ["Dropout", "Identity", "LastStep", "Select", "Transpose"]
 
 
 class Identity(Layer):
-    """x as it is."""
+    """Return x unchanged."""
 
     def emit(self, graph: NetworkBuilder, x: Value, lengths: Value | None = None) -> Value:
         return x
 
 
 class Dropout(Identity):
-    """Return x unchanged, because dropout matters only for training. It is here so that you can write a network as it
-    was trained.
+    """Return x unchanged, because dropout applies only during training.
+
+    With this layer you can write a network as it was trained. p is the probability of the training, from 0 to 1.
     """
 
     shown = "p={p}"
@@ -31,7 +32,10 @@ class Dropout(Identity):
 
 
 class Select(Layer):
-    """x without the axis `dim`, at `index` of it; negative numbers count from the end (torch.select)."""
+    """Return the entry `index` along the axis `dim` of x, without this axis, as torch.select does.
+
+    A negative `dim` or `index` counts from the end.
+    """
 
     shown = "dim={dim}, index={index}"
 
@@ -48,9 +52,10 @@ class Select(Layer):
 
 
 class LastStep(Layer):
-    """Return the last step of a sequence: x (T, N, C), or (N, T, C) with batch_first -> (N, C); (T, C) -> (C,).
+    """Return the last step of a sequence.
 
-    With lengths, it is the last valid step of each row, and step 0 if a length is zero.
+    x (T, N, C), or (N, T, C) with batch_first, becomes (N, C). x (T, C) becomes (C,). With lengths, the layer returns
+    the last valid step of each row, and step 0 if a length is zero.
     """
 
     shown = "batch_first={batch_first}"
@@ -73,7 +78,7 @@ class LastStep(Layer):
 
 
 class Transpose(Layer):
-    """x with the axes dim0 and dim1 exchanged."""
+    """Return x with the axes `dim0` and `dim1` exchanged. A negative axis counts from the end."""
 
     shown = "{dim0}, {dim1}"
 

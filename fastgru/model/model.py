@@ -69,7 +69,7 @@ class Model:
 
     @classmethod
     def over(cls, runnable: Runnable, precision: Precision) -> Self:
-        """The model that this runs, in this precision: with its programs and weights, made once for all who run it."""
+        """Return a model that runs the programs and weights of `runnable`, without making them again."""
         model = object.__new__(cls)
         model._run_by(runnable, precision)
         return model
@@ -97,8 +97,7 @@ class Model:
 
     @property
     def weight_precisions(self) -> Mapping[str, WeightPrecision]:
-        """The precision of the weights of each node, by its first output, and the reason if it was not asked for by
-        name.
+        """The precision of the weights of each node, by its first output, with the reason if no name asked for it.
 
         Raises `UnsupportedModelError` if another runtime runs some of the nodes.
         """
@@ -169,11 +168,13 @@ class Model:
         budget: int = 256 << 20,
         progress: bool | Callable[[int, int | None], object] = False,
     ) -> list[Any] | Iterator[Any]:
-        """Run on sequences of any lengths. Each gets the bits of a call with it alone, and the order is kept.
+        """Run on sequences of any lengths, and return the results in the same order.
+
+        Each result has the bits of a call with this sequence alone.
 
         sequences: arrays (T, ...), each the input without its batch axis. If the model has several inputs besides
-            states and lengths, each sequence is a tuple of arrays, or a mapping by name. States begin as the model
-            does, and lengths are filled in. From a list you get a list. From any other iterable you get a generator,
+            states and lengths, each sequence is a tuple of arrays, or a mapping by name. The states have their start
+            values, and lengths are filled in. For a list you get a list. For any other iterable you get a generator,
             which reads ahead for half of the budget and copies what it reads.
         max_rows: the largest number of sequences in a batch. The model runs as many batches at once as it has threads.
         budget: how many bytes everything may take at a time, at least 1 MiB. The weights do not count, nor does a list
@@ -194,7 +195,7 @@ class Model:
 
     @property
     def predictor(self) -> Predictor:
-        """What `predict` runs. Raises as it does where the axes cannot be told."""
+        """The object that runs `predict`. Raises `UnsupportedModelError` if batch and time axes cannot be found."""
         with lock:
             if self._predictor is None:
                 with importing:
@@ -211,13 +212,14 @@ class Model:
         state: Mapping[str, str] | None = None,
         batch_axes: Mapping[str, int] | None = None,
     ) -> Stream:
-        """Start a stream, which takes frames as they arrive and keeps the state between them. The state begins with
-        zeros.
+        """Start a stream, which takes frames as they arrive and keeps the state between them.
+
+        The state begins with zeros, or with the start values of the model.
 
         batch_size: the number of rows of the state, if the model leaves it free.
-        state: pairs {input: output}. None means the pairs that the names or the source of the model tell.
-        batch_axes: {input: axis} for the states whose rows you want to reset or save one by one, if their shapes do not
-            tell.
+        state: pairs {input: output}. None takes the pairs from the model, or finds them by the names.
+        batch_axes: {input: axis} for states whose rows you want to reset or save one by one. Needed only if the axis
+            does not follow from their shapes.
 
         Raises `StateError` if there is no state, or if a pair does not fit.
         """
@@ -246,8 +248,9 @@ class Model:
         return self._runnable.to_graph()
 
     def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
-        """The model as an ONNX file of opset 20, in the dtype in which it computes. If you give a `path`, it is also
-        written.
+        """Return the model as the bytes of an ONNX file of opset 20. With a `path`, also write them there.
+
+        The dtypes are those in which the model computes.
 
         Raises `UnsupportedModelError` with every node that has no counterpart in ONNX.
         """

@@ -17,11 +17,12 @@ _TABLES: Final = ("layers", "outputs", "timings", "kept_back")
 
 @dataclass(frozen=True)
 class Errors:
-    """How far one tensor is from what it is in float32, over all inputs.
+    """How far one tensor is from its value in float32, over all inputs.
 
-    largest, mean: of |difference|, infinite where one side has a NaN and the other not. scale: the largest
-    |value in float32|. db: how far the difference lies below the signal, by their mean squares, in decibel.
-    by_step: the largest at each step of the longest case, empty where it has none.
+    largest, mean: the largest and the mean magnitude of the difference. Infinite if only one of the two is NaN.
+    scale: the largest magnitude in float32.
+    db: how far the difference lies below the signal, from their mean squares, in decibels.
+    by_step: the largest difference at each step of the longest case. Empty if the tensor has no steps.
     """
 
     largest: float
@@ -32,12 +33,12 @@ class Errors:
 
     @property
     def relative(self) -> float:
-        """`largest`, over the magnitude where that is beyond 1: what `max_error` bounds."""
+        """`largest`, divided by `scale` if that is above 1. `max_error` is the bound for this number."""
         return self.largest / max(1.0, self.scale)
 
     @property
     def drift(self) -> float | None:
-        """The mean of the last tenth of `by_step` over that of the second tenth; None for less than 100 steps."""
+        """The mean of the last tenth of `by_step` divided by that of the second tenth. None for less than 100 steps."""
         tenth = len(self.by_step) // 10
         if tenth < 10:
             return None
@@ -47,12 +48,15 @@ class Errors:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One node with weights.
+    """The costs and savings of one node with weights.
 
-    name: its first output, by which `precision=` finds it. shape: (outputs, inputs) of its largest matrix.
-    precision: of its weights; why: what kept it from the one asked for. bytes_before, bytes_after: of its matrices.
-    errors: of its outputs with all weights as they were chosen; alone: the largest `Errors.relative` of the model's
-    outputs with no weights but its own in low precision, None where they are not.
+    name: the first output of the node. `precision=` takes this name.
+    shape: (outputs, inputs) of its largest matrix.
+    precision, why: the precision of its weights, and why it is not the one that was asked for.
+    bytes_before, bytes_after: the size of its matrices.
+    errors: the errors of its outputs, with the chosen precisions in the whole model.
+    alone: the largest `Errors.relative` of the outputs of the model if only this node has low precision. None if the
+        node does not have low precision.
     """
 
     name: str
@@ -68,11 +72,12 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class KeptBack:
-    """A lower precision that the bounds kept from the weights of a node, and what it would cost and save by itself.
+    """A lower precision that the bounds did not allow for a node, and what it alone would cost and save.
 
-    error: the largest `Errors.relative` of the outputs that count, with no other weights of low precision. db: the
-    least `Errors.db` of them. bytes_saved: of its matrices, over what was chosen. seconds_saved: of a call of the first
-    case, over all in float32, None where that was not measured.
+    error, db: the largest `Errors.relative` and the smallest `Errors.db` of the outputs that count, if only this node
+        has low precision.
+    bytes_saved: how much smaller its matrices would be than they are now.
+    seconds_saved: how much faster a call of the first case would be than in float32. None if that was not measured.
     """
 
     name: str
@@ -86,7 +91,10 @@ class KeptBack:
 
 @dataclass(frozen=True)
 class OutputReport:
-    """One output of the model. counts: whether the bounds apply to it: states do not, where there is anything else."""
+    """One output of the model.
+
+    counts: whether the bounds apply to this output. They apply to states only if the model has no other outputs.
+    """
 
     name: str
     counts: bool
@@ -95,7 +103,7 @@ class OutputReport:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call, on one thread: the median of calls by turns."""
+    """The median time of one call on one thread, in seconds, before and after. The calls were timed alternately."""
 
     label: str
     before_s: float
@@ -104,14 +112,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """A model with weights of low precision, and what came of it.
+    """The result of `quantize`: a model with weights of low precision, its errors and its savings.
 
-    model: ready to run. precision: what was asked for. max_error, min_db: the bounds, None for none. bytes_before,
-    bytes_after: of all constants, floats in float32 before. kept_back: what the bounds kept "auto" from, the least
-    error first. would_do: where the bounds do not hold, those that would, by their names.
-
-    holds: every output that counts is within the bounds. It is False, too, where they left "auto" nothing to make
-    smaller: the model is the one in float32 then.
+    model: the model, ready to run.
+    source, precision: the name of the original, and the precision that was asked for.
+    max_error, min_db: the bounds, or None.
+    cases: descriptions of the inputs that were run.
+    layers, outputs, timings: one entry for each node with weights, for each output, and for each kind of call.
+    bytes_before, bytes_after: the size of all constants. Before, floats count as float32.
+    kept_back: the lower precisions that the bounds did not allow "auto" to use, the smallest error first.
+    would_do: bounds that would hold, by name, if the given ones do not.
     """
 
     model: Model = field(repr=False, compare=False)
@@ -130,11 +140,15 @@ class QuantizeReport:
 
     @property
     def holds(self) -> bool:
+        """True if every output that counts is within the bounds.
+
+        False also if the bounds left "auto" nothing to make smaller. The model is then the one in float32.
+        """
         return not self.is_whole and all(not self.beyond(output.errors) for output in self.outputs if output.counts)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the bounds kept every weight in float32 that could be smaller."""
+        """True if the bounds left every weight in float32, although some could be smaller."""
         return bool(self.kept_back) and all(layer.precision == "float32" for layer in self.layers)
 
     @property
@@ -143,18 +157,18 @@ class QuantizeReport:
         return tuple(layer for layer in self.layers if layer.precision == "float32")
 
     def beyond(self, errors: Errors) -> bool:
-        """Whether these are beyond a bound."""
+        """Return True if these errors are beyond a bound."""
         too_far = self.max_error is not None and not errors.relative <= self.max_error
         return too_far or (self.min_db is not None and not errors.db >= self.min_db)
 
     @property
     def advice(self) -> str:
-        """Which bounds would do, "" where they hold."""
+        """A text with bounds that would hold, or "" if the given ones hold."""
         bounds = " and ".join(f"{name} = {value:g}" for name, value in self.would_do.items())
         return f"{bounds} would do" if bounds else ""
 
     def raise_for_failure(self) -> Self:
-        """Return self, or raise `VerificationError` that lists the outputs beyond the bounds."""
+        """Return the report itself if it holds. Otherwise raise `VerificationError`, which lists the outputs."""
         if self.is_whole:
             raise VerificationError(f"{self.source}: no weight can be smaller within the bounds; {self.advice}")
         failed = [o for o in self.outputs if o.counts and self.beyond(o.errors)]
@@ -164,7 +178,7 @@ class QuantizeReport:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold; what is not finite is the string "inf"."""
+        """Return plain data for JSON. Numbers that are not finite become strings such as "inf"."""
         names = [
             name
             for name in self.__dataclass_fields__

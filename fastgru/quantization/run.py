@@ -66,21 +66,21 @@ def quantize(
     """Store the weights of a model in fewer bytes, and measure what that costs and saves against float32.
 
     model: a path or the bytes of a file, with the options of `fastgru.load`; or a model, a graph, or a network composed
-        of layers (`to_model(initial_state=True)` of one gives a model that streams).
+        of layers. For a model that streams, pass `net.to_model(initial_state=True)` of such a network.
     precision: "int8" or "bfloat16" for every node that has kernels for it. "auto" means int8 as far as the bounds
         allow, then bfloat16, then float32, and float32 for nodes so small that no CPU gains. A mapping gives nodes a
         precision by name or output, and "*" stands for the others.
     data: arrays by input name, or several such mappings, one for each call. An array with one axis more than its input
-        holds one call in each entry. States are carried on. Without data, random inputs are drawn from `seed`, with a
-        run of 1,000 steps among them; inputs of the kind that the model was made for tell more.
-    max_error: the largest difference of an output, divided by its magnitude if that is above 1. If you give no bound,
-        "auto" takes 0.02.
-    min_db: how far below the output the difference must lie, in decibels.
-    threads, spin_us: those of the model that is returned. Everything is measured on one thread.
+        holds one call in each entry. States continue from call to call. Without data, random inputs are drawn from
+        `seed`, among them a run of 1,000 steps. Real inputs of the model give better figures.
+    max_error: the bound for the largest difference of an output, divided by the magnitude of the output if that is
+        above 1. With "auto" and no bound, 0.02.
+    min_db: the bound for how far below the output the difference lies, in decibels.
+    threads, spin_us: of the returned model, as for `fastgru.load`. Everything is measured on one thread.
 
     Returns a report with the model in `report.model`. `report.holds` says whether the bounds hold. If they do not, or
-    if they leave "auto" nothing to make smaller, `report.would_do` has bounds that would do. Raises what `fastgru.load`
-    raises, and `ShapeError` if the data does not fit, or if none is given and none can be drawn.
+    if they leave "auto" nothing to make smaller, `report.would_do` has bounds that would hold. Raises what
+    `fastgru.load` raises, and `ShapeError` if the data does not fit, or if no data is given and none can be drawn.
     """
     graph, source = _graph(model, options)
     _check(graph, source, precision, max_error, min_db)

@@ -24,9 +24,10 @@ def run(
 ) -> None:
     """Serve models until SIGTERM or SIGINT.
 
-    models: one or several files, whose names become the names of the models, or {name: file, model or layer}.
-    settings, options: what `Settings` takes. Options take precedence over settings.
-    started: a function that is called with the server as soon as requests can come.
+    models: the path of a file, or a list of paths, whose names become the names of the models; or a dict
+        {name: path, model or layer}.
+    settings, options: a `Settings` object, or its fields by keyword. Options take precedence over settings.
+    started: a function that is called with the server as soon as it accepts requests.
 
     Raises what `fastgru.load` raises, and `SettingsError` for settings that are not possible, such as options of
     reading for a model in memory.
@@ -35,8 +36,9 @@ def run(
 
 
 def application(models: "Models" = (), *, settings: Settings | None = None, **options: Any) -> "Asgi":
-    """The server as an ASGI application, for an ASGI server that supports lifespans. That server owns the sockets and
-    TLS.
+    """Return the server as an ASGI application, for an ASGI server that supports lifespans.
+
+    The ASGI server owns the sockets and TLS. The arguments and errors are those of `run`.
     """
     return _assembly(models, settings, options).app
 

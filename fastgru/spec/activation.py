@@ -38,10 +38,13 @@ def is_number(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation function: a kind of `ACTIVATIONS` and its two parameters.
+    """An activation function of a recurrent layer, with the names and defaults of the ONNX operator GRU.
 
-    `Activation("hard_sigmoid")` takes the defaults of the ONNX operator; alpha and beta mean nothing to a
-    kind whose formula does not name them, and are then stored as 0.
+    kind: "affine", "elu", "hard_sigmoid", "leaky_relu", "relu", "scaled_tanh", "sigmoid", "softplus", "softsign",
+        "tanh" or "thresholded_relu". `fastgru.spec.ACTIVATIONS` has the defaults of alpha and beta.
+    alpha, beta: the parameters of the formula. A parameter that the formula does not use becomes 0.
+
+    Raises `SpecError` for another kind, or if a parameter is not a number.
     """
 
     kind: str
@@ -63,7 +66,7 @@ class Activation:
 
     @property
     def complements(self) -> bool:
-        """True where 1 - f(x) == f(-x), so that an update gate that replaces converts exactly to one that keeps."""
+        """True if 1 - f(x) = f(-x). An update gate that replaces can then be converted exactly to one that keeps."""
         return self.kind == "sigmoid" or (self.kind == "hard_sigmoid" and self.beta == 0.5)
 
 

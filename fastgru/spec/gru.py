@@ -23,18 +23,26 @@ __all__ = ["GRUSpec", "GRUWeights"]
 
 @dataclass(frozen=True)
 class GRUSpec(RecurrentSpec):
-    """One GRU layer, of one or two directions.
+    """The definition of one GRU layer, with one or two directions, without its weights.
+
+    With the gates r (reset), z (update) and n (candidate), one step is
+
+        r = f(x Wr^T + h Rr^T + br)          z = f(x Wz^T + h Rz^T + bz)
+        reset_after=True:   n = g(x Wn^T + b_in + r * (h Rn^T + b_hn))      (PyTorch, cuDNN)
+        reset_after=False:  n = g(x Wn^T + b_in + (r * h) Rn^T + b_hn)      (Cho et al. 2014)
+        h' = z * h + (1 - z) * n
 
     input_size, hidden_size: I and H, at least 1.
     direction: "forward", "reverse" or "bidirectional".
-    reset_after: where the reset gate acts, see the formulas of this module.
-    gate_activations, candidate_activations: f and g, one `Activation` a direction.
-    clip: preactivations are limited to [-clip, clip] before f and g; None for no limit.
-    batch_first: x and y are (N, T, .) instead of (T, N, .); the states are (D, N, H) either way.
-    mask_output: what y holds at a step that a mask hides: "carry" (the output before it; zeros before the
-        first visible step) or "zero". Steps beyond a row's length are always zero.
+    reset_after: whether the reset gate acts after the matrix product, see the formulas.
+    gate_activations, candidate_activations: f and g, one `Activation` for each direction. The defaults are sigmoid and
+        tanh.
+    clip: the arguments of f and g are limited to [-clip, clip]. None means no limit.
+    batch_first: x and y are (N, T, .) instead of (T, N, .). The states are always (D, N, H).
+    mask_output: y at a step that a mask hides: "carry" repeats the output before it (zeros before the first visible
+        step), "zero" is zero. y is always zero after the length of a row.
 
-    Raises `SpecError` with every contradiction listed.
+    Raises `SpecError`, which lists every contradiction.
     """
 
     KIND = "GRU"
@@ -55,7 +63,7 @@ class GRUSpec(RecurrentSpec):
 
 @dataclass(frozen=True)
 class GRUWeights(RecurrentWeights):
-    """The arrays of one direction, gates in the order r, z, n along the first axis.
+    """The weights of one direction of a GRU, with the gates in the order r, z, n along the first axis.
 
-    weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H,), bias_hh (3H,); a bias may be None for zeros.
+    weight_ih: (3H, I). weight_hh: (3H, H). bias_ih, bias_hh: (3H,), or None for zeros.
     """

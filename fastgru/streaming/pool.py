@@ -101,7 +101,8 @@ class SessionPool:
     def open(self, saved: bytes | None = None, *, any_target: bool = False) -> int:
         """Open a session, from where the model starts or from a saved state. Returns its number.
 
-        any_target: also from a state that another target has made, see `Stream.load_state`.
+        saved: the result of `save`, or of `Stream.save_state` for one row.
+        any_target: also accept a state from another target, see `Stream.load_state`.
 
         No other session ever gets the same number, even after this one is closed.
 
@@ -139,7 +140,7 @@ class SessionPool:
         return len(self._store)
 
     def push(self, frames: Mapping[int, Frame]) -> dict[int, Any]:
-        """Run one frame, or one chunk, of each of these sessions. Returns what each of them gets, by session.
+        """Run one frame, or one chunk, of each of these sessions. Returns the output of each session, by its number.
 
         A frame is what a `Stream` of one row takes: an array shaped as the model's input with a batch of 1, or a tuple
         or a mapping by name if `inputs` has several names. Frames of the same shapes run as one batch.
@@ -241,11 +242,12 @@ class SessionPool:
         return out if out is not None else made[0] if len(made) == 1 else made
 
     def warm_up(self, *frames: ArrayLike | Mapping[str, ArrayLike]) -> None:
-        """Do beforehand what the first push of such frames would do, on sessions that nobody has. No state changes.
+        """Prepare for frames of these shapes, so that their first push is not slower. No session changes.
 
-        frames: one array for each name of `inputs`, with any number of rows, or one mapping by name. Raises
-            `ShapeError` for what does not fit, and `UnsupportedModelError` if the rows of the model depend on one
-            another.
+        frames: one array for each name of `inputs`, with any number of rows, or one mapping by name.
+
+        Raises `ShapeError` if a frame does not fit, and `UnsupportedModelError` if the rows of the model depend on one
+        another.
         """
         self._last = self._plans.warm_up(self._in_order("warm_up", frames))
 
@@ -253,18 +255,27 @@ class SessionPool:
         return in_order(what, self.inputs, frames, self._single)
 
     def save(self, session: int) -> bytes:
-        """Return the state of a session as bytes, the same as `Stream.save_state` returns for a stream of one row."""
+        """Return the state of a session as bytes, as `Stream.save_state` does for a stream of one row.
+
+        Raises `SessionError` if it is not open, and `StateError` if another call is using it.
+        """
         return pack_state(self._store.take(session), self._runnable.fingerprint)
 
     def load(self, session: int, saved: bytes, *, any_target: bool = False) -> None:
-        """Load what `save`, or a stream of one row, has saved. Raises `SessionError` and `StateError`.
+        """Replace the state of a session by one that `save`, or a stream of one row, has saved.
 
-        any_target: also what another target has made.
+        any_target: also accept a state from another target, see `Stream.load_state`.
+
+        Raises `SessionError` if the session is not open, and `StateError` if another call is using it or the saved
+        state does not fit.
         """
         self._store.put(session, self._unpack(saved, any_target))
 
     def reset(self, session: int) -> None:
-        """Set the state of a session back to where the model starts. Raises `SessionError` and `StateError`."""
+        """Set the state of a session back to the start of the model.
+
+        Raises `SessionError` if it is not open, and `StateError` if another call is using it.
+        """
         self._store.put(session, None)
 
     @property
@@ -281,16 +292,19 @@ class SessionPool:
         return self._store.bank
 
     def save_into(self, session: int, room: Array) -> int | bytes:
-        """Write the state of a session as it lies in memory, which is faster than `save`. Returns the number of bytes.
+        """Copy the state of a session into `room` as it lies in memory, which is faster than `save`.
 
-        room: (state_bytes,) uint8. Raises `ShapeError` if it is not, `SessionError` and `StateError`.
+        room: (state_bytes,) uint8. Raises `ShapeError` for another array, `SessionError` if the session is not open,
+            and `StateError` if another call is using it.
+
+        Returns the number of bytes.
         """
         self._check_room(room)
         self._store.take_bank(session, room)
         return self._store.bank
 
     def load_from(self, session: int, kept: Array) -> None:
-        """Load what `save_into` has written. Nothing checks whether it belongs to this model and target."""
+        """Load the bytes that `save_into` has written. Nothing checks that they are of this model and target."""
         self._check_room(kept)
         self._store.put_bank(session, kept)
 

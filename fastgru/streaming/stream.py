@@ -42,10 +42,11 @@ _empty = np.empty
 
 
 class Stream:
-    """A stream of frames through a model or a layer. `Model.stream` and `Layer.stream` make it. One thread may use it
-    at a time.
+    """A stream of frames through a model or a layer, made by `Model.stream` or `Layer.stream`.
 
-    runnable: what a push runs.
+    Only one thread may use a stream at a time.
+
+    runnable: the program that a push runs.
     states: pairs {input: output}.
     batch_size: the number of rows of a state, if its shape leaves it free.
     batch_axes: {input: axis} for the states whose rows you want to reset or save one by one. Other free sizes of a
@@ -218,10 +219,9 @@ class Stream:
         return bound
 
     def warm_up(self, *frames: ArrayLike | Mapping[str, ArrayLike]) -> None:
-        """Do beforehand what the first push of such frames would do: plan, bind, and fill the caches. The state does
-        not change.
+        """Prepare for frames of these shapes, so that their first push is not slower. The state does not change.
 
-        frames: as for `push`, which also lists what is raised.
+        frames: as for `push`. Raises what `push` raises.
         """
         ordered = in_order("warm_up", self.inputs, frames, self.states)
         self.fork().push(*ordered)  # which has all of it but the state's own memory
@@ -230,7 +230,7 @@ class Stream:
 
     @property
     def state(self) -> dict[str, Array]:
-        """A copy of the present state, by input name. Raises `StateError` as long as a size of it is not known."""
+        """A copy of the present state, by input name. Raises `StateError` if a size of it is not known yet."""
         self._check_settled()
         return self._banks.read()[0]
 
@@ -258,7 +258,7 @@ class Stream:
             self._banks.write({**now, **arrays}, version)
 
     def reset(self, rows: ArrayLike | None = None) -> None:
-        """Set the state back to its start, for all rows or only for `rows`, counted from 0.
+        """Set the state back to its start, for all rows, or only for the rows with these numbers, from 0.
 
         The batch axis of a state is the one in `batch_axes`, or its only free axis, or that of a GRU's initial state.
         Raises `StateError` if none of these applies, and `ShapeError` for rows that do not exist.
@@ -310,19 +310,21 @@ class Stream:
         )
 
     def save_state(self, row: int | None = None) -> bytes:
-        """Return the state as bytes for `load_state`, in this process or in another. They carry the model's
-        fingerprint, and the name of the target that this process runs.
+        """Return the state as bytes for `load_state`, in this process or in another.
 
-        row: save this row alone, as a stream of one row would. Raises what `reset` raises.
+        The bytes contain the fingerprint of the model, and the name of the target that this process runs.
+
+        row: save only this row, as a stream of one row would. Raises what `reset` raises.
         """
         return pack_state(self._row_views(self.state, row), self.runnable.fingerprint)
 
     def load_state(self, blob: bytes, row: int | None = None, *, any_target: bool = False) -> None:
         """Continue from a state that `save_state` returned. With `row`, load the state of one row into that row.
 
-        any_target: also from a state that another target has made. The outputs then have not the bits of one stream.
+        any_target: also accept a state from another target. The outputs may then differ from those of one stream by
+            rounding.
 
-        The precision of the weights is not part of a state: a stream in int8 takes up one that was saved in float32.
+        The precision of the weights is not part of a state: a stream in int8 can load a state saved in float32.
 
         Raises `StateError` if the bytes are damaged, or belong to another model, dtype, batch size or target. The state
         then stays as it was.

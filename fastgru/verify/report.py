@@ -41,11 +41,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """Every check of one model. `holds` is True where there is at least one check and all of them hold.
+    """The result of `verify`: every check of one model.
 
-    skipped: runtimes that were not asked, with the reason.
-    reference_nodes: those that onnx's reference implementation carries out, in the definition as in ours: only another
-    runtime says anything about them.
+    source, precision, seed: the name of the model, its precision, and the seed of the random inputs.
+    cases: descriptions of the inputs that were run.
+    checks: one entry for each output that was compared.
+    skipped: the runtimes that were not compared, each with the reason.
+    reference_nodes: the nodes that onnx's reference implementation runs. Only a comparison with another runtime checks
+        these, because the definition runs them in the same way.
     """
 
     source: str
@@ -58,17 +61,18 @@ class Report:
 
     @property
     def holds(self) -> bool:
+        """True if there is at least one check, and all checks hold."""
         return bool(self.checks) and all(check.holds for check in self.checks)
 
     def raise_for_failure(self) -> Self:
-        """Return self, or raise `VerificationError` that lists the checks that fail."""
+        """Return the report itself if it holds. Otherwise raise `VerificationError`, which lists the failed checks."""
         if not self.holds:
             failed = "; ".join(str(check) for check in self.checks if not check.holds)
             raise VerificationError(f"{self.source}: {failed or 'nothing was checked'}")
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold; an infinite error is the string "inf"."""
+        """Return plain data for JSON. An infinite error becomes the string "inf"."""
         return {"holds": self.holds, **plain(asdict(self))}
 
     def __str__(self) -> str:

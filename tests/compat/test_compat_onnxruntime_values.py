@@ -38,7 +38,7 @@ def test_values_go_to_a_vector_and_over_each_other():
     np.testing.assert_array_equal(value.numpy(), X * X)
     fetched.push_back(value)
     assert [int(np.from_dlpack(v).sum()) for v in fetched] == [91, 91]
-    with pytest.raises(ValueError, match="2 values to copy, 1"):
+    with pytest.raises(ValueError, match="got 2 values in src and 1 in dst"):
         ours.copy_tensors(fetched, [value])
     binding = session.io_binding()
     binding.bind_ortvalue_input("x", value)

@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_named(rng):
         Linear(np.zeros((4, 3)))(np.zeros((2, 4)))
     with pytest.raises(ShapeError, match="has no axis 4"):
         Transpose(0, 4).to_graph()
-    with pytest.raises(ShapeError, match="no GRU and no LastStep"):
+    with pytest.raises(ShapeError, match="got lengths, but no layer of it is a GRU or a LastStep"):
         Sequential(ReLU())(X, lengths=[1])
     with pytest.raises(ShapeError, match="is float32, expected integers"):
         Sequential(Embedding(np.zeros((3, 2))), Embedding(np.zeros((3, 2)))).to_graph()

@@ -349,7 +349,7 @@ def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_networks_that_cannot_take_sequences_say_so() -> None:
-    with pytest.raises(fastgru.UnsupportedModelError, match="no layer of it goes along time"):
+    with pytest.raises(fastgru.UnsupportedModelError, match="predict needs a layer that runs along time"):
         linear(3, I).predict([normal(4, I)])
     graph = gru(layout=1).to_graph()
     x = TensorSpec("x", "float32", (4, 6, I))

@@ -16,7 +16,10 @@ __all__ = ["IOBinding"]
 
 
 class IOBinding:
-    """Made by `InferenceSession.io_binding`. What is bound stays bound until it is bound anew or cleared."""
+    """Inputs and outputs of a session that are bound to memory, made by `InferenceSession.io_binding`.
+
+    A binding holds until it is replaced or cleared. An unknown name raises `RuntimeException`.
+    """
 
     def __init__(self, session: LoadedFile) -> None:
         self._session = session
@@ -25,21 +28,23 @@ class IOBinding:
         self._results: dict[str, Array] = {}
 
     def bind_cpu_input(self, name: str, arr_on_cpu: Array) -> None:
-        """Read this array at every run: what is written into it in between counts. One that is not contiguous is
-        copied now."""
+        """Read this array in every run. You may change its elements between two runs.
+
+        An array that is not contiguous is copied at once.
+        """
         self._check(name, [arg.name for arg in self._session.get_inputs()])
         self._inputs[name] = np.asarray(arr_on_cpu, order="C")
 
     def bind_input(
         self, name: str, device_type: str, device_id: int, element_type: Any, shape: Sequence[int], buffer_ptr: int
     ) -> None:
-        """Read the memory at buffer_ptr, which has to stay, at every run."""
+        """Read the memory at the address buffer_ptr in every run. The memory must stay valid."""
         check_device(device_type, device_id)
         self._check(name, [arg.name for arg in self._session.get_inputs()])
         self._inputs[name] = array_at(buffer_ptr, element_dtype(element_type), shape)
 
     def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
-        """Read this value at every run."""
+        """Read this value in every run."""
         self._check(name, [arg.name for arg in self._session.get_inputs()])
         self._inputs[name] = _array(ortvalue)
 
@@ -52,48 +57,54 @@ class IOBinding:
         shape: Sequence[int] | None = None,
         buffer_ptr: int | None = None,
     ) -> None:
-        """Ask for an output: in memory of its own, or at buffer_ptr, where element_type and shape say what is there."""
+        """Compute this output in every run.
+
+        buffer_ptr: write the output to this address, as an array of element_type and shape. The memory must stay valid.
+            None means new memory in each run.
+        """
         check_device(device_type, device_id)
         self._check(name, [arg.name for arg in self._session.get_outputs()])
         if buffer_ptr is None:
             self._outputs[name] = None
             return
         if element_type is None or shape is None:
-            raise InvalidArgument(f"output {name!r}: memory was given, so element_type and shape have to be, too")
+            raise InvalidArgument(f"output {name!r}: buffer_ptr came without element_type or shape; give all three")
         self._outputs[name] = array_at(buffer_ptr, element_dtype(element_type), shape)
 
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
-        """Write the output into this value at every run."""
+        """Write the output into this value in every run."""
         self._check(name, [arg.name for arg in self._session.get_outputs()])
         self._outputs[name] = _array(ortvalue)
 
     def synchronize_inputs(self) -> None:
-        """Nothing to wait for: everything is in the memory of this process."""
+        """Do nothing, because all inputs are in the memory of this process."""
 
     def synchronize_outputs(self) -> None:
-        """Nothing to wait for."""
+        """Do nothing, because all outputs are in the memory of this process."""
 
     def get_outputs(self) -> list[OrtValue]:
-        """The outputs of the last run, in the order in which they were bound."""
+        """Return the outputs of the last run, in the order in which they were bound."""
         return [OrtValue(array) for array in self._results.values()]
 
     def get_outputs_as_ortvaluevector(self) -> OrtValueVector:
-        """The same, in onnxruntime's inner list."""
+        """Return the outputs of the last run as an `OrtValueVector`."""
         return OrtValueVector(self.get_outputs())
 
     def copy_outputs_to_cpu(self) -> list[Array]:
-        """Copies of the outputs of the last run."""
+        """Return copies of the outputs of the last run, as arrays."""
         return [array.copy() for array in self._results.values()]
 
     def clear_binding_inputs(self) -> None:
+        """Remove all bindings of inputs."""
         self._inputs.clear()
 
     def clear_binding_outputs(self) -> None:
+        """Remove all bindings and results of outputs."""
         self._outputs.clear()
         self._results.clear()
 
     def run(self) -> None:
-        """What `InferenceSession.run_with_iobinding` does."""
+        """Run the session on this binding, as `InferenceSession.run_with_iobinding` does."""
         inputs, outputs = dict(self._inputs), dict(self._outputs)  # another thread may bind meanwhile
         if not outputs:
             raise RuntimeException("Error in execution: At least one output should be requested.")
@@ -109,5 +120,5 @@ class IOBinding:
 
 def _array(value: OrtValue) -> Array:
     if not isinstance(value, OrtValue):
-        raise TypeError(f"expected an OrtValue, got {type(value).__name__}")
+        raise TypeError(f"got {type(value).__name__}, expected an OrtValue")
     return value.numpy()

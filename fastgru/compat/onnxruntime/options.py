@@ -78,10 +78,10 @@ _REFUSED_ENTRIES: Final = {
     "optimization.enable_gelu_approximation": "write the approximation into the model",
     "session.collect_node_memory_stats_to_file": "`fastgru inspect MODEL` shows what a model takes",
     "session.compile_only": "Model.save writes a model that loads fast",
-    "session.disable_cpu_ep_fallback": "there is only the CPU",
+    "session.disable_cpu_ep_fallback": "the CPU is the only provider",
     "session.enable_profiling": "`fastgru bench MODEL` measures a model",
     "session.intra_op_num_threads": "set SessionOptions.intra_op_num_threads",
-    "session.max_shape_override": "add_free_dimension_override_by_name fixes sizes",
+    "session.max_shape_override": "use add_free_dimension_override_by_name to fix sizes",
     "session.optimized_model_filepath": "Model.save writes a model that loads fast",
     "session.record_ep_graph_assignment_info": "every node runs on the CPU",
 }
@@ -144,13 +144,14 @@ _OFF: Final = (False, _flag)
 
 
 class SessionOptions(_Options):
-    """How a session runs.
+    """The options of an `InferenceSession`.
 
-    intra_op_num_threads: the threads of a session; 0, the default, is 1 here, where onnxruntime takes every core.
-    The overrides of free dimensions fix the sizes of inputs, and initializers from outside take the place of those of
-    the file. Options that choose among things that do not exist here (arenas, optimisation levels, thread pools between
-    nodes) are accepted and have no effect; custom operators, profiles and optimised models on disk are refused by name
-    with `OrtNotImplemented`.
+    intra_op_num_threads: the number of threads of a session. 0, the default, means 1; in onnxruntime it means all
+        cores.
+
+    Overrides of free dimensions and of initializers work. Options for things that do not exist here, such as arenas,
+    optimisation levels and thread pools between nodes, are accepted and have no effect. Custom operators, profiles and
+    optimised models on disk raise `OrtNotImplemented`.
     """
 
     _known: ClassVar = {
@@ -182,12 +183,17 @@ class SessionOptions(_Options):
         object.__setattr__(self, "_cancelled", False)
 
     def add_session_config_entry(self, key: str, value: str) -> None:
-        """Keep an entry, as onnxruntime does whether it knows it or not; one that would change a result is refused."""
+        """Set a configuration entry. Unknown entries are accepted, as in onnxruntime.
+
+        Raises `OrtNotImplemented` for an entry that would change a result.
+        """
         key, value = _text(key), _text(value)
         if not 0 < len(key) <= _LONGEST_KEY:
             raise RuntimeException(f"Config key is empty or longer than maximum length {_LONGEST_KEY}")
         if key in ("session.load_model_format", "session.save_model_format") and value.upper() == "ORT":
-            raise OrtNotImplemented(f"the session's entry {key!r} = {value!r} is not implemented; give the ONNX file")
+            raise OrtNotImplemented(
+                f"the session's entry {key!r} = {value!r} is not implemented; load the original ONNX file"
+            )
         if key in _REFUSED_ENTRIES and value.lower() not in _OFF_WORDS:
             raise OrtNotImplemented(
                 f"the session's entry {key!r} = {value!r} is not implemented; {_REFUSED_ENTRIES[key]}"
@@ -195,70 +201,76 @@ class SessionOptions(_Options):
         self._entries[key] = value
 
     def get_session_config_entry(self, key: str) -> str:
-        """An entry that was added."""
+        """Return the value of an entry that was added. Raises `RuntimeException` if there is none."""
         if key not in self._entries:
             raise RuntimeException(f"SessionOptions does not have configuration with key: {key}")
         return str(self._entries[key])
 
     def add_free_dimension_override_by_name(self, name: str, size: int) -> None:
-        """Fix every free dimension of this name."""
+        """Fix the size of every free dimension that has this name."""
         self._edits.by_name[_text(name)] = _integer(size)
 
     def add_free_dimension_override_by_denotation(self, denotation: str, size: int) -> None:
-        """Fix every free dimension of this denotation ("DATA_BATCH")."""
+        """Fix the size of every free dimension that has this denotation, such as "DATA_BATCH"."""
         self._edits.by_denotation[_text(denotation)] = _integer(size)
 
     def add_initializer(self, name: str, value: OrtValue) -> None:
-        """Take this value in the place of an initializer of the file, of the same shape and dtype; a session copies it
-        when it is made."""
+        """Use this value instead of the initializer `name` of the file, which has the same shape and dtype.
+
+        A session copies the value when it is made.
+        """
         self._edits.initializers[_text(name)] = _array(value)
 
     def add_external_initializers(self, names: Sequence[str], values: Sequence[OrtValue]) -> None:
-        """The same for initializers whose data the file says is elsewhere."""
+        """Give the values of initializers whose data are not in the ONNX file itself."""
         self._edits.external.update({_text(n): _array(v) for n, v in zip(names, values, strict=True)})
 
     def add_external_initializers_from_files_in_memory(
         self, names: Sequence[str], buffers: Sequence[bytes], lengths: Sequence[int]
     ) -> None:
-        """The bytes of files of external data, by the location that the file gives."""
+        """Give the contents of files of external data, by the locations in the ONNX file."""
         for name, data, length in zip(names, buffers, lengths, strict=True):
             self._edits.files[_text(name)] = bytes(memoryview(data)[: _integer(length)])
 
     def add_provider(self, name: str, options: Mapping[str, str]) -> None:
-        """The CPU is there in any case; any other provider is refused."""
+        """Do nothing for "CPUExecutionProvider". Any other provider raises `OrtNotImplemented`."""
         if name != "CPUExecutionProvider":
-            raise OrtNotImplemented(f"add_provider({name!r}) is not implemented; there is CPUExecutionProvider")
+            raise OrtNotImplemented(
+                f"add_provider({name!r}) is not implemented; the only provider is CPUExecutionProvider"
+            )
 
     def add_provider_for_devices(self, devices: Sequence[Any], options: Mapping[str, str]) -> None:
-        """The same, by devices of `get_ep_devices`."""
+        """Do the same as `add_provider`, with devices from `get_ep_devices`."""
         for device in devices:
             self.add_provider(device.ep_name, options)
 
     def has_providers(self) -> bool:
-        """False: providers are given to the session."""
+        """Return False, because providers are given to the session."""
         return False
 
     def set_load_cancellation_flag(self, cancel: bool) -> None:
-        """True: a session that is made from now on ends in `ModelLoadCanceled`."""
+        """With True, making a session with these options raises `ModelLoadCanceled`."""
         object.__setattr__(self, "_cancelled", _flag(cancel))
 
     def set_provider_selection_policy(self, policy: OrtExecutionProviderDevicePolicy) -> None:
-        """Any policy chooses the CPU, which is all that there is."""
+        """Accept any policy. All of them choose the CPU, the only device."""
         OrtExecutionProviderDevicePolicy(policy)
 
     def set_provider_selection_policy_delegate(self, delegate: Any) -> NoReturn:
-        raise OrtNotImplemented("set_provider_selection_policy_delegate is not implemented; there is only the CPU")
+        raise OrtNotImplemented(
+            "set_provider_selection_policy_delegate is not implemented, because the CPU is the only provider"
+        )
 
     def register_custom_ops_library(self, path: str) -> NoReturn:
         raise OrtNotImplemented(
-            f"register_custom_ops_library({path!r}) is not implemented; there are only ONNX's operators"
+            f"register_custom_ops_library({path!r}) is not implemented; write the model with operators of ONNX"
         )
 
     def set_ep_context_data_read_func(self, read_func: Any) -> NoReturn:
-        raise OrtNotImplemented("set_ep_context_data_read_func is not implemented; give the ONNX file")
+        raise OrtNotImplemented("set_ep_context_data_read_func is not implemented; load the original ONNX file")
 
     def clear_ep_context_data_read_func(self) -> None:
-        """Nothing to be cleared: none can be set."""
+        """Do nothing, because no such function can be set."""
 
 
 def _array(value: Any) -> Array:
@@ -268,7 +280,10 @@ def _array(value: Any) -> Array:
 
 
 class RunOptions(_Options):
-    """How a single run goes. `terminate` stops a run before it begins; the rest has no effect."""
+    """The options of a single run.
+
+    terminate: True stops the run before it begins. The other options are accepted and have no effect.
+    """
 
     _known: ClassVar = {
         "log_severity_level": (-1, _integer),
@@ -279,11 +294,11 @@ class RunOptions(_Options):
     }
 
     def add_run_config_entry(self, key: str, value: str) -> None:
-        """Keep an entry, as onnxruntime does: none of those that there are changes a result on a CPU."""
+        """Set a configuration entry. It has no effect, because no entry changes a result on a CPU."""
         self._entries[_text(key)] = _text(value)
 
     def get_run_config_entry(self, key: str) -> str:
-        """An entry that was added."""
+        """Return the value of an entry that was added. Raises `RuntimeException` if there is none."""
         if key not in self._entries:
             raise RuntimeException(f"RunOptions does not have configuration with key: {key}")
         return str(self._entries[key])

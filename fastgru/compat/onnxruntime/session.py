@@ -24,13 +24,16 @@ _HARMLESS_KEYWORDS: Final = frozenset({"disabled_optimizers", "enable_fallback",
 
 
 class InferenceSession(LoadedFile):
-    """A model, with the interface of `onnxruntime.InferenceSession`.
+    """A loaded ONNX model, with the interface of `onnxruntime.InferenceSession`.
 
-    path_or_bytes: an ONNX file. sess_options: see `SessionOptions`. providers: one that is not there is passed over
-    with a warning, and the CPU runs the model, as in an onnxruntime that was built for CPUs.
+    path_or_bytes: the path or the bytes of an ONNX file.
+    sess_options: see `SessionOptions`.
+    providers, provider_options: the CPU always runs the model. Any other provider causes a warning, as in an
+        onnxruntime that was built for CPUs.
 
-    Outputs have the dtypes of the file. A model with float64 inputs or outputs is computed in float64, any other in
-    float32. Raises onnxruntime's exceptions, which descend from `FastGRUError`; what cannot run is refused here.
+    Outputs have the dtypes of the file. A model with float64 inputs or outputs is computed in float64, any other model
+    in float32. Raises the exceptions of onnxruntime, which here descend from `FastGRUError`, also for a model that
+    cannot run.
     """
 
     def __init__(
@@ -44,9 +47,14 @@ class InferenceSession(LoadedFile):
         if not isinstance(path_or_bytes, str | bytes | os.PathLike):
             raise TypeError(f"Unable to load from type '{type(path_or_bytes)}'")
         if unknown := sorted(set(kwargs) - _HARMLESS_KEYWORDS):
-            raise TypeError(f"InferenceSession has no option {', '.join(unknown)} here")
+            raise TypeError(
+                f"InferenceSession has no option {', '.join(unknown)} here; its options are"
+                f" {', '.join(sorted(_HARMLESS_KEYWORDS))}"
+            )
         if sess_options is not None and not isinstance(sess_options, SessionOptions):
-            raise TypeError(f"sess_options: expected SessionOptions of this package, got {type(sess_options)}")
+            raise TypeError(
+                f"sess_options: got {type(sess_options)}, expected fastgru.compat.onnxruntime.SessionOptions"
+            )
         self._sess_options = options = SessionOptions() if sess_options is None else sess_options
         self._model_path = None if isinstance(path_or_bytes, bytes) else os.fspath(path_or_bytes)
         self._enable_fallback = bool(kwargs.get("enable_fallback", True))
@@ -59,50 +67,52 @@ class InferenceSession(LoadedFile):
         log(Severity.INFO, options.logid, text, where="session", level=level)
 
     def get_session_options(self) -> SessionOptions:
-        """The options that the session was made with."""
+        """Return the options with which the session was made."""
         return self._sess_options
 
     def get_providers(self) -> list[str]:
-        """["CPUExecutionProvider"]."""
+        """Return ["CPUExecutionProvider"]."""
         return list(PROVIDERS)
 
     def get_provider_options(self) -> dict[str, dict[str, str]]:
-        """Of each provider; there are none."""
+        """Return {"CPUExecutionProvider": {}}, because the CPU has no options."""
         return {name: {} for name in PROVIDERS}
 
     def set_providers(
         self, providers: Providers | None = None, provider_options: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
-        """Check the providers, see the class; here an unknown one is an error, as it is there."""
+        """Check the providers, and change nothing. An unknown provider is an error, as in onnxruntime."""
         choose_providers(providers, provider_options, fallback=False)
 
     def disable_fallback(self) -> None:
-        """Without effect: there is nothing to fall back to."""
+        """Do nothing, because there is no other provider to fall back to."""
         self._enable_fallback = False
 
     def enable_fallback(self) -> None:
-        """Without effect: there is nothing to fall back to."""
+        """Do nothing, because there is no other provider to fall back to."""
         self._enable_fallback = True
 
     def get_input_memory_infos(self) -> list[OrtMemoryInfo]:
-        """Where the inputs are read: in the memory of the process."""
+        """Return one entry for each input. All inputs are read from the memory of the process."""
         return [OrtEpDevice().memory_info() for _ in self._inputs]
 
     def get_output_memory_infos(self) -> list[OrtMemoryInfo]:
-        """Where the outputs are written: in the memory of the process."""
+        """Return one entry for each output. All outputs are written to the memory of the process."""
         return [OrtEpDevice().memory_info() for _ in self._outputs]
 
     def get_input_epdevices(self) -> list[OrtEpDevice]:
-        """What reads the inputs: the CPU."""
+        """Return the device of each input, which is the CPU."""
         return [OrtEpDevice() for _ in self._inputs]
 
     def run(
         self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], run_options: RunOptions | None = None
     ) -> list[Array]:
-        """The outputs of these names, all of them for None or [].
+        """Run the model, and return the outputs with these names as a list. None or [] stands for all outputs.
 
-        Raises `InvalidArgument` for an input or output that is unknown or does not fit (no dtype is converted: float64
-        for float32 is an error), and `ShapeError`, a ValueError, for inputs that are missing.
+        input_feed: arrays by input name. They must have the dtypes of the model: float64 for float32 is an error.
+
+        Raises `InvalidArgument` for an input or output that is unknown or does not fit, and `ShapeError`, a ValueError,
+        if an input is missing.
         """
         _check_run(run_options)
         names = self._wanted(output_names)
@@ -117,11 +127,13 @@ class InferenceSession(LoadedFile):
         user_data: Any,
         run_options: RunOptions | None = None,
     ) -> None:
-        """Run on a thread of the session's, which calls `callback(results, user_data, error)`: error is "" where all
-        went well, and the text of the exception, with no results, where not.
+        """Run the model on a thread of the session, which then calls `callback(results, user_data, error)`.
 
-        The arrays of the feed must stay as they are until then. Raises `ShapeError`, a ValueError, for inputs that are
-        missing, and `InvalidArgument` where the session was given one thread, as onnxruntime does.
+        error is "" after a successful run. Otherwise it is the text of the exception, and results is empty. Do not
+        change the arrays of the feed before the callback. The other arguments are those of `run`.
+
+        Raises `ShapeError`, a ValueError, if an input is missing, and `InvalidArgument` if the session has
+        intra_op_num_threads = 1, as onnxruntime does.
         """
         if not callable(callback):
             raise TypeError(f"callback: expected a function, got {type(callback).__name__}")
@@ -150,7 +162,7 @@ class InferenceSession(LoadedFile):
         input_dict_ort_values: Mapping[str, OrtValue],
         run_options: RunOptions | None = None,
     ) -> list[OrtValue]:
-        """As `run`, from and to OrtValues."""
+        """Run the model as `run` does, but with an `OrtValue` for each input and output."""
         return [OrtValue(array) for array in self.run(output_names, input_dict_ort_values, run_options)]
 
     def run_with_ortvaluevector(
@@ -162,16 +174,16 @@ class InferenceSession(LoadedFile):
         fetches: OrtValueVector,
         fetch_devices: Sequence[Any],
     ) -> None:
-        """As `run_with_ort_values`, appending the outputs to `fetches`."""
+        """Run the model as `run_with_ort_values` does, and append the outputs to `fetches`."""
         values = dict(zip(feed_names, feeds, strict=True))
         fetches.extend(self.run_with_ort_values(fetch_names, values, run_options))
 
     def io_binding(self) -> IOBinding:
-        """Inputs and outputs to be bound."""
+        """Return an `IOBinding`, with which you bind inputs and outputs to memory."""
         return IOBinding(self)
 
     def run_with_iobinding(self, iobinding: IOBinding, run_options: RunOptions | None = None) -> None:
-        """Run on what is bound; `iobinding` holds the outputs."""
+        """Run the model on the inputs and outputs that are bound. `iobinding.get_outputs` returns the outputs."""
         _check_run(run_options)
         if iobinding._session is not self:
             raise InvalidArgument("IOBinding must be used with the session that created it.")
@@ -180,31 +192,31 @@ class InferenceSession(LoadedFile):
     def create_ortvalue_from_shape_and_type(
         self, shape: Sequence[int], element_type: Any, device_type: str = "cpu", device_id: int = 0
     ) -> OrtValue:
-        """Room that holds nothing in particular."""
+        """Return a tensor of this shape and type, whose elements are not set."""
         return OrtValue.ortvalue_from_shape_and_type(shape, element_type, device_type, device_id)
 
     def end_profiling(self) -> str:
-        """ "": no profile can be asked for."""
+        """Return "", because profiles are not implemented."""
         return ""
 
     def get_profiling_start_time_ns(self) -> int:
-        """0: no profile can be asked for."""
+        """Return 0, because profiles are not implemented."""
         return 0
 
     def get_tuning_results(self) -> list[dict[str, Any]]:
-        """None: kernels are chosen by sizes, and never by a clock."""
+        """Return [], because nothing is tuned: kernels are chosen by sizes."""
         return []
 
     def set_tuning_results(self, results: Sequence[Mapping[str, Any]], *, error_on_invalid: bool = False) -> None:
-        """Without effect, as in onnxruntime for a provider that is not there, or an error if that is asked for."""
+        """Do nothing. With error_on_invalid, raise the error of onnxruntime for an unknown provider."""
         if results and error_on_invalid:
             raise RuntimeException(f"Cannot find execution provider {results[0].get('ep')}")
 
     def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
-        """Without effect: nothing is captured on a CPU."""
+        """Do nothing, because no graph is captured on a CPU."""
 
     def get_provider_graph_assignment_info(self) -> NoReturn:
-        """Raises `Fail`, as in every session that was not made with the entry for it."""
+        """Raise `Fail`, as onnxruntime does for a session without the configuration entry for it."""
         raise Fail(
             "Session configuration entry 'session.record_ep_graph_assignment_info' must be set to \"1\" to retrieve EP"
             " graph assignment information."
@@ -254,6 +266,6 @@ def _check_run(options: RunOptions | None) -> None:
     if options is None:
         return
     if not isinstance(options, RunOptions):
-        raise TypeError(f"run_options: expected RunOptions of this package, got {type(options)}")
+        raise TypeError(f"run_options: got {type(options)}, expected fastgru.compat.onnxruntime.RunOptions")
     if options.terminate:
         raise Fail("Exiting due to terminate flag being set to true.")

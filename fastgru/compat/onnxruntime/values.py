@@ -40,7 +40,7 @@ def type_name(dtype: Any) -> str:
     """ "tensor(float)" and the like."""
     name = np.dtype(dtype).name if dtype != "bfloat16" else "bfloat16"
     if name not in _ELEMENTS:
-        raise RuntimeException(f"arrays of {name} are no tensors that a model could take")
+        raise RuntimeException(f"got an array of {name}, expected one of {', '.join(_ELEMENTS)}")
     return f"tensor({_ELEMENTS[name]})"
 
 
@@ -50,7 +50,9 @@ def element_dtype(element_type: Any) -> np.dtype[Any]:
         try:
             found: np.dtype[Any] = helper.tensor_dtype_to_np_dtype(element_type)
         except (KeyError, ValueError):
-            raise RuntimeException(f"element type {element_type} is not one of ONNX's") from None
+            raise RuntimeException(
+                f"element type {element_type} is not a number of onnx.TensorProto.DataType"
+            ) from None
         return found
     return numpy_dtype("bfloat16") if element_type == "bfloat16" else np.dtype(element_type)
 
@@ -59,14 +61,17 @@ def array_at(pointer: int, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
     """The caller's memory as an array; it must outlive the binding."""
     sizes = tuple(int(n) for n in shape)
     if any(n < 0 for n in sizes) or not pointer:
-        raise InvalidArgument(f"memory at {pointer} of shape {list(sizes)} cannot be bound")
+        raise InvalidArgument(
+            f"cannot bind memory at address {pointer} with shape {list(sizes)}; expected an address other than 0, and"
+            " sizes of at least 0"
+        )
     room = (ctypes.c_char * (math.prod(sizes) * dtype.itemsize)).from_address(int(pointer))
     raw = np.frombuffer(memoryview(room).cast("B"), np.uint8)
     return raw.view(dtype).reshape(sizes)
 
 
 class OrtValue:
-    """A tensor: an array, whose memory it shares where that is contiguous."""
+    """A tensor, which shares the memory of its array. An array that is not contiguous is copied."""
 
     def __init__(self, array: Array) -> None:
         type_name(array.dtype)
@@ -76,16 +81,22 @@ class OrtValue:
     def ortvalue_from_numpy(
         cls, numpy_obj: Array, device_type: str | OrtDevice = "cpu", device_id: int = 0, vendor_id: int = -1
     ) -> OrtValue:
-        """Over the array's own memory."""
+        """Return a tensor that shares the memory of the array."""
         check_device(device_type, device_id)
         return cls(np.asarray(numpy_obj))
 
     @classmethod
     def ortvalue_from_numpy_with_onnx_type(cls, data: Array, /, onnx_element_type: int) -> OrtValue:
-        """Over the array's own memory, whose bytes are elements of that number in `onnx.TensorProto`."""
+        """Return a tensor that shares the memory of the array, and reads its bytes as this type.
+
+        onnx_element_type: a number of `onnx.TensorProto.DataType`, of a type with as many bytes for each element.
+        """
         dtype, array = element_dtype(int(onnx_element_type)), np.asarray(data, order="C")
         if dtype.itemsize != array.dtype.itemsize:
-            raise RuntimeException(f"elements of {array.dtype} hold no {dtype}: {array.itemsize} bytes each")
+            raise RuntimeException(
+                f"got an array of {array.dtype} with {array.itemsize} bytes for each element, expected"
+                f" {dtype.itemsize} for {dtype}"
+            )
         return cls(array.view(dtype))
 
     @classmethod
@@ -97,7 +108,7 @@ class OrtValue:
         device_id: int = 0,
         vendor_id: int = -1,
     ) -> OrtValue:
-        """Room that holds nothing in particular."""
+        """Return a tensor of this shape and type, whose elements are not set."""
         check_device(device_type, device_id)
         sizes = tuple(shape)
         if any(size < 0 for size in sizes):
@@ -108,9 +119,12 @@ class OrtValue:
 
     @classmethod
     def from_dlpack(cls, data: Any, /) -> OrtValue:
-        """Over the memory of anything on the CPU that has `__dlpack__`, of an array that is read-only too."""
+        """Return a tensor that shares the memory of an object with `__dlpack__` on the CPU.
+
+        A read-only array is accepted, too.
+        """
         if not hasattr(data, "__dlpack__"):
-            raise TypeError(f"from_dlpack: {type(data).__name__} has no __dlpack__")
+            raise TypeError(f"from_dlpack: got {type(data).__name__}, expected an object with __dlpack__")
         if isinstance(data, OrtValue):
             return cls(data._array)
         return cls(data if isinstance(data, np.ndarray) else np.from_dlpack(data))
@@ -125,13 +139,13 @@ class OrtValue:
         raise AssertionError
 
     def numpy(self) -> Array:
-        """The array itself, no copy."""
+        """Return the array itself, not a copy."""
         return self._array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if dtype is not None and np.dtype(dtype) != self._array.dtype:
             if copy is False:
-                raise ValueError(f"an OrtValue of {self._array.dtype} does not become {dtype} without a copy")
+                raise ValueError(f"an OrtValue of {self._array.dtype} cannot become {dtype} without a copy")
             return self._array.astype(dtype)
         return self._array.copy() if copy else self._array
 
@@ -145,40 +159,49 @@ class OrtValue:
         return int(device), int(index)
 
     def shape(self) -> list[int]:
+        """Return the shape as a list."""
         return list(self._array.shape)
 
     def data_type(self) -> str:
+        """Return the type as a text such as "tensor(float)"."""
         return type_name(self._array.dtype)
 
     def element_type(self) -> int:
-        """The number of the type in `onnx.TensorProto`."""
+        """Return the number of the type in `onnx.TensorProto.DataType`."""
         if self._array.dtype.name == "bfloat16":
             return int(TensorProto.BFLOAT16)
         return int(helper.np_dtype_to_tensor_dtype(self._array.dtype))
 
     def device_name(self) -> str:
+        """Return "cpu"."""
         return "cpu"
 
     def data_ptr(self) -> int:
+        """Return the address of the first element."""
         return int(self._array.ctypes.data)
 
     def tensor_size_in_bytes(self) -> int:
+        """Return the number of bytes of all elements."""
         return self._array.nbytes
 
     def has_value(self) -> bool:
+        """Return True."""
         return True
 
     def is_tensor(self) -> bool:
+        """Return True."""
         return True
 
     def is_sparse_tensor(self) -> bool:
+        """Return False, because sparse tensors are not implemented."""
         return False
 
     def is_tensor_sequence(self) -> bool:
+        """Return False, because sequences are not implemented."""
         return False
 
     def update_inplace(self, data: Array | OrtValue) -> None:
-        """Copy `data`, of the same size and dtype, over what is there."""
+        """Copy the elements of `data`, which has the same size and dtype, into this tensor."""
         if not isinstance(data, OrtValue | np.ndarray):
             raise TypeError(f"update_inplace: got {type(data).__name__}, expected an array or an OrtValue")
         array = data.numpy() if isinstance(data, OrtValue) else data
@@ -231,6 +254,8 @@ def copy_tensors(src: Sequence[OrtValue], dst: Sequence[OrtValue], stream: Any =
     if stream is not None:
         refused("OrtSyncStream")()
     if len(src) != len(dst):
-        raise InvalidArgument(f"copy_tensors: {len(src)} values to copy, {len(dst)} to be written")
+        raise InvalidArgument(
+            f"copy_tensors: got {len(src)} values in src and {len(dst)} in dst, expected equally many"
+        )
     for source, target in zip(src, dst, strict=True):
         target.update_inplace(source)

@@ -29,16 +29,17 @@ __all__ = ["CustomLayer", "CustomObjects", "code_of", "inside", "is_function", "
 
 @dataclass(frozen=True)
 class CustomLayer:
-    """What stands for a layer, and what only its author knows of it.
+    """A replacement for a layer of a Keras model, with facts that only the author of the layer knows.
 
     layer: a function of NumPy arrays, a description of layers, a layer of this package, a model, or the name of a class
-        of Keras's. A function gets an array for each input of the layer, and gives an array, or a tuple of them. Where
-        it has a parameter `weights` or `config`, it gets the arrays of the layer by their names in the file, and the
-        configuration that the layer wrote; what a `Lambda` holds as `arguments` comes by name.
-    shape: of what a function gives, the batch included, None for a free size; a list of shapes for several outputs.
-        By default the function is tried on random numbers when the model is loaded.
-    per_step: what a function gives for a step depends on that step alone, so that the model streams.
-    keeps_mask: whether a mask of its input goes on to its output; asked for only where a mask comes.
+        of Keras. A function takes one array for each input of the layer, and returns an array or a tuple of arrays. A
+        parameter named `weights` receives the arrays of the layer, by their names in the file; a parameter named
+        `config` receives the configuration of the layer. The `arguments` of a `Lambda` are passed by name.
+    shape: the shape of the output of a function, batch included, with None for a free size; a list of shapes for
+        several outputs. By default the function is tried on random numbers when the model is loaded.
+    per_step: True if each step of the output of a function depends only on the same step of its inputs. The model can
+        then stream.
+    keeps_mask: whether the output has the mask of the input. Needed only if the input has a mask.
     """
 
     layer: Any

@@ -84,11 +84,10 @@ class Weights(Mapping[str, Array]):
         return tuple(name for name, full in self._names.items() if full not in self._read)
 
     def sub(self, prefix: str) -> Weights:
-        """A view of the tensors whose names start with `prefix` and a dot or slash. It marks names as read in the whole
-        mapping.
+        """Return a view of the tensors whose names start with `prefix` and a dot or slash.
 
-        The names in the view do not have the prefix. An empty prefix gives all tensors. Raises `MissingTensorError` if
-        there is nothing under the prefix.
+        The names in the view do not have the prefix. An empty prefix gives all tensors. Reading a tensor in the view
+        marks it as read in the whole mapping. Raises `MissingTensorError` if no name has this prefix.
         """
         prefix = prefix.rstrip("./")
         view = copy(self)
@@ -100,7 +99,7 @@ class Weights(Mapping[str, Array]):
         return view
 
     def check_all_read(self, ignore: Iterable[str] = ()) -> None:
-        """Raise `UnreadTensorsError` listing the tensors of this view that were not read, with dtypes and shapes.
+        """Raise `UnreadTensorsError` if tensors of this view were not read. It lists them with dtypes and shapes.
 
         ignore: names, or patterns with `*` and `?`, of tensors that may stay unread.
         """

@@ -39,20 +39,21 @@ _MARKS: Final = (
 def read_weights(source: Source, *, format: str | None = None, key: str | None = None) -> Weights:  # noqa: A002
     """Read every tensor of a file, as read-only arrays by name.
 
-    source: a path or bytes: PyTorch (`.pt .pth .tar .bin`, except the tar files of its oldest versions), safetensors,
-        `.npz`, JSON state dicts, `.h5` and `.keras`. The content decides which it is.
-    format: accept only one of "torch-zip", "torch-legacy", "safetensors", "npz", "json", "hdf5", "keras".
-    key: for a PyTorch or JSON checkpoint with several dicts of tensors, the dotted path of the one to read. None finds
-        the dict whose tensors are named like parameters, apart from callbacks, optimizers and averaged copies, if there
-        is only one.
+    source: the path or the bytes of a file: PyTorch (`.pt .pth .tar .bin`, except the tar files of its oldest
+        versions), safetensors, `.npz`, a JSON state dict, `.h5` or `.keras`. The format is found from the content.
+    format: if given, the only format to accept: "torch-zip", "torch-legacy", "safetensors", "npz", "json", "hdf5" or
+        "keras".
+    key: for a PyTorch or JSON checkpoint with several dicts of tensors, the dotted path of the dict to read. None takes
+        the only dict whose tensors are named like parameters. Callbacks, optimizers and averaged copies do not count.
 
     Arrays keep the dtype of the file (bfloat16 as `ml_dtypes.bfloat16`; JSON becomes float64) and have memory of their
     own, so later changes of the file do not affect them. A prefix `module.` or `_orig_mod.` that all names share is
     removed. Weights that PyTorch's weight_norm, spectral_norm and pruning split are put together again, under their
     original names, in float32 or float64. Objects of unknown classes are skipped (`Weights.passed_over` names them).
 
-    Raises `InvalidModelError` for a damaged or hostile file; `UnsupportedModelError` for pickled code, and for dtypes
-    and forms that are not read, with a way round; `FileNotFoundError` and `PermissionError`.
+    Raises `AmbiguousStateDictError` if several dicts may be meant; `InvalidModelError` for a damaged or hostile file;
+    `UnsupportedModelError`, with a way round, for pickled code and for dtypes and forms that are not read;
+    `FileNotFoundError` and `PermissionError`.
     """
     with opened(source) as content:
         return _read(content, format, key)
