@@ -44,7 +44,9 @@ def onnx_operators() -> str:
             _must(sizes, "follow from constants and shapes"),
         ]
         rows.append((f"`{op.name}`", str(op.since), ", ".join(map(str, op.versions)), "; ".join(filter(None, limits))))
-    return _table(("operator", "from opset", "versions known", "limits"), sorted(rows))
+    return _table(
+        ("operator", "from opset", "versions known", "limits"), sorted(rows, key=lambda row: row[0].strip("`"))
+    )
 
 
 def onnx_of_optimisers() -> str:
@@ -54,7 +56,7 @@ def onnx_of_optimisers() -> str:
 
     rows = [(f"`{name}`", _named(op.name for op in operators(domain))) for domain, name in
             ((MICROSOFT, "com.microsoft"), (OF_OPTIMISERS, "ai.onnx"))]  # fmt: skip
-    return _table(("domain", "read"), rows)
+    return _table(("domain", "operators"), rows)
 
 
 def onnx_refused() -> str:
@@ -79,11 +81,12 @@ def onnx_fallback() -> str:
 
     rows = []
     for (domain, op), entry in sorted(AUDITED.items()):
-        limits = [f"{name}: {_named(map(str, values))}" for name, values in entry.attributes.items() if values]
-        without = _named(name for name, values in entry.attributes.items() if not values)
-        limits += [f"without {without}"] if without else []
-        limits += ["inputs: " + " to ".join(map(str, dict.fromkeys(entry.inputs)))] if entry.inputs is not None else []
-        limits += [f"outputs: {entry.outputs}"] if entry.outputs is not None else []
+        limits = [
+            f"`{name}` is {' or '.join(f'`{value}`' for value in values)}" if values else f"no `{name}`"
+            for name, values in entry.attributes.items()
+        ]
+        limits += [f"{' to '.join(map(str, dict.fromkeys(entry.inputs)))} inputs"] if entry.inputs is not None else []
+        limits += [f"{entry.outputs} output"] if entry.outputs is not None else []
         dtypes = "; ".join(f"{name}: {kinds.replace(' ', ', ')}" for name, kinds in entry.dtypes.items())
         versions = ", ".join(map(str, entry.versions))
         rows.append((domain or "ai.onnx", f"`{op}`", versions, dtypes, "; ".join(limits)))
@@ -101,7 +104,7 @@ def onnx_fallback_refused() -> str:
     refused = sorted({(schema.domain, schema.name) for schema in defs.get_all_schemas()} - known)
     domains = dict.fromkeys(domain for domain, _ in refused)
     rows = [(domain or "ai.onnx", _named(op for d, op in refused if d == domain)) for domain in domains]
-    rows.append(("any", "every operator of these tables, in a form that neither has"))
+    rows.append(("any", "operators that fastgru or the fallback runs, in all other forms"))
     return _table(("domain", "operators"), rows)
 
 
@@ -114,7 +117,7 @@ def onnx_exports() -> str:
     """The operators of our graphs that become ONNX nodes."""
     from fastgru.exporters.onnx import exported
 
-    return _table(("", "operators of a graph"), [("written", _named(exported()))])
+    return _table(("", "operators of fastgru's graphs"), [("written", _named(exported()))])
 
 
 def keras_layers() -> str:
@@ -122,7 +125,7 @@ def keras_layers() -> str:
     from fastgru.importers.keras.registry import layers, operations
 
     kinds = {"layers": layers(), "functions of `keras.ops`": operations()}
-    return _table(("", "read"), [(kind, _named(names)) for kind, names in kinds.items()])
+    return _table(("kind", "read"), [(kind, _named(names)) for kind, names in kinds.items()])
 
 
 def keras_masks() -> str:

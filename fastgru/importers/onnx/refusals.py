@@ -19,11 +19,13 @@ _FALLBACK: Final = (
     " 10 to 100,000 times slower; `fastgru inspect` lists such nodes."
 )
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
-_LOWP: Final = "take the float model it was made from; fastgru.load(..., precision='int8') gives its weights 8 bits"
+_LOWP: Final = (
+    "use the float model from which the file was made; fastgru.load(..., precision='int8') gives its weights 8 bits"
+)
 _WAYS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
-        "a model gives the same numbers each time here: make the random tensor outside and feed it as an input",
+        "fastgru gives the same numbers each time: make the random tensor outside the model and feed it as an input",
     ),
     **dict.fromkeys(
         (
@@ -37,13 +39,13 @@ _WAYS: Final[Mapping[str, str]] = {
             "SequenceMap",
             "SplitToSequence",
         ),
-        "sequences are no values here: export with tensors (Split, Concat, a fixed number of steps)",
+        "fastgru has no sequences: export with tensors (Split, Concat, a fixed number of steps)",
     ),
 }
 _LAYOUT: Final = "write the file with GraphOptimizationLevel.ORT_ENABLE_EXTENDED: this layout is for one CPU alone"
 _OF_MICROSOFT: Final[Mapping[str, str]] = {
     "DynamicQuantizeLSTM": "leave the LSTM in float: quantize_dynamic(..., op_types_to_quantize=['MatMul', 'Conv'])",
-    "MatMulInteger16": "take the file as it was before onnxruntime optimised it",
+    "MatMulInteger16": "use the file from before onnxruntime optimised it",
     **dict.fromkeys(("NhwcConv", "NhwcFusedConv"), _LAYOUT),
     **dict.fromkeys(("GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "QAttention"), _LOWP),
 }

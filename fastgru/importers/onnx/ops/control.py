@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_UNROLLED: Final = 8
 _MOST_FOLDED: Final = 256
 _MOST_NODES: Final = 20_000
-_LIMITS: Final = "states of constant shapes; a body of operators of this table"
+_LIMITS: Final = "states keep their shapes; the body has only operators of this table"
 
 
 @operator(
@@ -32,7 +32,7 @@ _LIMITS: Final = "states of constant shapes; a body of operators of this table"
     versions=(1, 11, 13, 16, 19, 21, 23, 24, 25),
     inputs=(1, 1),
     outputs=None,
-    limits="outputs of one shape in both branches",
+    limits="both branches give outputs of the same shapes",
 )
 def _if(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     condition = node.input(0)

@@ -207,12 +207,14 @@ def _cast_to(node: OnnxNode, build: OnnxGraphBuilder, to: str) -> Value:
     return y
 
 
-@operator("Cast", versions=(6, 9, 13, 19, 21, 23, 24, 25, 28), inputs=(1, 1), limits="no strings, float8, 4-bit types")
+@operator(
+    "Cast", versions=(6, 9, 13, 19, 21, 23, 24, 25, 28), inputs=(1, 1), limits="no strings, no float8, no 4-bit types"
+)
 def _cast(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return _cast_to(node, build, dtype_name(node.attrs.integer("to"), node.what))
 
 
-@operator("CastLike", versions=(15, 19, 21, 23, 24, 25), inputs=(2, 2), limits="as Cast")
+@operator("CastLike", versions=(15, 19, 21, 23, 24, 25), inputs=(2, 2), limits="the same as for Cast")
 def _cast_like(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     to = node.input(1).dtype
     if to is None:

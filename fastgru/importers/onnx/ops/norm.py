@@ -7,7 +7,7 @@ from fastgru.importers.onnx.registry import OnnxNode, operator, same
 __all__ = ["layer_norm", "rms_norm"]
 
 
-@operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type 1")
+@operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type must be 1")
 def layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
     """With its mean and the inverse of its deviation, where they are asked for."""
     x, scale, bias = node.input(0), node.input(1), node.optional(2)
@@ -49,7 +49,7 @@ def _batch_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 operator("InstanceNormalization", versions=(6, 22), inputs=(3, 3))(same("group_norm", {"epsilon": 1e-5}))
 
 
-@operator("GroupNormalization", versions=(18, 21), inputs=(3, 3), limits="stash_type 1")
+@operator("GroupNormalization", versions=(18, 21), inputs=(3, 3), limits="stash_type must be 1")
 def _group_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """Version 18 has scale and bias a group, which is repeated for the channels of the group."""
     x, scale, bias = (node.input(i) for i in range(3))
@@ -67,7 +67,7 @@ def _group_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("group_norm", x, scale, bias, epsilon=epsilon, groups=groups)
 
 
-@operator("RMSNormalization", versions=(23,), inputs=(2, 2), limits="stash_type 1")
+@operator("RMSNormalization", versions=(23,), inputs=(2, 2), limits="stash_type must be 1")
 def rms_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """By the root of the mean of squares."""
     x, scale = node.input(0), node.input(1)

@@ -31,7 +31,7 @@ def _average_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return pooled(node, build, "average", node.input(0))
 
 
-@operator("MaxPool", versions=(1, 8, 10, 11, 12, 22), inputs=(1, 1), outputs=2, limits=f"{_LIMITS}; no Indices")
+@operator("MaxPool", versions=(1, 8, 10, 11, 12, 22), inputs=(1, 1), outputs=2, limits=f"{_LIMITS}; no output Indices")
 def _max_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if node.wants(1):
         raise node.unsupported("output Indices is asked for", "export the model without it")

@@ -86,9 +86,7 @@ def _hit(x: Value, axis: int, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("cast", build.emit("compare", top, places, kind="equal"), to=x.dtype)
 
 
-operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,), limits="X known from constants and shapes")(
-    same("nonzero")
-)
+operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,))(same("nonzero"))
 
 
 @operator("Compress", versions=(9, 11, 28), inputs=(2, 2), constants={1: "condition"})

@@ -20,7 +20,7 @@ def _one(node: OnnxNode, index: int, what: str) -> int | None:
 
 @operator(
     "DFT", versions=(17, 20), inputs=(1, 3), constants={1: "dft_length", 2: "axis"},
-    limits="a matrix multiplication: at most 8192 real points",
+    limits="at most 8192 real points",
 )  # fmt: skip
 def _dft(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, length = node.input(0), _one(node, 1, "dft_length")
@@ -36,7 +36,7 @@ def _dft(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator(
     "STFT", versions=(17,), inputs=(2, 4), constants={1: "frame_step", 3: "frame_length"},
-    limits="a matrix multiplication: frames of at most 8192 real samples",
+    limits="frames of at most 8192 real samples",
 )  # fmt: skip
 def _stft(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     step, length = _one(node, 1, "frame_step"), _one(node, 3, "frame_length")
