@@ -95,7 +95,9 @@ class Request:
         coding = self.headers.get(b"content-encoding", b"identity")
         if coding != b"identity":
             raise ServeError(
-                415, f"a body in the coding {coding!r:.40} is not taken: send it as it is", reason="coding"
+                415,
+                f"the body has Content-Encoding {coding!r:.40}, which is not supported: send it without",
+                reason="coding",
             )
         whole = b""
         parts: list[bytes] = []
@@ -103,11 +105,13 @@ class Request:
         while more:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise ServeError(499, "the client has gone", reason="gone")
+                raise ServeError(499, "the client has closed the connection", reason="gone")
             whole, more = message.get("body", b""), message.get("more_body", False)
             size += len(whole)
             if size > self._limit:
-                raise ServeError(413, f"a body of more than {self._limit} bytes is not taken", reason="body")
+                raise ServeError(
+                    413, f"the body has more than {self._limit} bytes, the limit of this server", reason="body"
+                )
             if more or parts:
                 parts.append(whole)
         return b"".join(parts) if parts else whole
@@ -228,7 +232,7 @@ def _rare(method: str, methods: Mapping[str, Handler]) -> Handler:
 
 
 async def _refuse_plain(request: Request) -> Answer:
-    raise ServeError(426, "this is the path of a WebSocket: ask for an upgrade to one", reason="upgrade")
+    raise ServeError(426, "this path is a WebSocket: send a request to upgrade", reason="upgrade")
 
 
 def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
@@ -250,7 +254,7 @@ def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
 
 def internal() -> ServeError:
     """What a client is told of a fault of the server."""
-    return ServeError(500, "the server has failed; its log has the cause", reason="internal")
+    return ServeError(500, "the server has an internal error; its log has the cause", reason="internal")
 
 
 async def _refuse_socket(scope: Scope, send: Send, error: ServeError) -> None:
@@ -278,7 +282,7 @@ def _finder(table: Mapping[tuple[str, ...], Found]) -> Callable[[bytes], tuple[F
     @lru_cache(_PATHS)
     def find(path: bytes) -> tuple[Found, Mapping[str, str]]:
         if len(path) > _MAX_PATH:
-            raise ServeError(414, f"a path of {len(path)} bytes, expected at most {_MAX_PATH}", reason="path")
+            raise ServeError(414, f"the path has {len(path)} bytes, expected at most {_MAX_PATH}", reason="path")
         parts = [unquote(part) for part in path.decode("ascii", "replace").split("/")]
         for pattern, found in by_length.get(len(parts), ()):
             both = list(zip(pattern, parts, strict=True))

@@ -199,18 +199,20 @@ def _named(models: Models, settings: Settings) -> dict[str, str | Path | Model]:
             for name, m in models.items()
         }
         if bad := [name for name in given if not (isinstance(name, str) and NAME.fullmatch(name))]:
-            raise SettingsError(f"{bad[0]!r} cannot be the name of a model, which has letters of ASCII, digits and ._-")
+            raise SettingsError(f"{bad[0]!r} cannot be the name of a model: use ASCII letters, digits and ._-")
     else:
         texts = [models] if isinstance(models, str | Path) else models
         given = dict(named_models([str(text) for text in texts]))
     files = named_models(settings.models)
     if twice := [name for name in given if name in files]:
-        raise SettingsError(f"{twice[0]}: the name of two models, one of them in the settings: give each its own")
+        raise SettingsError(
+            f"{twice[0]}: two models have this name, one of them in the settings: give each a name of its own"
+        )
     in_memory = [name for name, model in given.items() if isinstance(model, Model)]
     options = [f"{name}=" for name, value in settings.reading.items() if value != getattr(Settings, name)]
     if in_memory and options:
         raise SettingsError(
-            f"{', '.join(options)} cannot apply to {', '.join(in_memory)}: options of reading are for files, and"
-            " this is in memory; load it with them (fastgru.load), or name a file"
+            f"{', '.join(options)} cannot apply to {', '.join(in_memory)}, which is in memory, because these options"
+            " are for files; give them to fastgru.load, or name a file"
         )
     return given | files

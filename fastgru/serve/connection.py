@@ -216,13 +216,15 @@ class Connection:
             given = read_json(data, what="the message", most_depth=self._depth)
             kind = given.get("type") if type(given) is dict else None
             if type(kind) is not str or kind not in _FIELDS:
-                raise bad(f"a message is a JSON object with a type, one of {', '.join(sorted(_FIELDS))}")
+                raise bad(f"the message must be a JSON object with a type, one of {', '.join(sorted(_FIELDS))}")
             if "id" in given:
                 tag = {"id": _checked_tag(given.pop("id"))}
             del given["type"]
             if not given.keys() <= _FIELDS[kind]:
                 others = ", ".join(f"{name!r:.80}" for name in sorted(given.keys() - _FIELDS[kind])[:4])
-                raise bad(f"{kind} has {others}, expected {', '.join(sorted(_FIELDS[kind])) or 'nothing more'}")
+                raise bad(
+                    f"the message {kind} has {others}, expected {', '.join(sorted(_FIELDS[kind])) or 'nothing more'}"
+                )
             answer = self._answers[kind](given | tag)
         except ServeError as error:
             self.lease.served.statistics.fail(error.reason)

@@ -166,11 +166,11 @@ class Exchange:
             return
         if message["type"] == "http.response.start":
             if self._head is not None:
-                raise RuntimeError("an answer begins twice")
+                raise RuntimeError("the application has started its answer twice")
             self._head = message
             return
         if self._head is None:
-            raise RuntimeError(f"{message['type']} before the head of the answer")
+            raise RuntimeError(f"the application has sent {message['type']} before the head of its answer")
         body, more = message.get("body", b""), message.get("more_body", False)
         head = b""
         if not self._sent:
@@ -183,7 +183,7 @@ class Exchange:
         elif self._left is not None:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
-                raise RuntimeError("the answer is not as long as its content-length says")
+                raise RuntimeError("the length of the answer differs from its content-length")
         self._sent = True
         if len(body) < JOINED_BYTES:
             line.transport.write(head + body)
@@ -225,7 +225,7 @@ class Exchange:
         parts.append(b"\r\n")
         text = b"".join(parts)
         if not text.count(b"\n") == text.count(b"\r") == lines + 1:
-            raise RuntimeError("a header of the answer has a line break")
+            raise RuntimeError("a header of the answer contains a line break")
         return text
 
 

@@ -41,13 +41,15 @@ def malformed(message: str) -> Fault:
 
 def large_head(settings: Settings) -> Fault:
     """The head is larger than the settings allow."""
-    what = f"a head has at most {settings.max_header_bytes} bytes and {settings.max_headers} headers"
+    what = (
+        f"the head is too large, expected at most {settings.max_header_bytes} bytes and {settings.max_headers} headers"
+    )
     return Fault(431, what, "head")
 
 
 def large_body(settings: Settings) -> Fault:
     """The body is."""
-    return Fault(413, f"a body has at most {settings.max_body_bytes} bytes", "body")
+    return Fault(413, f"the body is too large, expected at most {settings.max_body_bytes} bytes", "body")
 
 
 def size_of(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> int:
@@ -67,14 +69,14 @@ def fault_of(
     if len(headers) > settings.max_headers:
         return large_head(settings)
     if method not in METHODS or url[:1] != b"/" or b"#" in url or version not in ("1.1", "1.0"):
-        return malformed("a method, a path that begins with a slash, and HTTP 1.1 were expected")
+        return malformed("expected a method, a path that begins with a slash, and HTTP 1.1")
     if b"host" not in names:
-        return malformed("one Host was expected")
+        return malformed("expected the header Host")
     if len(names) < len(headers):
         every = [name for name, _ in headers]
         for name in _ONCE:
             if every.count(name) > 1:
-                return malformed(f"{name.decode()} was expected once")
+                return malformed(f"expected the header {name.decode()} only once")
     length = names.get(b"content-length")
     if length is not None and int(length) > settings.max_body_bytes:
         return large_body(settings)
@@ -86,11 +88,11 @@ def _fault_of_rare(names: Mapping[bytes, bytes], version: str) -> Fault | None:
         return names.get(name, value).lower().rstrip() != value
 
     if is_other(b"content-encoding", b"identity"):
-        return Fault(415, "a compressed body is not taken: send it as it is", "coding")
+        return Fault(415, "the body is compressed, which is not supported: send it uncompressed", "coding")
     if is_other(b"transfer-encoding", b"chunked") or (version == "1.0" and b"transfer-encoding" in names):
-        return malformed("no transfer encoding is taken but chunked, of HTTP 1.1")
+        return malformed("the only supported transfer encoding is chunked, with HTTP 1.1")
     if is_other(b"expect", b"100-continue"):
-        return Fault(417, "nothing can be expected but 100-continue", "malformed")
+        return Fault(417, "the header Expect may only be 100-continue", "malformed")
     return None
 
 
@@ -104,9 +106,9 @@ def fault_of_upgrade(
 ) -> Fault | None:
     """None for an upgrade that is right. to_websocket: what comes next reads the head once more."""
     if b"content-length" in names or b"transfer-encoding" in names:
-        return malformed("an upgrade has no body")
+        return malformed("a request to upgrade cannot have a body")
     if to_websocket and not names.get(b"sec-websocket-key", b"").isascii():
-        return malformed("the key of a handshake is base64")
+        return malformed("the header Sec-WebSocket-Key must be base64")
     if to_websocket and max(len(url), *(len(name) + len(value) for name, value in headers)) > _HANDSHAKE_LINE:
-        return Fault(431, f"a line of a handshake has at most {_HANDSHAKE_LINE} bytes", "head")
+        return Fault(431, f"a line of the handshake is too long, expected at most {_HANDSHAKE_LINE} bytes", "head")
     return None

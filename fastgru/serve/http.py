@@ -92,7 +92,7 @@ class HttpProtocol(Parsing):
         except httptools.HttpParserError as error:
             if self._fault is None:
                 text = str(error).translate(_PLAIN).encode("ascii", "replace").decode()
-                self._fault = malformed(f"this is not HTTP: {text:.100}")
+                self._fault = malformed(f"the request is not valid HTTP: {text:.100}")
         if self._in_head and self._head_bytes > self.gate.settings.max_header_bytes and self._fault is None:
             self._fault = large_head(self.gate.settings)
         if self._fault is not None:
@@ -216,7 +216,9 @@ class HttpProtocol(Parsing):
         elif self._exchange is None and self._is_between:
             self.transport.close()
         else:
-            self._refuse(Fault(408, f"a request comes within {self.gate.settings.deadline_seconds:g} s", "slow"))
+            self._refuse(
+                Fault(408, f"no whole request has come within {self.gate.settings.deadline_seconds:g} s", "slow")
+            )
 
     def shutdown(self) -> None:
         """The server goes down: what has been asked is answered, and nothing more."""

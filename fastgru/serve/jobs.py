@@ -179,9 +179,11 @@ def failure(error: BaseException) -> ServeError:
     if isinstance(error, ServeError):
         return error
     if isinstance(error, SessionError):
-        return ServeError(503, "there is no room for another state", reason="capacity", retry_after_s=1.0)
+        return ServeError(503, "the server has no place for another session", reason="capacity", retry_after_s=1.0)
     if isinstance(error, MemoryError):
-        return ServeError(503, "there is not enough memory", reason="memory", retry_after_s=1.0)
+        return ServeError(
+            503, "the server does not have enough memory for this request", reason="memory", retry_after_s=1.0
+        )
     if isinstance(error, FastGRUError):
         return ServeError(400, str(error), reason="frames")
-    return ServeError(500, "the server has failed; its log says more", reason="internal")
+    return ServeError(500, "the server has an internal error; its log has the cause", reason="internal")

@@ -43,28 +43,28 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8: {error}") from None
+        raise SettingsError(f"{path}: the file is not UTF-8: {error}") from None
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         where = f"{path}, line {number}"  # without the text: a secret may stand there by mistake
         if len(words) != 3:
-            raise SettingsError(f"{where}: {len(words)} words, expected three: name, role, SHA-256 of the key")
+            raise SettingsError(f"{where}: got {len(words)} words, expected three: name, role, SHA-256 of the key")
         name, role, digest = words
         if not _NAME.fullmatch(name):
-            raise SettingsError(f"{where}: a name has letters of ASCII, digits and ._@-, at most 64")
+            raise SettingsError(f"{where}: a name must have 1 to 64 characters, ASCII letters, digits and ._@-")
         if role not in _ROLES:
-            raise SettingsError(f"{where}: the role of {name!r} is none of {', '.join(_ROLES)}")
+            raise SettingsError(f"{where}: the role of {name!r} must be one of {', '.join(_ROLES)}")
         if not _DIGEST.fullmatch(digest):
-            raise SettingsError(f"{where}: the SHA-256 of the key of {name!r} has 64 hexadecimal digits")
+            raise SettingsError(f"{where}: the SHA-256 of the key of {name!r} must have 64 hexadecimal digits")
         key = Key(name, role, bytes.fromhex(digest))
         for other in keys:
             if other.name == name or other.digest == key.digest:
-                raise SettingsError(f"{where}: {name!r} has the name or the key of {other.name!r}")
+                raise SettingsError(f"{where}: {name!r} has the same name or the same key as {other.name!r}")
         keys.append(key)
     if not keys:
-        raise SettingsError(f"{path}: there is no key in it, so that nobody could use the server")
+        raise SettingsError(f"{path}: the file has no keys, so nobody could use the server")
     return tuple(keys)
 
 

@@ -74,11 +74,11 @@ class Layout:
         shapes: list[Shape] = []
         for field, shape in zip(self._served.inputs, self.shapes, strict=True):
             if shape is None or shape.count(-1) > 1:
-                what = "any number of axes" if shape is None else f"{list(shape)}, several free sizes,"
+                what = "any number of axes" if shape is None else f"the shape {list(shape)}"
                 raise ServeError(
                     400,
-                    f"input {field.name!r} has {what} which a number of bytes does not tell: open the stream with"
-                    f' "shapes": {{"{field.name}": [...]}}',
+                    f"input {field.name!r} has {what}, which does not follow from the number of bytes: open the stream"
+                    f' with "shapes": {{"{field.name}": [...]}}',
                     reason="shape",
                 )
             shapes.append(shape)
@@ -103,7 +103,7 @@ class Layout:
             for field, shape in zip(self._served.inputs, self.shapes, strict=True)
         )
         expected = str(fixed) if not unit else f"a multiple of {unit}" + (f" and {fixed} more" if fixed else "")
-        return ServeError(400, f"a message of {size} bytes: expected {expected}, for {inputs}", reason="shape")
+        return ServeError(400, f"the message has {size} bytes, expected {expected} for {inputs}", reason="shape")
 
 
 def _declared(field: Field, axis: int | None) -> Shape | None:

@@ -23,10 +23,10 @@ __all__ = ["Answer", "Lease", "bad"]
 _EVENTS: Final = {
     "closed": ("ended", "a request has ended the sequence"),
     "idle": ("evicted", "the sequence was ended: nobody has used it for too long, and its state is gone"),
-    "taken": ("taken", "another connection has taken the sequence, or begun it anew"),
+    "taken": ("taken", "another connection has taken over the sequence, or started it again"),
     "unloaded": ("unloaded", "the model was unloaded, and its sequences have ended"),
 }
-_OTHER: Final = "the model was loaded anew, and takes or gives other tensors: connect anew"
+_OTHER: Final = "the model was loaded again, and now has other inputs or outputs: connect again"
 Answer = dict[str, Any]
 
 
@@ -77,33 +77,35 @@ class Lease:
         """
         served = self.served
         if not served.latest.is_loaded:
-            raise ServeError(404, f"model {served.name!r} is not served any more: connect anew", reason="model")
+            raise ServeError(404, f"model {served.name!r} is no longer served: connect again", reason="model")
         if self.session is not None and self.session.ended in ("", PARKED):
-            raise ServeError(409, f"sequence {self.session.id!r} is open here: finalize it first", reason="open")
+            raise ServeError(
+                409, f"sequence {self.session.id!r} is open on this connection: finalize it first", reason="open"
+            )
         served = served.latest
         keep, goes_on, limit = given.get("keep", False), given.get("continue", False), given.get("timeout", 0)
         if type(keep) is not bool or type(goes_on) is not bool:
-            raise bad("keep and continue are true or false")
+            raise bad("keep and continue must be true or false")
         if type(limit) is not int or not 0 <= limit < 1 << 63:
-            raise bad(f"timeout is {limit!r:.80}, expected microseconds, 0 for those of the server")
+            raise bad(f"timeout is {limit!r:.80}, expected microseconds, or 0 for the deadline of the server")
         name, sessions = check_id(given["sequence_id"]) if "sequence_id" in given else None, served.sessions
         found = None
         if goes_on and sessions is not None:
             if name is None:
-                raise bad("to continue a sequence takes its sequence_id", "sequence_id")
+                raise bad("continue needs the sequence_id of the sequence", "sequence_id")
             found = sessions.get(name, self.key)
             served = found.home
         self._shapes = given.get("shapes")
         layout = Layout(served, self._shapes)
         if sessions is None:
             if name is not None or keep or goes_on:
-                raise bad(f"model {served.name!r} keeps no state, so that it has no sequences", "sequence_id")
+                raise bad(f"model {served.name!r} keeps no state, so it has no sequences", "sequence_id")
         elif found is not None:
             self.session = found
         else:
             name = f"stream-{token_hex(8)}" if name is None else name
             if (before := sessions.find(name, self.key)) is not None:
-                sessions.end(before, "it was begun anew")
+                sessions.end(before, "it was started again")
                 if before.on_end is not None:
                     before.on_end("taken")
             sessions.forget(name, self.key)
@@ -138,7 +140,7 @@ class Lease:
     def _sessions(self) -> Sessions:
         sessions = self.served.sessions
         if sessions is None:
-            raise bad(f"model {self.served.name!r} keeps no state, so that it has no sequences", "sequence_id")
+            raise bad(f"model {self.served.name!r} keeps no state, so it has no sequences", "sequence_id")
         return sessions
 
     @property
@@ -172,7 +174,7 @@ class Lease:
                 raise ValueError
             saved = b64decode(state, validate=True)
         except (Error, ValueError):
-            raise bad("state is no text of base64", "state") from None
+            raise bad("state is not a text in base64", "state") from None
         self._sessions.load(session, saved)
         return {"type": "loaded", "step": session.step}
 
@@ -185,8 +187,8 @@ class Lease:
         if outputs is None:
             raise ServeError(
                 409,
-                f"no answer of sequence {session.id!r} is kept: that takes state_dir, and a frame since the state was"
-                " set",
+                f"no answer of sequence {session.id!r} is kept: the server keeps answers only with state_dir, and only"
+                " of frames that came after the state was set",
                 reason="no_answer",
             )
         return outputs

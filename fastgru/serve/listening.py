@@ -81,14 +81,14 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise SettingsError(f"{path} is there already, and no socket: give another path, or remove it")
+        raise SettingsError(f"{path} exists and is not a socket: give another path, or remove the file")
     if found.st_uid != os.geteuid():
         raise SettingsError(f"{path} is a socket of another user: give another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         code = probe.connect_ex(str(path))
     if code != errno.ECONNREFUSED:
-        raise SettingsError(f"another server listens at {path}: give another path, or end it")
+        raise SettingsError(f"another server listens at {path}: give another path, or stop that server")
     path.unlink()
 
 

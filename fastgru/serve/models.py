@@ -156,7 +156,7 @@ class Served:
         if in_session and found.rows != 1:
             raise ServeError(
                 400,
-                f"a sequence has a batch of 1, and these frames are of {found.rows} rows: {list(shapes)}",
+                f"the inputs {list(shapes)} have {found.rows} rows, expected 1 in a sequence",
                 reason="shape",
             )
         return found

@@ -46,7 +46,9 @@ class Order:
         step = job.step
         if job.begins:
             if step not in (None, 0):
-                raise ServeError(400, f"sequence_step is {step}, but a sequence begins with step 0", reason="step")
+                raise ServeError(
+                    400, f"sequence_step is {step}, expected 0 for the first step of a sequence", reason="step"
+                )
             session.next = 0
             self._forget_early(session)
         elif step is not None and step != session.next:

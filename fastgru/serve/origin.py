@@ -55,18 +55,19 @@ class Origins:
             return
         name = _name_of(host.decode("latin-1"))
         if name is None:
-            raise ServeError(400, "the header Host has no host", reason="host")
+            raise ServeError(400, "the header Host does not name a host", reason="host")
         if self._is_strict and not (self._is_open or is_local_host(name) or name in self._hosts):
             raise ServeError(
                 421,
-                f"this server is there for this machine, not for the host {name!r:.160}: ask for localhost, or start it"
-                " with --allow-origin",
+                f"this server answers requests for localhost, not for the host {name!r:.160}: use localhost, or start"
+                " the server with --allow-origin",
                 reason="host",
             )
         if origin is not None and not self.allows(origin.decode("latin-1"), host.decode("latin-1")):
             raise ServeError(
                 403,
-                f"pages of {origin.decode('latin-1')!r:.160} may not ask: start the server with --allow-origin",
+                f"pages of {origin.decode('latin-1')!r:.160} may not send requests: start the server with"
+                " --allow-origin",
                 reason="origin",
             )
         if len(self._known) >= _REMEMBERED:

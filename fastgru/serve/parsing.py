@@ -35,7 +35,7 @@ RETRY: Final = b"retry-after: 1\r\n"
 
 def full() -> Fault:
     """Bodies that are not answered have a bound."""
-    return Fault(503, "too much is on its way here already", "in_flight", RETRY)
+    return Fault(503, "this connection has too many bytes of unanswered requests", "in_flight", RETRY)
 
 
 class _RefusedError(Exception):
@@ -92,7 +92,7 @@ class Parsing(asyncio.Protocol):
         if self._head_bytes > settings.max_header_bytes:
             self._fault = large_head(settings)
         if not 65 <= data[0] <= 90:
-            self._fault = malformed("a request begins with its method, in capital letters")
+            self._fault = malformed("a request must begin with its method, in capital letters")
         if self._exchange is None:
             self.since, self.limit = self.gate.now, settings.deadline_seconds
 
@@ -111,7 +111,7 @@ class Parsing(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, whole."""
         if not self._in_head:
-            self._end_parsing(malformed("headers behind the body are not taken"))
+            self._end_parsing(malformed("headers behind the body are not supported"))
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -123,7 +123,9 @@ class Parsing(asyncio.Protocol):
         if fault is None and self._head_bytes and size_of(url, headers) > self.gate.settings.max_header_bytes:
             fault = large_head(self.gate.settings)
         if fault is None and len(self._waiting) >= _MOST_WAITING:
-            fault = Fault(503, f"{_MOST_WAITING} requests wait for their answers here", "pipeline", RETRY)
+            fault = Fault(
+                503, f"{_MOST_WAITING} requests of this connection already wait for their answers", "pipeline", RETRY
+            )
         if fault is not None:
             self._end_parsing(fault)
         keep_alive = parser.should_keep_alive()
@@ -178,7 +180,7 @@ class Parsing(asyncio.Protocol):
         to_websocket = has_sockets and asks_for_websocket(method, version, names)
         fault = fault_of_upgrade(self._url, self._headers, names, to_websocket=to_websocket)
         if fault is None and self._exchange is not None:
-            fault = malformed("an upgrade comes alone")
+            fault = malformed("a request to upgrade cannot follow unanswered requests")
         if fault is not None:
             self._end_parsing(fault)
         return to_websocket

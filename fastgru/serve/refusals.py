@@ -24,13 +24,13 @@ _SOON_S: Final = 0.001
 
 def loaded_anew(name: str) -> ServeError:
     """The model is another one since the request was read."""
-    text = f"model {name!r} was loaded anew or unloaded while the request was read: send it again"
+    text = f"model {name!r} was loaded again or unloaded while the request was read: send the request again"
     return ServeError(503, text, reason="busy", retry_after_s=_SOON_S)
 
 
 def draining() -> ServeError:
     """The server takes no more."""
-    return ServeError(503, "the server is going down", reason="draining", retry_after_s=1.0)
+    return ServeError(503, "the server is shutting down", reason="draining", retry_after_s=1.0)
 
 
 def ended(session: Session) -> ServeError:
@@ -46,12 +46,12 @@ def late(cost_ns: float, ahead_ns: float, given_ns: int, waiting: int) -> ServeE
     if cost_ns > given:
         return ServeError(
             503,
-            f"it would take about {cost_ns / 1e6:.3g} ms, and its deadline is in {given / 1e6:.3g} ms",
+            f"the request would take about {cost_ns / 1e6:.3g} ms, but its deadline is in {given / 1e6:.3g} ms",
             reason="too_long",
         )
     return ServeError(
         503,
-        f"it would be ready in about {(ahead_ns + cost_ns) / 1e6:.3g} ms, and its deadline is in"
+        f"the request would be ready in about {(ahead_ns + cost_ns) / 1e6:.3g} ms, but its deadline is in"
         f" {given / 1e6:.3g} ms: {waiting} requests are before it",
         reason="overload",
         retry_after_s=max(_SOON_S, (ahead_ns + cost_ns - given) / 1e9),
@@ -62,8 +62,8 @@ def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeE
     """The frames of all jobs, and their answers, have a bound."""
     return ServeError(
         503,
-        f"{waiting} bytes of requests and their answers are on their way, and with the {job.bytes} of this one they are"
-        f" more than {most}",
+        f"the server already has {waiting} bytes of requests and answers in progress; this request of {job.bytes} bytes"
+        f" would exceed the limit of {most}",
         reason="in_flight",
         retry_after_s=max(_SOON_S, ahead_ns / 1e9),
     )
@@ -71,7 +71,7 @@ def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeE
 
 def too_long_an_answer(size: int, most: int) -> ServeError:
     """The outputs would be larger than all that may be on its way."""
-    text = f"the answer would have {size} bytes, and all that is on its way at most {most}: ask for less at once"
+    text = f"the answer would have {size} bytes, more than the limit of {most} for all requests: ask for less at once"
     return ServeError(413, text, reason="answer")
 
 
@@ -79,7 +79,9 @@ def out_of_order(session: Session, step: int, most_early: int) -> ServeError:
     """A step has been, or too many wait already for those before them."""
     if step < session.next or step in session.early:
         return ServeError(
-            409, f"step {step} of sequence {session.id!r} has come before; the next is {session.next}", reason="step"
+            409,
+            f"step {step} of sequence {session.id!r} has already come; the next step is {session.next}",
+            reason="step",
         )
     return ServeError(
         503,
@@ -106,6 +108,6 @@ def failed_before(session: Session, step: int) -> ServeError:
 def not_run(job: Job, now_ns: int) -> ServeError:
     """Nobody waits for it any more."""
     if job.cancelled:
-        return ServeError(499, "its client has gone", reason="cancelled")
-    text = f"its deadline passed {(now_ns - job.deadline_ns) / 1e6:.3g} ms before it began"
+        return ServeError(499, "the client has closed the connection", reason="cancelled")
+    text = f"the deadline of the request passed {(now_ns - job.deadline_ns) / 1e6:.3g} ms before it could run"
     return ServeError(503, text, reason="deadline", retry_after_s=_SOON_S)

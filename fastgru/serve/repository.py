@@ -74,8 +74,8 @@ class Repository:
             raise ServeError(503, f"model {name!r} is being loaded", reason="loading", retry_after_s=_RETRY_S)
         if served is None or version not in (None, VERSION):
             what = f"model {name!r:.160}" + (f", version {version!r:.40}," if version is not None else "")
-            here = f"the models that are here: {', '.join(self._served)}" if self._served else "no model is here"
-            raise ServeError(404, f"{what} is not here; {here}", reason="model")
+            here = f"the loaded models are {', '.join(self._served)}" if self._served else "no model is loaded"
+            raise ServeError(404, f"{what} is not loaded; {here}", reason="model")
         return served
 
     def index(self) -> list[tuple[str, str, str, str]]:
@@ -97,7 +97,7 @@ class Repository:
                 found.append((name, VERSION, "READY", ""))
                 for former in served.formers:
                     count = former.live + former.parked
-                    what = f"was loaded anew; {count} sequences go on with model {former.fingerprint[:12]}"
+                    what = f"was loaded again; {count} sequences go on with model {former.fingerprint[:12]}"
                     found.append((name, VERSION, "UNLOADING", what))
         return found
 
@@ -110,7 +110,7 @@ class Repository:
         if source is None:
             raise ServeError(
                 404,
-                f"model {name!r:.160} was not named at the start; those that were: {', '.join(self._sources)}",
+                f"model {name!r:.160} was not named at the start; the models named then are {', '.join(self._sources)}",
                 reason="model",
             )
         if isinstance(source, Model):

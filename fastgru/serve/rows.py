@@ -65,7 +65,7 @@ class Streams:
 
     def _keep(self, stream: Stream) -> int:
         if len(self._streams) >= self.capacity:
-            raise SessionError(f"all {self.capacity} sessions are taken")
+            raise SessionError(f"all {self.capacity} sessions are in use")
         handle = next(self._handles)
         self._streams[handle] = stream
         return handle

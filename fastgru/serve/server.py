@@ -87,7 +87,7 @@ class Server:
             self.urls += urls_of(for_grpc, "grpcs" if config.ssl else "grpc")
             await lifespan.startup()
             if lifespan.should_exit:
-                raise SettingsError("the server does not start; its log has the cause")
+                raise SettingsError("the server could not start; its log has the cause")
             self.gate.start()
             http = partial(
                 config.http_protocol_class, config=config, server_state=self._state, app_state=lifespan.state

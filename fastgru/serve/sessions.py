@@ -76,7 +76,7 @@ class Sessions:
         """End one that is parked, if it is."""
         found = [home.keeper.forget(name, key) for home in self._homes() if home.keeper is not None]
         if any(found):
-            self._detach(name, key, "it was ended, or begun anew", "taken")
+            self._detach(name, key, "it was ended, or started again", "taken")
         return any(found)
 
     def parked(self, keys: Container[str | None] | None = None) -> list[tuple[Home, Parked]]:
@@ -102,7 +102,7 @@ class Sessions:
             raise ServeError(
                 410,
                 f"sequence {name!r} of model {self.name!r} was ended after {self._lives_s:g} s without a request,"
-                " and its state is gone; begin it anew with sequence_start, or keep it alive",
+                " and its state is lost; start it again with sequence_start, and keep it alive",
                 reason="evicted",
             )
         raise ServeError(
@@ -194,7 +194,7 @@ class Sessions:
             if session is None:
                 self.forget(name, key)
             elif not session.busy:
-                self.end(session, "it was begun anew")
+                self.end(session, "it was started again")
                 if session.on_end is not None:
                     session.on_end("taken")
         return self.begin(name, key)
@@ -213,7 +213,7 @@ class Sessions:
         self._settled(session)
         owner = (name, session.key)
         if owner in self._live or any(home.keeper is not None and owner in home.keeper for home in self._homes()):
-            raise ServeError(409, f"sequence {name!r} is there already: end it first", reason="sequence_exists")
+            raise ServeError(409, f"sequence {name!r} exists already: end it first", reason="sequence_exists")
         if session.home.keeper is not None:
             session.home.keeper.check_apart(name, session.key)
         made = Session(name, session.home, 0, session.key, self._clock())
@@ -246,7 +246,7 @@ class Sessions:
             wait = max(1.0, self._idle.next_s(self._clock()) or 0.0)
             raise ServeError(
                 503,
-                f"model {self.name!r}: all {self.capacity} sessions are taken",
+                f"model {self.name!r}: all {self.capacity} sessions are in use",
                 reason="capacity",
                 retry_after_s=wait,
             ) from None

@@ -199,14 +199,14 @@ class Settings:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+            raise SettingsError(f"{path}: the file is not YAML: {' '.join(str(error).split())}") from None
         if content is None:
             content = {}
         if not isinstance(content, dict):
-            raise SettingsError(f"{path}: a mapping of options was expected, not {type(content).__name__}")
+            raise SettingsError(f"{path}: got {type(content).__name__}, expected a mapping of options")
         names = {str(key).replace("-", "_"): value for key, value in content.items()}
         if len(names) < len(content):
-            raise SettingsError(f"{path}: an option stands there twice, once with - and once with _")
+            raise SettingsError(f"{path}: the file has the same option twice, once with - and once with _")
         try:
             values = {
                 field.name: _placed(field, read_value(field.name, names.pop(field.name)), path.parent)
@@ -306,7 +306,7 @@ def named_models(models: Sequence[str | ModelFile]) -> dict[str, Path]:
                     " ASCII, digits and ._-: give NAME=PATH"
                 )
         if not path:
-            raise SettingsError(f"model {name!r} has no path")
+            raise SettingsError(f"model {name!r} has no path; give NAME=PATH")
         if name in found:
             raise SettingsError(f"two models have the name {name!r}: {str(found[name])!r} and {path!r}; give NAME=PATH")
         found[name] = Path(path)
@@ -362,11 +362,11 @@ def _model(name: str, given: Any) -> str | ModelFile:
     path = options.pop("path", None)
     if not isinstance(path, str):
         raise SettingsError(
-            f"models: {name}: a mapping with path, the path of its file, and options of fastgru.load was expected"
+            f"models: {name}: expected the path of a file, or a mapping with path and options of fastgru.load"
         )
     if unknown := [key for key in options if key not in _OF_READING]:
         raise SettingsError(
-            f"models: {name}: a model has no option {', '.join(unknown)}; it may have {', '.join(_OF_READING)}"
+            f"models: {name}: a model has no option {', '.join(unknown)}; its options are {', '.join(_OF_READING)}"
         )
     own = {key: read_value(key, value) for key, value in options.items()}
     return ModelFile(name, Path(path), own)

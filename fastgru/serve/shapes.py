@@ -139,7 +139,9 @@ class Shapes:
         if axes is not None:
             rows = {shape[axis] for shape, axis in zip(shapes, axes, strict=True)}
             if len(rows) != 1 or (rows == {0} and self._is_stateful):
-                raise ServeError(400, f"the inputs {list(shapes)} differ in their rows, or have none", reason="shape")
+                raise ServeError(
+                    400, f"the inputs {list(shapes)} must have the same number of rows, at least 1", reason="shape"
+                )
             axes = None if rows == {0} else axes
         given = dict(zip([field.name for field in self._inputs], shapes, strict=True))
         expected = _PLAN_NS + operations(self._model.graph, given) / self._flops_per_ns

@@ -56,7 +56,7 @@ class Streams:
         """One connection, from its handshake to its end. Raises `ServeError` in place of the handshake."""
         served = self._repository.get(names["model"], names.get("version"))
         if self._is_draining:
-            raise ServeError(503, "the server is going down", reason="draining", retry_after_s=1.0)
+            raise ServeError(503, "the server is shutting down", reason="draining", retry_after_s=1.0)
         connection = Connection(served, self._scheduler, self._settings, identity.key)
         channel = connection.channel = AsgiChannel(connection, receive, send)
         self._open.add(connection)
@@ -99,7 +99,7 @@ class Streams:
         while self._open and loop.time() < until:
             await asyncio.sleep(_POLL_S)
         for connection in tuple(self._open):
-            connection.end("the server is going down")
+            connection.end("the server is shutting down")
 
 
 async def _begin(connection: Connection, asked: dict[str, Any], most_s: float) -> None:

@@ -130,8 +130,8 @@ def _check(served: Served, before: Served, moves: bool) -> None:
     if served.sessions is None and len(before.sessions):
         raise ServeError(
             409,
-            f"the file of model {served.name!r} keeps no state any more, and {len(before.sessions)} sequences go on"
-            " with the model before: end them, or unload it first",
+            f"the new file of model {served.name!r} keeps no state, but {len(before.sessions)} sequences of the old"
+            " model are open: end them, or unload the model first",
             reason="state",
         )
     if not moves:
@@ -142,8 +142,8 @@ def _check(served: Served, before: Served, moves: bool) -> None:
         ):
             raise ServeError(
                 409,
-                f"the sequences of model {served.name!r} cannot move to what its file holds now: {fault}; without the"
-                " parameter sessions they go on with the model before",
+                f"the sequences of model {served.name!r} cannot move to its new file: {fault}; leave out the parameter"
+                " sessions, and they go on with the old model",
                 reason="state",
             )
 

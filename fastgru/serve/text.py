@@ -27,8 +27,8 @@ def read_json(text: bytes | memoryview, *, what: str = "the body", most_depth: i
     if len(text) > MAX_TEXT:
         raise ServeError(
             413,
-            f"{what}: {len(text)} bytes of JSON, expected at most {MAX_TEXT}: send tensors as bytes, or the data of one"
-            " input as a flat list",
+            f"{what}: got {len(text)} bytes of JSON, expected at most {MAX_TEXT}: send tensors as bytes, or the data of"
+            " one input as a flat list",
             reason="json",
         )
     text = bytes(text)
@@ -36,15 +36,17 @@ def read_json(text: bytes | memoryview, *, what: str = "the body", most_depth: i
     if opened > most_depth:
         if opened > MAX_CONTAINERS:
             raise ServeError(
-                400, f"{what}: {opened} lists and objects, expected at most {MAX_CONTAINERS}", reason="json"
+                400, f"{what}: got {opened} lists and objects, expected at most {MAX_CONTAINERS}", reason="json"
             )
         outside = np.frombuffer(_STRING.sub(b"", text), np.uint8)
         if (depth := int(_STEPS[outside].cumsum(dtype=np.int32).max(initial=0))) > most_depth:
-            raise ServeError(400, f"{what}: JSON nested {depth} deep, expected at most {most_depth}", reason="json")
+            raise ServeError(
+                400, f"{what}: the JSON is nested {depth} deep, expected at most {most_depth}", reason="json"
+            )
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise ServeError(400, f"{what}: not JSON: {error}", reason="json") from None
+        raise ServeError(400, f"{what} is not JSON: {error}", reason="json") from None
 
 
 def write_json(value: Any) -> bytes:

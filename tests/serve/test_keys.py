@@ -43,15 +43,15 @@ def test_a_file_has_a_key_a_line(file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no key in it"),
-        ("# ann user 0\n", "no key in it"),
-        ("ann user\n", "line 1: 2 words"),
-        (f"\nann root {digest('a')}\n", "line 2: the role of 'ann' is none of user, admin"),
+        ("", "the file has no keys"),
+        ("# ann user 0\n", "the file has no keys"),
+        ("ann user\n", "line 1: got 2 words"),
+        (f"\nann root {digest('a')}\n", "line 2: the role of 'ann' must be one of user, admin"),
         ("ann user secret\n", "64 hexadecimal digits"),
         (f"ann user {digest('a')} x\n", "4 words"),
-        (f"ann user {digest('a')}\nann admin {digest('b')}\n", "line 2.*of 'ann'"),
-        (f"ann user {digest('a')}\nbob admin {digest('a')}\n", "line 2.*of 'ann'"),
-        (f"a/b user {digest('a')}\n", "a name has"),
+        (f"ann user {digest('a')}\nann admin {digest('b')}\n", "line 2.*as 'ann'"),
+        (f"ann user {digest('a')}\nbob admin {digest('a')}\n", "line 2.*as 'ann'"),
+        (f"a/b user {digest('a')}\n", "a name must have"),
     ],
 )
 def test_a_wrong_line_is_named_without_what_stands_there(tmp_path: Path, content: str, message: str) -> None:

@@ -73,13 +73,13 @@ def test_a_live_socket_and_other_files_stay(tmp_path: Path) -> None:
         listen(Settings(unix=path))
     path.unlink()
     path.write_text("precious")
-    with pytest.raises(SettingsError, match="and no socket"):
+    with pytest.raises(SettingsError, match="and is not a socket"):
         listen(Settings(unix=path))
     close_all(sockets, path)
     assert path.read_text() == "precious"
     link = tmp_path / "link.sock"
     link.symlink_to(tmp_path / "nothing")
-    with pytest.raises(SettingsError, match="and no socket"):
+    with pytest.raises(SettingsError, match="and is not a socket"):
         listen(Settings(unix=link))
     assert link.is_symlink()
 

@@ -174,14 +174,14 @@ def test_the_index_knows_what_was_named_at_the_start(tmp_path: Path):
     assert session.ended == "unloaded"
     assert models.index()[0] == ("a", "1", "UNAVAILABLE", "unloaded")
     for name, version, message in (
-        ("a", None, "is not here; the models that are here: b"),
+        ("a", None, "is not loaded; the loaded models are b"),
         ("b", "2", "version '2',"),
         ("c", None, "'c'"),
     ):
         with pytest.raises(ServeError, match=message) as caught:
             models.get(name, version)
         assert caught.value.status == 404
-    with pytest.raises(ServeError, match="was not named at the start; those that were: a, b"):
+    with pytest.raises(ServeError, match="was not named at the start; the models named then are a, b"):
         models.load("c")
     assert models.load("a") is models.get("a")
     assert len(models.get("a").sessions) == 0

@@ -135,7 +135,7 @@ def test_without_a_sequence_a_request_begins_from_zeros_and_keeps_nothing(served
         jobs = await asyncio.gather(*[scheduler.run(job(served, None, x)) for x in frames])
         for done, x in zip(jobs, frames, strict=True):
             np.testing.assert_array_equal(done.outputs[0], MODEL.stream(x.shape[1]).push(x))
-        with pytest.raises(ServeError, match="a sequence has a batch of 1") as caught:
+        with pytest.raises(ServeError, match="have 3 rows, expected 1 in a sequence") as caught:
             await scheduler.run(job(served, served.sessions.begin("wide"), frames[2]))
         assert refusal(caught) == (400, "shape")
 
@@ -193,7 +193,7 @@ def test_a_deadline_that_passes_before_a_job_has_begun_is_told(served):
         now[0] += 2 * 10**8
         await asyncio.gather(*waits)
         assert (one.error.status, one.error.reason) == (503, "deadline")
-        assert "its deadline passed 100 ms before it began" in str(one.error)
+        assert "the deadline of the request passed 100 ms before it could run" in str(one.error)
         np.testing.assert_array_equal(two.outputs[0], MODEL.stream().push(x))
 
     running(work, clock=lambda: now[0])
@@ -247,7 +247,7 @@ def test_steps_run_in_their_order_or_not_at_all(served):
             np.testing.assert_array_equal(one.outputs[0], stream.push(frame))
         for step in (0, 3):
             with pytest.raises(
-                ServeError, match=f"step {step} of sequence 'steps' has come before; the next is 4"
+                ServeError, match=f"step {step} of sequence 'steps' has already come; the next step is 4"
             ) as e:
                 scheduler.submit(job(served, session, x[0], step=step))
             assert refusal(e) == (409, "step")
@@ -258,7 +258,7 @@ def test_steps_run_in_their_order_or_not_at_all(served):
         await asyncio.sleep(0)
         served.sessions.end(other)
         assert (await wait).error.status == 410
-        with pytest.raises(ServeError, match="begins with step 0"):
+        with pytest.raises(ServeError, match="expected 0 for the first step"):
             scheduler.submit(job(served, session, x[0], step=4, begins=True))
         assert served.sessions.save(session) == stream.save_state()
         assert scheduler.jobs == scheduler.bytes == 0
@@ -353,7 +353,7 @@ def test_frames_that_wait_have_a_bound(served):
         session, x = served.sessions.begin("bytes"), normal(1, 1, I)
         for _ in range(10):
             scheduler.submit(job(served, session, x))
-        with pytest.raises(ServeError, match="320 bytes of requests and their answers") as caught:
+        with pytest.raises(ServeError, match="already has 320 bytes of requests and answers") as caught:
             scheduler.submit(job(served, session, x))
         assert refusal(caught) == (503, "in_flight")
 
@@ -463,7 +463,7 @@ def test_the_server_goes_down_when_it_has_answered():
         await asyncio.sleep(0)
         await scheduler.drain(30)
         assert all(one.outputs for one in jobs)
-        with pytest.raises(ServeError, match="going down") as caught:
+        with pytest.raises(ServeError, match="shutting down") as caught:
             scheduler.submit(job(served, None, normal(1, 1, I)))
         assert refusal(caught) == (503, "draining")
         await asyncio.gather(*waits)

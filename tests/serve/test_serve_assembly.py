@@ -225,7 +225,7 @@ def test_names_that_cannot_be_are_refused():
 def test_options_of_reading_are_refused_for_models_in_memory(start, tmp_path):
     model, file = net(), tmp_path / "f.safetensors"
     model.save(file)
-    said = r"precision=, open_states= cannot apply to m: options of reading are for files"
+    said = r"precision=, open_states= cannot apply to m, which is in memory"
     with pytest.raises(SettingsError, match=said):
         start({"f": file, "m": model}, precision="int8", open_states=True)
     with pytest.raises(SettingsError, match=r"inputs= cannot apply to layer"):
@@ -236,7 +236,7 @@ def test_options_of_reading_are_refused_for_models_in_memory(start, tmp_path):
 
 
 def test_a_model_is_not_replaced_by_one_of_the_same_name_in_the_settings():
-    with pytest.raises(SettingsError, match="m: the name of two models, one of them in the settings"):
+    with pytest.raises(SettingsError, match="m: two models have this name, one of them in the settings"):
         serve.application({"m": net()}, settings=Settings(models=("m=other.onnx",)))
 
 

@@ -110,7 +110,7 @@ def test_sessions_that_nobody_uses_end_and_their_clients_hear_of_it(sessions, cl
     assert (len(sessions), sessions.evicted, idle.ended) == (2, 1, "idle")
     error = refused(lambda: sessions.get("idle"))
     assert (error.status, error.reason) == (410, "evicted")
-    assert "was ended after 300 s without a request, and its state is gone" in str(error)
+    assert "was ended after 300 s without a request, and its state is lost" in str(error)
     # Beginning anew is the way on; and what has ended otherwise is not remembered.
     again = sessions.begin("idle")
     assert sessions.get("idle") is again

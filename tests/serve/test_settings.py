@@ -156,7 +156,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("prot: 80\nidle: 3\n", "no option is called 'prot', 'idle'; the options are models, host, port"),
-        ("- a\n", "a mapping of options was expected, not list"),
+        ("- a\n", "got list, expected a mapping of options"),
         ("a: [\n", "not YAML"),
         ("port: http\n", "port = 'http'"),
         ("models: [1]\n", "texts"),
@@ -164,10 +164,10 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
         ("models: [a.onnx, b/a.onnx]\n", "two models"),
         (
             "models: {a: {path: a.pt, prt: 1}}\n",
-            "models: a: a model has no option prt; it may have precision, open_states",
+            "models: a: a model has no option prt; its options are precision, open_states",
         ),
         ("models: {a: {path: a.pt, port: 1}}\n", "a model has no option port"),
-        ("models: {a: {key: b}}\n", "models: a: a mapping with path"),
+        ("models: {a: {key: b}}\n", "models: a: expected the path of a file, or a mapping with path"),
         ("models: {a: {path: a.pt, precision: int9}}\n", "a: precision = 'int9': one of float64"),
         (
             "models: {a: {path: a.onnx, linear_before_reset: 2}}\n",

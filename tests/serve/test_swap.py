@@ -102,7 +102,7 @@ def test_sessions_go_on_with_the_model_before_and_new_ones_begin_with_the_new(pa
         assert fork.home is before
         now.sessions.reset(one)
         now.sessions.load(one, stream.save_state())
-        with pytest.raises(ServeError, match="of another model"):
+        with pytest.raises(ServeError, match="belongs to another model"):
             now.sessions.load(two, stream.save_state())
         assert (before.live, now.live, len(now.sessions)) == (2, 1, 3)
 
@@ -237,7 +237,7 @@ def test_a_file_without_states_does_not_take_the_place_of_one_with_sessions(path
         before = repository.get("m")
         one = before.sessions.begin(1)
         stateless().save(path)
-        with pytest.raises(ServeError, match="keeps no state any more, and 1 sequences go on") as caught:
+        with pytest.raises(ServeError, match="keeps no state, but 1 sequences of the old model are open") as caught:
             await swap.load(repository, scheduler, "m")
         assert caught.value.status == 409
         before.sessions.end(one)
@@ -257,7 +257,7 @@ def test_a_broken_file_leaves_the_model_before(path):
         path.unlink()
         with pytest.raises(ServeError, match="does not load"):
             await swap.load(repository, scheduler, "m")
-        with pytest.raises(ServeError, match="'other' was not named at the start; those that were: m"):
+        with pytest.raises(ServeError, match="'other' was not named at the start; the models named then are m"):
             await swap.load(repository, scheduler, "other")
         assert repository.get("m") is before
         assert (await scheduler.run(job(before, before.sessions.begin(1), x(0)))).outputs is not None
@@ -313,9 +313,9 @@ def test_unloading_answers_what_was_taken_and_then_ends_the_sessions(path):
         assert all(count >= 4 for _, count in told)  # the last of each session, and its answer
         assert repository.index() == [("m", "1", "UNAVAILABLE", "unloaded")]
         assert (before.is_loaded, now.is_loaded, scheduler.jobs) == (False, False, 0)
-        with pytest.raises(ServeError, match="is not here"):
+        with pytest.raises(ServeError, match="is not loaded"):
             repository.get("m")
-        with pytest.raises(ServeError, match="is not here"):
+        with pytest.raises(ServeError, match="is not loaded"):
             await swap.unload(repository, "m")
         await swap.load(repository, scheduler, "m")
         assert len(repository.get("m").sessions) == 0
@@ -596,7 +596,7 @@ def test_sessions_stay_where_the_disk_has_no_space_for_them_elsewhere(path, tmp_
         folder = Folder(settings)
         served = Repository({"m": path}, settings, folder=folder).get("m")
         assert {each.id for _, each in served.sessions.parked()} == {*range(100, 110)}
-        with pytest.raises(ServeError, match="of another model"):
+        with pytest.raises(ServeError, match="belongs to another model"):
             served.sessions.get(1)
         folder.close()
 

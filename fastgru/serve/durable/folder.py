@@ -140,7 +140,7 @@ class Folder:
 def _locked(folder: Path) -> FileLock:
     """A lock for as long as this process lives. Raises `SettingsError`, `OSError`."""
     if sys.platform == "win32":
-        raise SettingsError("state_dir needs a system with files as POSIX has them")
+        raise SettingsError("state_dir needs a POSIX system, such as Linux or macOS")
     try:
         return FileLock(folder / "lock", 0o600)
     except HeldError as error:

@@ -243,8 +243,8 @@ class Keeper:
         if any((name, key) in other for other in self._others()):
             raise ServeError(
                 409,
-                f"sequence {name!r} is of another model that was served as {self.name!r} before: serve that one again,"
-                " or begin the sequence anew with sequence_start",
+                f"sequence {name!r} belongs to another model that was served as {self.name!r} before: serve that model"
+                " again, or start the sequence again with sequence_start",
                 reason="state",
             )
 
@@ -270,10 +270,10 @@ class Keeper:
         if written.head.target != OWN_TARGET and not self._any_target:
             raise ServeError(
                 409,
-                f"sequence {name!r} is at step {written.head.step}, with a state that was made by the target"
-                f" {target_name(written.head.target)}; this server runs {TARGET.name}, which would go on with other"
-                " bits: start it with that FASTGRU_TARGET or with --any-target, or begin the sequence anew with"
-                " sequence_start",
+                f"sequence {name!r} is at step {written.head.step}, with a state from the target"
+                f" {target_name(written.head.target)}, but this server runs {TARGET.name}, whose outputs differ in"
+                " their last bits: start the server with that FASTGRU_TARGET or with --any-target, or start the"
+                " sequence again with sequence_start",
                 reason="state",
             )
         return written.head.step, written.state
@@ -321,7 +321,7 @@ class Keeper:
 def _not_written(error: OSError) -> ServeError:
     return ServeError(
         503,
-        f"the state cannot be written to the state_dir ({error.strerror or error}), and is as it was before",
+        f"the state cannot be written to the state_dir ({error.strerror or error}); it is as it was before",
         reason="state_dir",
         retry_after_s=_RETRY_S,
     )
@@ -330,7 +330,7 @@ def _not_written(error: OSError) -> ServeError:
 def _damaged(name: Id, model: str) -> ServeError:
     return ServeError(
         410,
-        f"the record of sequence {name!r} of model {model!r} is damaged on disk, and its state is gone: begin it anew"
+        f"the record of sequence {name!r} of model {model!r} is damaged on disk, and its state is lost: start it again"
         " with sequence_start",
         reason="damaged",
     )

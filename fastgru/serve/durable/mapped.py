@@ -69,8 +69,8 @@ class Mapped:
         found = os.pread(self._file, len(head), 0)
         if found != head:
             raise DamagedFileError(
-                f"{self.path}: not the records that were expected, or damaged at its head ({_said(found)}, expected"
-                f" {_said(head)}): move it out of the folder, and its sessions are gone"
+                f"{self.path}: the file has other records than expected, or a damaged head (got {_said(found)},"
+                f" expected {_said(head)}): move the file out of the folder to start without its sessions"
             )
 
     def grow(self) -> Block:
@@ -106,10 +106,12 @@ def read_about(path: Path) -> dict[str, Any]:
         head = file.read(_ALIGNMENT)
     text, _, rest = head.partition(b"\n")
     if rest[:9] != b"%08x\n" % crc32(text):
-        raise DamagedFileError(f"{path}: no file of records, or damaged at its head: move it out of the folder")
+        raise DamagedFileError(f"{path}: the file has no records, or a damaged head: move the file out of the folder")
     about: dict[str, Any] = json.loads(text)
     if about.get("magic") != _MAGIC:
-        raise DamagedFileError(f"{path}: a file of records of another version ({about.get('magic')!r:.40})")
+        raise DamagedFileError(
+            f"{path}: the file has records of the version {about.get('magic')!r:.40}, expected {_MAGIC!r}"
+        )
     return about
 
 
@@ -123,7 +125,7 @@ def _made(path: Path, head: bytes) -> int:
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         if len(head) > _ALIGNMENT:
-            raise DamagedFileError(f"{path}: {len(head)} bytes of head, expected at most {_ALIGNMENT}")
+            raise DamagedFileError(f"{path}: the head has {len(head)} bytes, expected at most {_ALIGNMENT}")
         os.pwrite(file, head, 0)
         os.fsync(file)
         os.replace(new, path)

@@ -166,7 +166,7 @@ class Records:
         record before counts.
         """
         if self._is_closed:
-            raise OSError(EBADF, "the server has given it up")
+            raise OSError(EBADF, "the file of records is closed")
         parity = 1 - place.parity
         block, at, identity, count = place.block, place.at[parity], place.identity, place.count + 1
         block.words[at >> 3] = 0

@@ -127,7 +127,11 @@ class Call:
         while len(rest) >= 5 and not (self.is_paused or self.is_over):
             compressed, size = _PREFIX.unpack_from(rest)
             if compressed:
-                self.refuse(ServeError(415, "a compressed message is not taken: send it as it is", reason="coding"))
+                self.refuse(
+                    ServeError(
+                        415, "the message is compressed, which is not supported: send it uncompressed", reason="coding"
+                    )
+                )
             elif size > self._limit:
                 text = f"a message of {size} bytes, expected at most {self._limit}"
                 self.refuse(ServeError(413, text, reason="body"))

@@ -181,7 +181,9 @@ class GrpcConnection(asyncio.Protocol):
         elif now - self._heard > _PING_S:
             output.send(frame(http2.PING, 0, 0, bytes(8)))
         for call in [call for call in output.calls.values() if call.is_slow(now, settings.deadline_seconds)]:
-            call.refuse(ServeError(408, f"a message comes within {settings.deadline_seconds:g} s", reason="slow"))
+            call.refuse(
+                ServeError(408, f"no whole message has come within {settings.deadline_seconds:g} s", reason="slow")
+            )
 
     def expel(self, keys: Collection[str]) -> None:
         """End the calls of these keys, which may not use the server any more. New ones come over new connections."""

@@ -66,10 +66,10 @@ class Heads:
             if sum([len(name) + len(value) + 32 for name, value in given]) > self._most:
                 raise ServeError(431, f"the headers have more than {self._most} bytes", reason="head")
             if len(given) > self._most_headers:
-                raise ServeError(431, f"{len(given)} headers, expected at most {self._most_headers}", reason="head")
+                raise ServeError(431, f"got {len(given)} headers, expected at most {self._most_headers}", reason="head")
             identity = self._identify(head.headers, method.is_health)
             if head.timeout_ns == -1:
-                raise ServeError(400, "grpc-timeout is no time", reason="header")
+                raise ServeError(400, "grpc-timeout must be a whole number and a unit, such as 100m", reason="header")
         except ServeError as refused:
             error = refused
         return Opened(head.status, method, identity, head.headers, head.timeout_ns, error)

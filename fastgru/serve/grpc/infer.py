@@ -170,21 +170,21 @@ def _read(head: bytes, raw: list[bytes]) -> InferRequest:
     if len(head) > _MOST_HEAD:
         raise ServeError(
             413,
-            f"{len(head)} bytes besides raw contents, expected at most {_MOST_HEAD}: send raw_input_contents",
+            f"got {len(head)} bytes besides raw contents, expected at most {_MOST_HEAD}: send raw_input_contents",
             reason="body",
         )
     try:
         given = message("ModelInferRequest").FromString(head)
     except DecodeError:
-        raise bad("this is no ModelInferRequest") from None
+        raise bad("the message is not a ModelInferRequest") from None
     parameters = _parameters(given.parameters)
     final = parameters.pop(_FINAL, False)
     if type(final) is not bool:
         raise bad(f"{_FINAL} is {final!r:.80}, expected true or false")
     if "binary_data_output" in parameters:
-        raise bad("binary_data_output is for HTTP: outputs go back in raw_output_contents")
+        raise bad("binary_data_output is only for HTTP: here outputs come in raw_output_contents")
     if raw and len(raw) != len(given.inputs):
-        raise bad(f"{len(raw)} raw_input_contents came, expected one for each of {len(given.inputs)} inputs", "inputs")
+        raise bad(f"got {len(raw)} raw_input_contents, expected one for each of {len(given.inputs)} inputs", "inputs")
     inputs = [_tensor(given.inputs[i], raw[i] if raw else None) for i in range(len(given.inputs))]
     outputs = []
     for output in given.outputs:
@@ -204,17 +204,20 @@ def _tensor(given: Any, raw: bytes | None) -> Tensor:
     shape = check_shape(name, given.shape)
     if raw is not None:
         if given.HasField("contents"):
-            raise bad(f"input {name!r:.80} has contents, while the request has raw_input_contents")
+            raise bad(
+                f"input {name!r:.80} has contents, but the request has raw_input_contents: send only one of the two"
+            )
         return Tensor(name, datatype, shape, len(raw), None)
     dtype_of(datatype)
     wanted = _CONTENTS[datatype]
     for field, values in given.contents.ListFields():
         if field.name != wanted:
-            raise bad(f"input {name!r:.80}: contents of {datatype} are in {wanted}, and {field.name} came", "data")
+            raise bad(f"input {name!r:.80}: got {field.name}, expected {wanted} for {datatype}", "data")
         if len(values) > _MOST_VALUES:
             raise ServeError(
                 413,
-                f"input {name!r:.80}: {len(values)} values, expected at most {_MOST_VALUES}: send raw_input_contents",
+                f"input {name!r:.80}: got {len(values)} values, expected at most {_MOST_VALUES}: send"
+                " raw_input_contents",
                 reason="body",
             )
     return Tensor(name, datatype, shape, None, list(getattr(given.contents, wanted)))
@@ -234,7 +237,7 @@ def _text(given: bytes) -> str:
     try:
         return given.decode()
     except UnicodeDecodeError:
-        raise bad("a text of the message is not UTF-8") from None
+        raise bad("a text in the message is not UTF-8") from None
 
 
 def _nothing(job: Job) -> None:

@@ -104,7 +104,7 @@ class Service:
 
     def _health(self, request: Any, identity: Identity) -> dict[str, Any]:
         if request.service not in ("", _SERVICE[1:-1]):
-            raise ServeError(404, f"there is no service {request.service!r:.160}", reason="path")
+            raise ServeError(404, f"the service {request.service!r:.160} does not exist", reason="path")
         return {"status": _SERVING if self._is_ready() else _NOT_SERVING}
 
     def _run(self, work: Awaitable[None]) -> None:
@@ -128,7 +128,7 @@ class _Unary:
             try:
                 request = message(self._request).FromString(data)
             except DecodeError:
-                raise bad(f"this is no {self._request}") from None
+                raise bad(f"the message is not a {self._request}") from None
             made = self._make(request, call.identity)
             if isinstance(made, dict):
                 self._answer(call, made)
@@ -184,7 +184,7 @@ def _absent(path: bytes) -> Method:
 
 def _one_repository(request: Any) -> None:
     if request.repository_name:
-        raise ServeError(405, "repository_name is not taken: a server has one repository", reason="method")
+        raise ServeError(405, "repository_name must be empty, because the server has one repository", reason="method")
 
 
 def _parameters(request: Any) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def split(message: bytes) -> Parts:
     while at < end:
         tag, begin = message[at], at + 2
         if tag not in _FIELDS:
-            raise bad(f"the message has a field that a ModelInferRequest has not (tag {tag})")
+            raise bad(f"the message has a field with the tag {tag}, which a ModelInferRequest does not have")
         size = message[at + 1] if begin <= end else 0
         if size > 127:
             size, begin = _varint(message, at + 1)

@@ -36,7 +36,7 @@ export function showHealth(now, past, seconds) {
     }
   }
   if (level === "warn") line = sum(refused) ? "Ready, and refusing some requests" : "Ready, with something to look at";
-  if (level === "bad") line = server.ready ? "The server has failures" : "The server is going down";
+  if (level === "bad") line = server.ready ? "The server has failures" : "The server is shutting down";
   if (!more.length) more.push(`${many(now.models.length, "model")} ready, nothing refused ${period}.`);
   setHealth(level, line, more);
 }

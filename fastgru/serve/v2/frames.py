@@ -49,7 +49,7 @@ def bind(served: Served, request: InferRequest, following: int) -> tuple[Region,
         if field is None:
             raise bad(f"there is no input {tensor.name!r:.80}: {_expected(served)}", "inputs")
         if tensor.name in regions:
-            raise bad(f"input {tensor.name!r} is there twice", "inputs")
+            raise bad(f"input {tensor.name!r} came twice", "inputs")
         if tensor.datatype != field.datatype:
             dtype_of(tensor.datatype)
             raise bad(f"input {field.name!r}: got {tensor.datatype}, expected {field.datatype}", "datatype")
@@ -58,23 +58,23 @@ def bind(served: Served, request: InferRequest, following: int) -> tuple[Region,
             continue
         if tensor.size != (size := prod(tensor.shape) * field.dtype.itemsize):
             raise bad(
-                f"input {field.name!r}: {tensor.size} bytes came, expected {size} for {field.datatype}"
+                f"input {field.name!r}: got {tensor.size} bytes, expected {size} for {field.datatype}"
                 f" {list(tensor.shape)}",
                 "shape",
             )
         regions[field.name] = Region(field, tensor.shape, offset)
         offset += size
     if len(regions) != len(served.inputs):
-        raise bad(f"inputs {', '.join(regions) or 'none'} came: {_expected(served)}", "inputs")
+        raise bad(f"got inputs {', '.join(regions) or 'none'}: {_expected(served)}", "inputs")
     if offset != following:
-        raise bad(f"{following} bytes follow the JSON object, expected {offset} as its inputs say", "shape")
+        raise bad(f"{following} bytes follow the JSON object, expected {offset} for its inputs", "shape")
     return _checked(served, tuple([regions[field.name] for field in served.inputs]))
 
 
 def bind_raw(served: Served, size: int) -> tuple[Region, ...]:
     """The one input that a body of `size` bytes is. Raises `ServeError`, 400."""
     if len(served.inputs) != 1:
-        raise bad(f"a body of bytes alone is one input: {_expected(served)}", "inputs")
+        raise bad(f"a body without a JSON object must be a single input: {_expected(served)}", "inputs")
     (field,) = served.inputs
     if field.shape is None:
         raise bad(f"input {field.name!r} may have any number of axes: send its shape in a JSON object", "shape")
@@ -87,8 +87,8 @@ def bind_raw(served: Served, size: int) -> tuple[Region, ...]:
         shape = tuple([size // row if n < 0 else n for n in declared])
     if size != prod(shape) * field.dtype.itemsize:
         raise bad(
-            f"input {field.name!r}: a body of {size} bytes does not tell the shape; {field.datatype}"
-            f" {list(field.shape)} was expected, with a batch of 1 where that is free, and one more free size at most",
+            f"input {field.name!r}: the shape does not follow from a body of {size} bytes; expected {field.datatype}"
+            f" {list(field.shape)}, with a batch of 1 if it is free, and at most one other free size",
             "shape",
         )
     return _checked(served, (Region(field, shape, 0),))
@@ -130,11 +130,11 @@ def _array(data: list[Any], shape: tuple[int, ...], field: Field) -> Array:
     if data and type(data[0]) is list:
         for axis, size in enumerate(shape[1:]):
             if len(data) != prod(shape[: axis + 1]) or not all(type(p) is list and len(p) == size for p in data):
-                raise bad(f"input {field.name!r}: data is not nested as its shape {list(shape)} is", "shape")
+                raise bad(f"input {field.name!r}: data is not nested like its shape {list(shape)}", "shape")
             data = list(chain.from_iterable(data))
     if len(data) != prod(shape):
         raise bad(
-            f"input {field.name!r}: data has {len(data)} values, and the shape {list(shape)} takes {prod(shape)}",
+            f"input {field.name!r}: data has {len(data)} values, expected {prod(shape)} for the shape {list(shape)}",
             "shape",
         )
     return np.ndarray(shape, field.dtype, packed(data, field) or bytes(field.dtype.itemsize))
@@ -145,11 +145,11 @@ def packed(values: list[Any], field: Field) -> bytes:
     kinds = _KINDS[field.dtype.kind]
     if not kinds.issuperset(map(type, values)):
         wrong = next(value for value in values if type(value) not in kinds)
-        raise bad(f"input {field.name!r}: {wrong!r:.80} in data is no {field.datatype}", "data")
+        raise bad(f"input {field.name!r}: data has {wrong!r:.80}, expected values of {field.datatype}", "data")
     try:
         return struct.pack(f"<{len(values)}{_FORMATS[field.datatype]}", *values)
     except (struct.error, OverflowError):
-        raise bad(f"input {field.name!r}: a value of data is beyond {field.datatype}", "data") from None
+        raise bad(f"input {field.name!r}: data has a value outside the range of {field.datatype}", "data") from None
 
 
 def _expected(served: Served) -> str:

@@ -135,7 +135,10 @@ class Inference:
         """What the body means, and the inputs."""
         size = len(data) - at
         if not length.isdigit() or len(length) > 9 or (start := int(length)) > size:
-            raise bad(f"Inference-Header-Content-Length is {length!r:.40}, the body has {size} bytes", "header")
+            raise bad(
+                f"Inference-Header-Content-Length is {length!r:.40}, expected at most {size}, the length of the body",
+                "header",
+            )
         if start == 0:
             plan = self._kept_raw(size, query)
         elif start <= _KEPT_BYTES:

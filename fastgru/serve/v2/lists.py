@@ -41,7 +41,7 @@ async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
     wanted, count, position = prod(shape), 0, 1
     if wanted > len(flat):
         raise bad(
-            f"input {field.name!r}: data has fewer values than the {wanted} that the shape {list(shape)} takes", "shape"
+            f"input {field.name!r}: data has too few values, expected {wanted} for the shape {list(shape)}", "shape"
         )
     array = np.empty(wanted, field.dtype)
     while position < len(flat):
@@ -50,14 +50,16 @@ async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
         values = read_json(b"[" + flat[position:end] + b"]", what="data")
         if not values or count + len(values) > wanted:
             raise bad(
-                f"input {field.name!r}: data is not a list of the {wanted} values that the shape {list(shape)} takes",
+                f"input {field.name!r}: data is not a flat list, expected {wanted} values for the shape {list(shape)}",
                 "shape",
             )
         array[count : count + len(values)] = np.frombuffer(packed(values, field), field.dtype)
         count, position = count + len(values), end + 1
         await asyncio.sleep(0)
     if count < wanted:
-        raise bad(f"input {field.name!r}: data has {count} values, and the shape {list(shape)} takes {wanted}", "shape")
+        raise bad(
+            f"input {field.name!r}: data has {count} values, expected {wanted} for the shape {list(shape)}", "shape"
+        )
     return array.reshape(shape)
 
 

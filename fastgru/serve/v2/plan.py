@@ -39,7 +39,7 @@ def plan_of(served: Served, request: InferRequest, following: int) -> Plan:
     wanted = {output.name: output.binary for output in request.outputs}
     if len(wanted) < len(request.outputs) or not wanted.keys() <= {*names}:
         asked = ", ".join(f"{output.name!r:.80}" for output in request.outputs[:8])
-        raise bad(f"outputs {asked} were asked for; model {served.name!r} has {', '.join(names)}", "outputs")
+        raise bad(f"got outputs {asked}, expected outputs of model {served.name!r}: {', '.join(names)}", "outputs")
     outputs = tuple([(names.index(name), binary) for name, binary in wanted.items()])
     return Plan(request.id, request.parameters, inputs, outputs)
 
@@ -52,7 +52,7 @@ def addressed(job: J, plan: Plan, key: str | None) -> J:
     served, (sequence, begins, ends, step, _, _) = job.served, plan.parameters
     if sequence is not None:
         if served.sessions is None:
-            raise bad(f"model {served.name!r} keeps no state, so that it takes no sequence", "sequence_id")
+            raise bad(f"model {served.name!r} keeps no state, so it has no sequences", "sequence_id")
         sessions, numbered = served.sessions, step is not None
         job.session = sessions.anew(sequence, key) if begins else sessions.get(sequence, key, numbered=numbered)
     if not served.is_loaded or (job.session is not None and job.session.home is not served):

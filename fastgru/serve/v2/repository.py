@@ -41,6 +41,9 @@ async def unload(repository: Repository, name: str, identity: Identity, paramete
 def _administrator(identity: Identity, given: Any, *taken: str) -> None:
     """May ask for this, and gives no parameters but these. Raises `ServeError`."""
     if not identity.is_admin:
-        raise ServeError(403, "loading and unloading models is for the role admin", reason="role")
+        raise ServeError(403, "only the role admin may load and unload models", reason="role")
     if type(given) is not dict or not given.keys() <= {*taken}:
-        raise bad(f"parameters are {given!r:.160}, expected none but {', '.join(taken)}: a model is what its file says")
+        raise bad(
+            f"parameters are {given!r:.160}, expected only {', '.join(taken)}: the file of the model says everything"
+            " else"
+        )

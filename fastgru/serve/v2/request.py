@@ -83,14 +83,14 @@ def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> Inf
         raise bad(f"the request has {others_of(given, _MEMBERS)}, expected {_words(_MEMBERS)}")
     name, inputs, outputs = check_name(given.get("id", "")), given.get("inputs"), given.get("outputs", [])
     if type(inputs) is not list or type(outputs) is not list:
-        raise bad("inputs and outputs of a request are lists; outputs may be left out")
+        raise bad("inputs and outputs of the request must be lists; outputs may be left out")
     parameters = _parameters(given)
     if query:
         parameters = _joined(parameters, query)
     read = read_parameters(parameters) if parameters != {} else _NONE
     model, version = given.get("model_name"), given.get("model_version")
     if not all(name is None or type(name) is str for name in (model, version)):
-        raise bad("model_name and model_version are texts")
+        raise bad("model_name and model_version must be texts")
     return InferRequest(
         name, read, tuple(map(_tensor, inputs)), tuple([_wanted(o, read.binary) for o in outputs]), model, version
     )
@@ -151,7 +151,7 @@ def check_shape(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
     for n in shape:
         whole *= n or 1 if type(n) is int and n >= 0 else _MOST + 1
         if whole > _MOST or len(shape) > _MOST_AXES:
-            raise bad(f"input {name!r:.80}: shape {shape!r:.80}, expected a list of the sizes of an array", "shape")
+            raise bad(f"input {name!r:.80}: shape is {shape!r:.80}, expected a list of the sizes of an array", "shape")
     return tuple(shape)
 
 
@@ -168,7 +168,7 @@ def _joined(parameters: Any, query: bytes) -> Any:
         if name not in _IN_URL:
             raise bad(f"the URL has a parameter {name!r:.80}, expected {_words(_IN_URL)}")
         if name in joined:
-            raise bad(f"parameter {name!r} is there twice")
+            raise bad(f"the URL has the parameter {name!r} twice")
         if name == "sequence_id":
             joined[name] = sequence_of(text)
         else:
@@ -185,7 +185,7 @@ def _tensor(given: Any) -> Tensor:
         raise bad(f"an input is {_kind(given)}, expected an object")
     name, datatype, shape = given.get("name"), given.get("datatype"), given.get("shape")
     if type(name) is not str or type(datatype) is not str or type(shape) is not list:
-        raise bad(f"input {name!r:.80}: expected a name and a datatype, which are texts, and a shape, which is a list")
+        raise bad(f"input {name!r:.80}: expected name and datatype, both texts, and shape, a list")
     if not given.keys() <= _TENSOR:
         raise bad(f"input {name!r:.80} has {others_of(given, _TENSOR)}, expected {_words(_TENSOR)}")
     checked = check_shape(name, shape)
@@ -195,13 +195,13 @@ def _tensor(given: Any) -> Tensor:
         if type(size) is not int or size < 0:
             raise bad(f"input {name!r:.80}: binary_data_size is {size!r:.80}, expected a whole number of at least 0")
     if (size is None) == (type(data) is not list):
-        raise bad(f"input {name!r:.80}: expected data, which is a list, or the parameter binary_data_size")
+        raise bad(f"input {name!r:.80}: expected data, a list, or the parameter binary_data_size")
     return Tensor(name, datatype, checked, size, data)
 
 
 def _wanted(given: Any, binary: bool) -> Wanted:
     if type(given) is not dict or type(given.get("name")) is not str:
-        raise bad(f"an output is {given!r:.80}, expected an object with a name, which is a text")
+        raise bad(f"an output is {given!r:.80}, expected an object with name, a text")
     name = given["name"]
     if not given.keys() <= _OUTPUT:
         raise bad(f"output {name!r:.80} has {others_of(given, _OUTPUT)}, expected {_words(_OUTPUT)}")

@@ -68,7 +68,7 @@ async def fork(served: Served, request: Request) -> Answer:
     """The body has the id of the new one: {"id": 7}."""
     given = read_json(await request.body(), what="the request")
     if type(given) is not dict or given.keys() != {"id"}:
-        raise bad('the body of a fork is an object with the id of the new sequence alone: {"id": 7}')
+        raise bad('the body of a fork must be an object with only the id of the new sequence: {"id": 7}')
     return json_answer(shown(_sessions(served).fork(_session(served, request), check_id(given["id"]))))
 
 
@@ -83,13 +83,13 @@ def _step(request: Request) -> int | None:
     """How many steps have led to the state, by the header; None where it does not say."""
     text = request.headers.get(_STEP)
     if text is not None and not (text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise bad(f"the header Sequence-Step is {text!r:.80}, expected a number of steps", "step")
+        raise bad(f"the header Sequence-Step is {text!r:.80}, expected a whole number of steps", "step")
     return None if text is None else int(text)
 
 
 def _sessions(served: Served) -> Sessions:
     if served.sessions is None:
-        raise bad(f"model {served.name!r} keeps no state, so that it has no sequences", "sequence_id")
+        raise bad(f"model {served.name!r} keeps no state, so it has no sequences", "sequence_id")
     return served.sessions
 
 
@@ -104,12 +104,12 @@ def _key(request: Request) -> str | None:
     try:
         given = parse_qsl(request.query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=16)
     except ValueError:
-        raise bad("the URL has more than 16 parameters, expected key, once") from None
+        raise bad("the URL has more than 16 parameters, expected only key, once") from None
     if len(given) != 1 or given[0][0] != "key":
-        raise bad(f"the URL has {', '.join([f'{name!r:.80}' for name, _ in given[:4]])}, expected key, once")
+        raise bad(f"the URL has {', '.join([f'{name!r:.80}' for name, _ in given[:4]])}, expected only key, once")
     ((_, key),) = given
     if key != request.identity.key and not request.identity.is_admin:
-        raise ServeError(403, "sequences of other keys are for the role admin", reason="role")
+        raise ServeError(403, "only the role admin may use the sequences of other keys", reason="role")
     return key
 
 

@@ -343,7 +343,7 @@ def test_nothing_is_written_behind_the_end(tmp_path: Path) -> None:
     place = made.take(Identity("a", None))
     made.write(place, 1, b"", States(), 1)
     made.close()
-    with pytest.raises(OSError, match="the server has given it up"):
+    with pytest.raises(OSError, match="the file of records is closed"):
         made.write(place, 2, b"", States(), 2)
     assert made.read(place).head.step == 1
     assert found(tmp_path) == {("a", None): (1, state(1).tobytes(), b"")}

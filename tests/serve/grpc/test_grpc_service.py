@@ -128,7 +128,7 @@ def test_the_repository(running: tuple[str, Client]) -> None:
     parameter = message("ModelRepositoryParameter")(string_param="{}")
     error = refused(client, "RepositoryModelLoad", model_name="pair", parameters={"config": parameter})
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "a model is what its file says" in error.details()
+    assert "the file of the model says everything else" in error.details()
 
 
 def test_sequences_go_on_with_the_model_before_or_change_over(running: tuple[str, Client]) -> None:

@@ -131,7 +131,7 @@ def test_misuse_has_the_status_codes_of_triton(client: Any) -> None:
     shared.set_shared_memory("region", 32)
     assert "shared_memory" in refused(client, wrong, "gru", [shared])
     for ask in (client.get_system_shared_memory_status, client.get_trace_settings, client.get_log_settings):
-        with pytest.raises(InferenceServerException, match="is not here") as caught:
+        with pytest.raises(InferenceServerException, match="is not loaded") as caught:
             ask()
         assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
 
@@ -150,7 +150,7 @@ def test_statistics_and_the_repository(client: Any) -> None:
     assert client.is_model_ready("pair")
     with pytest.raises(InferenceServerException, match="was not named"):
         client.load_model("other")
-    with pytest.raises(InferenceServerException, match="a model is what its file says"):
+    with pytest.raises(InferenceServerException, match="the file of the model says everything else"):
         client.load_model("pair", config="{}")
 
 

@@ -175,5 +175,5 @@ def test_the_repository(client: Any) -> None:
     assert client.is_model_ready("pair")
     with pytest.raises(InferenceServerException, match="was not named"):
         client.load_model("other")
-    with pytest.raises(InferenceServerException, match="a model is what its file says"):
+    with pytest.raises(InferenceServerException, match="the file of the model says everything else"):
         client.load_model("pair", config="{}")

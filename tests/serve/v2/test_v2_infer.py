@@ -189,7 +189,7 @@ def test_a_body_of_bytes_alone() -> None:
         (b'{"inputs": [], "parameters": [1]}', "expected an object"),
         (b'{"inputs": [], "parameters": false}', "expected an object"),
         (b'{"inputs": [], "model_name": 3}', "model_name"),
-        (b'{"inputs": []}', "none came: model 'm' takes x FP32 [-1, -1, 8]"),
+        (b'{"inputs": []}', "got inputs none: model 'm' takes x FP32 [-1, -1, 8]"),
     ],
 )
 def test_what_is_no_request_is_400(text: bytes, word: str) -> None:
@@ -214,15 +214,15 @@ ONE = tensor("x", "FP32", np.zeros((1, 1, 8)), data=[0] * 8)
         ({"shape": [1 << 50, 1, 8]}, "list of the sizes of an array"),
         ({"shape": [0, 1 << 40, 1 << 40, 1 << 40], "data": []}, "list of the sizes of an array"),
         ({"shape": [1] * 70 + [8]}, "list of the sizes of an array"),
-        ({"shape": "118"}, "shape, which is a list"),
+        ({"shape": "118"}, "both texts, and shape, a list"),
         ({"shape": [2, 1, 8]}, "data has 8 values"),
-        ({"data": [0] * 7 + ["0"]}, "'0' in data is no FP32"),
-        ({"data": [0] * 7 + [None]}, "None in data is no FP32"),
-        ({"data": [0] * 7 + [True]}, "True in data is no FP32"),
-        ({"data": [0] * 7 + [1e300]}, "beyond FP32"),
+        ({"data": [0] * 7 + ["0"]}, "data has '0', expected values of FP32"),
+        ({"data": [0] * 7 + [None]}, "data has None, expected values of FP32"),
+        ({"data": [0] * 7 + [True]}, "data has True, expected values of FP32"),
+        ({"data": [0] * 7 + [1e300]}, "outside the range of FP32"),
         ({"data": "00000000"}, "expected data"),
         ({"data": None}, "expected data"),
-        ({"parameters": {"binary_data_size": 32}}, "expected data, which is a list, or"),
+        ({"parameters": {"binary_data_size": 32}}, "expected data, a list, or"),
         ({"parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 8}}, "shared_memory_region"),
         ({"parameters": 3}, "expected an object"),
         ({"parameters": 0}, "expected an object"),
@@ -253,8 +253,8 @@ def test_a_byte_that_is_no_bool_is_400() -> None:
     [
         ({"inputs": [ONE, ONE]}, "twice"),
         ({"inputs": [ONE, {**ONE, "name": "z"}]}, "'z'"),
-        ({"outputs": [{"name": "z"}]}, "model 'm' has y"),
-        ({"outputs": [{"name": "y"}] * 2}, "'y', 'y' were asked for"),
+        ({"outputs": [{"name": "z"}]}, "outputs of model 'm': y"),
+        ({"outputs": [{"name": "y"}] * 2}, "got outputs 'y', 'y', expected"),
         ({"outputs": [3]}, "an output is 3"),
         ({"outputs": [{"name": "y", "parameters": {"classification": 2}}]}, "classification"),
         ({"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "true or false"),
@@ -292,7 +292,7 @@ def test_sizes_that_do_not_fit_the_body_are_400() -> None:
     body, headers = in_bytes(normal(1, 1, 8))
     assert "33 bytes follow" in refused(body + b"x", headers)
     assert "31 bytes follow" in refused(body[:-1], headers)
-    assert "28 bytes came, expected 32" in refused(body.replace(b": 32}", b": 28}"), headers)
+    assert "got 28 bytes, expected 32" in refused(body.replace(b": 32}", b": 28}"), headers)
     assert "binary_data_size" in refused(body.replace(b": 32}", b':"a"}'), headers)
 
 
@@ -405,14 +405,14 @@ def test_a_long_list_is_read_and_written_in_parts(separator: str) -> None:
     [
         ("1," * 99_999 + "1", ""),
         ("1," * 99_998 + "1", "data has 99999 values"),
-        ("1," * 100_000 + "1", "not a list of the 100000 values"),
+        ("1," * 100_000 + "1", "not a flat list, expected 100000 values"),
         ("1," * 100_000, "not JSON"),
         ("," + "1," * 99_999, "not JSON"),
-        ("1," * 99_999 + "1e39", "beyond FP32"),
-        ("1," * 99_999 + "true", "True in data is no FP32"),
-        ("1," * 99_999 + "{}", "{} in data is no FP32"),
+        ("1," * 99_999 + "1e39", "outside the range of FP32"),
+        ("1," * 99_999 + "true", "data has True, expected values of FP32"),
+        ("1," * 99_999 + "{}", "data has {}, expected values of FP32"),
         ("1," * 99_999 + "x", "not JSON"),
-        (" " * 200_000, "not a list of the 100000 values"),
+        (" " * 200_000, "not a flat list, expected 100000 values"),
         ("", "data has 0 values"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_state_brings_its_number_of_steps_along() -> None:
         body, more = in_bytes(normal(1, 1, 8, seed=3), sequence_id=8, sequence_step=1)
         early = await ask("POST", "/v2/models/m/infer", body, more)
         assert (early.status, early.json["reason"]) == (409, "step")
-        assert "the next is 2" in early.json["error"]
+        assert "the next step is 2" in early.json["error"]
         body, more = in_bytes(normal(1, 1, 8, seed=3), sequence_id=8, sequence_step=2)
         reply = await ask("POST", "/v2/models/m/infer", body, more)
         np.testing.assert_array_equal(np.frombuffer(reply.object_and_bytes[1], np.float32), expected(1, 2, 3))
