@@ -123,7 +123,10 @@ class Archive(Mapping[str, memoryview]):
                 raise self._damaged(f"member {name[:80]!r} is there twice")
             names.add(name)
             if flags & 0x41:
-                raise UnsupportedModelError(f"{self.source_name}: member {name[:80]!r} is encrypted: save it without")
+                raise UnsupportedModelError(
+                    f"{self.source_name}: member {name[:80]!r} is encrypted, which is not supported: save the archive"
+                    " without encryption"
+                )
             if method not in (0, 8):
                 raise UnsupportedModelError(
                     f"{self.source_name}: member {name[:80]!r} is compressed by method {method}; only stored and"
@@ -164,7 +167,7 @@ class Archive(Mapping[str, memoryview]):
         return form.unpack(self._data[position : position + form.size])
 
     def _damaged(self, fault: str) -> InvalidModelError:
-        return InvalidModelError(f"{self.source_name}: a damaged zip archive: {fault}")
+        return InvalidModelError(f"{self.source_name}: the zip archive is damaged: {fault}")
 
 
 def _zip64(extra: memoryview, size: int, packed: int, header: int) -> tuple[int, int, int]:

@@ -26,10 +26,8 @@ def read_custom_objects(path: Path) -> Mapping[str, Any]:
         except FastGRUError:
             raise
         except Exception as error:  # the caller's code: it fails in any way
-            raise InvalidModelError(f"{path}: {type(error).__name__}: {error}") from error
+            raise InvalidModelError(f"{path}: running the file raised {type(error).__name__}: {error}") from error
     if not isinstance(found, Mapping):
         what = "the dict custom_objects" if path.suffix.lower() == ".py" else "descriptions of layers by name"
-        raise InvalidModelError(
-            f"{path}: expected {what}, found {'nothing' if found is None else type(found).__name__}"
-        )
+        raise InvalidModelError(f"{path}: got {'nothing' if found is None else type(found).__name__}, expected {what}")
     return found

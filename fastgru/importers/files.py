@@ -77,7 +77,7 @@ def _detect(data: Content) -> str:
         return "torch-legacy"
     if (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05") or _OLD_PICKLE.match(head):
         raise UnsupportedModelError(
-            f"{name}: this is a plain Python pickle, and pickles are code: save the weights with"
+            f"{name}: this is a plain Python pickle, which may run code and is not read: save the weights with"
             " torch.save(model.state_dict(), path), numpy.savez or safetensors"
         )
     if len(data) > 8 and int.from_bytes(data[:8], "little") <= len(data) - 8 and head[8:9] == b"{":
@@ -87,7 +87,7 @@ def _detect(data: Content) -> str:
     if _looks_like_onnx(data):
         return "onnx"
     known = "; ".join(FORMATS[key] for key in sorted(FORMATS))
-    raise InvalidModelError(f"{name}: starts with {head[:8]!r}, which is none of the known formats ({known})")
+    raise InvalidModelError(f"{name}: the file starts with {head[:8]!r}, which is none of the known formats ({known})")
 
 
 def _has_user_block(data: Content) -> bool:
@@ -119,11 +119,13 @@ def _detect_zip(content: Content) -> str:
         return "npz"
     if inside := [member for member in members if member.lower().endswith(_MODEL_ENDINGS)]:
         raise UnsupportedModelError(
-            f"{name}: this is a zip archive around {', '.join(repr(member[:60]) for member in inside[:5])}: unpack it,"
+            f"{name}: this is a zip archive with {', '.join(repr(member[:60]) for member in inside[:5])}: unpack it,"
             " and read the file with the weights"
         )
     shown = ", ".join(repr(member[:40]) for member in members[:5]) or "nothing"
-    raise InvalidModelError(f"{name}: a zip archive of {shown}; expected a PyTorch checkpoint, a .keras or a .npz file")
+    raise InvalidModelError(
+        f"{name}: the zip archive contains {shown}; expected a PyTorch checkpoint, a .keras or a .npz file"
+    )
 
 
 def _looks_like_onnx(data: Content) -> bool:

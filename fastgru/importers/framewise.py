@@ -131,7 +131,7 @@ class Framewise:
         self._sized: set[str] = set()  # integers that may follow from the number of steps
         self._given = {spec.name for spec in graph.inputs}
         if len(self._steps) < len(axes):
-            raise UnsupportedModelError(f"two axes of one input are time, {list(axes)}: {_ALONE}")
+            raise UnsupportedModelError(f"one input has two time axes, {list(axes)}: {_ALONE}")
         for node in graph.nodes:
             self._follow(node)
             self._steps.pop("", None)  # of outputs that nobody reads, which have no name
@@ -139,7 +139,7 @@ class Framewise:
             self._sized.discard("")
         for spec in graph.outputs:
             if spec.name in self._sized or any(self._steps.get(spec.name, (0,))[1:]):
-                raise UnsupportedModelError(f"output {spec.name!r} counts the frames of a call: {_ALONE}")
+                raise UnsupportedModelError(f"output {spec.name!r} depends on the number of frames of a call: {_ALONE}")
 
     def _follow(self, node: Node) -> None:
         marked = [i for i, name in enumerate(node.inputs) if name in self._steps]
@@ -154,7 +154,7 @@ class Framewise:
         elif sized and (node.op not in ("reshape", "expand") or 0 in sized):
             raise self._refused(node, "computes with the number of frames of a call")
         elif marked and last:
-            raise self._refused(node, "gives every frame something of the last one")
+            raise self._refused(node, "makes every frame depend on the last one")
         elif not marked:
             self._last.update(node.outputs if last else ())
         elif node.op in RECURRENT:

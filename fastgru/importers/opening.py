@@ -53,9 +53,9 @@ def open_states(graph: Graph, what: str) -> Graph:
         raise UnsupportedModelError(f"{what}: open_states: {failures[0]}{unknown_axes(graph)}") from None
     if graph.states:
         return graph
-    kept = "; its recurrent layers go along no axis of an input" if _has_states(graph) else ""
+    kept = "; its recurrent layers do not run along an axis of an input" if _has_states(graph) else ""
     raise UnsupportedModelError(
-        f"{what}: open_states: no layer of it keeps a state from frame to frame{kept}: load it without open_states"
+        f"{what}: open_states: no layer keeps a state from frame to frame{kept}: load the model without open_states"
         f"{unknown_axes(graph)}"
     )
 
@@ -148,9 +148,10 @@ class _Opening:
             start = self._values.start(before)
             if start is None:
                 raise UnsupportedModelError(
-                    f"{node}: its state begins with {before!r}, which inputs decide, so that it cannot be kept from"
-                    " frame to frame: export the network with it as an input, or where the file has its next value as"
-                    ' an output, leave open_states out and pass state={"input": "output"} to stream()'
+                    f"{node}: its state begins with {before!r}, which is computed from inputs, so it cannot be kept"
+                    " from frame to frame: export the network with this state as an input, or, if the file has its next"
+                    " value"
+                    ' as an output, leave open_states out and pass state={"input": "output"} to stream()'
                 )
             own = self._facts[before].sizes or ()
             sizes = tuple(m if isinstance(m, int) else n for m, n in zip(own, sizes or own, strict=True))
@@ -166,7 +167,9 @@ class _Opening:
     ) -> str:
         """The name of a new input of these sizes."""
         if sizes is None or dtype is None:
-            raise UnsupportedModelError(f"{node}: the shape of its state cannot be told: declare the shapes of inputs")
+            raise UnsupportedModelError(
+                f"{node}: the shape of its state is not known: declare the shapes of the inputs"
+            )
         stem = re.sub(r"\W+", "_", node.name).strip("_") or node.op
         name = _free(f"{stem}_{kind}_in", self._taken)
         dims = tuple(n if isinstance(n, str) else None for n in sizes)

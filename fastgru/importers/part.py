@@ -74,7 +74,7 @@ def part_of(graph: Graph, inputs: Inputs | None, outputs: Sequence[str] | None) 
             return declared[name]
         dtype, sizes = facts[name].dtype, facts[name].sizes
         if dtype is None:
-            raise InvalidModelError(f"the dtype of {name!r} cannot be told: give it, inputs={{{name!r}: ...}}")
+            raise InvalidModelError(f"the dtype of {name!r} is not known: give it with inputs={{{name!r}: ...}}")
         if sizes is None:
             return TensorSpec(name, dtype, None)
         dims = tuple(size if isinstance(size, str) else None for size in sizes)
@@ -99,7 +99,8 @@ def check_ends(begins: Sequence[str], own: Sequence[str], needed: Collection[str
     """Raise `InvalidModelError` for inputs that are missing or idle. own: those of the model that are needed."""
     if missing := [name for name in own if name not in begins]:
         raise InvalidModelError(
-            f"inputs: the outputs need {', '.join(map(repr, missing))}, too: name them, or cut behind"
+            f"inputs: the outputs need {', '.join(map(repr, missing))}, too: add them to inputs, or choose inputs"
+            " behind them"
         )
     if idle := [name for name in begins if name not in needed]:
-        raise InvalidModelError(f"inputs: nothing that is asked for needs {', '.join(map(repr, idle))}")
+        raise InvalidModelError(f"inputs: the outputs do not need {', '.join(map(repr, idle))}: leave them out")

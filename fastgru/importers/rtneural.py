@@ -59,7 +59,7 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
             " apply it outside of the model and remove it from the file"
         )
     if not isinstance(data["layers"], list) or not data["layers"]:
-        raise InvalidModelError(f"{name}: 'layers' is empty or no list")
+        raise InvalidModelError(f"{name}: 'layers' must be a list with at least one layer")
     graph, size = GraphBuilder("float32"), _last_size(data["in_shape"], f"{name}: in_shape")
     x = graph.input("x", "float32", (None, None, size), ("batch", None, None))
     reading = _Reading(graph, x, size, allow_unread=allow_unread)
@@ -80,7 +80,7 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
         told = "\n  ".join(["not supported:", *faults]) if faults[1:] else faults[0]
         raise UnsupportedModelError(f"{name}: {told}\nExport the network to ONNX or .keras, and load that file.")
     if reading.value is x:
-        raise InvalidModelError("layers: nothing is computed from the input")
+        raise InvalidModelError("layers: no layer computes anything from the input")
     made = graph.graph({"x": x}, {"y": reading.value})
     meta = {"format": "rtneural", "producer": "RTNeural"}
     return replace(made, constants=_exact(made.constants), meta=meta).validate()
@@ -128,7 +128,9 @@ class _Entry:
         try:
             array = np.asarray(self._weights[index])
         except (ValueError, OverflowError, RecursionError):
-            raise InvalidModelError(f"{self}: weights[{index}] is no array: rows of different lengths") from None
+            raise InvalidModelError(
+                f"{self}: weights[{index}] is not an array, because its rows have different lengths"
+            ) from None
         if array.dtype.kind not in "fiu" or (shape is not None and array.shape != shape):
             raise InvalidModelError(
                 f"{self}: weights[{index}] has shape {array.shape} and dtype {array.dtype}, expected numbers of {shape}"
@@ -138,7 +140,7 @@ class _Entry:
     def check_all_read(self) -> None:
         if unread := sorted(set(range(len(self._weights))) - self._read):
             raise UnreadTensorsError(
-                f"{self}: nobody reads weights[{unread[0]}] of {len(self._weights)}; allow_unread=True accepts that"
+                f"{self}: weights[{unread[0]}] of {len(self._weights)} is not read; allow_unread=True accepts this"
             )
 
 
@@ -160,7 +162,7 @@ class _Reading:
         kind = data.get("type") if isinstance(data, Mapping) else None
         if isinstance(kind, str) and kind not in self._readers:
             raise UnsupportedModelError(
-                f"layers[{n}] ({kind[:40]}): layers of this type are not implemented; there are"
+                f"layers[{n}] ({kind[:40]}): layers of this type are not implemented; implemented are"
                 f" {', '.join(sorted(self._readers))}"
             )
         layer = _Entry(data, n)
@@ -175,7 +177,7 @@ class _Reading:
             op, attrs = _ACTIVATIONS[layer.activation]
             self._add(op, layer, (), attrs, suffix=f"_{layer.activation}")
         if layer.size != self.size:
-            raise InvalidModelError(f"{layer}: shape says {layer.size} outputs, its weights make {self.size}")
+            raise InvalidModelError(f"{layer}: its shape has {layer.size} outputs, but its weights have {self.size}")
 
     def skip(self, data: Any, n: int) -> bool:
         """Go on behind a layer that cannot be read, from the width that it declares; False where it declares none."""
@@ -208,7 +210,9 @@ class _Reading:
 
     def _gru(self, layer: _Entry) -> None:
         if layer.activation not in ("", "tanh"):
-            raise UnsupportedModelError(f"{layer}: activation {layer.activation!r}: RTNeural's GRU has only tanh")
+            raise UnsupportedModelError(
+                f"{layer}: activation is {layer.activation!r}, expected 'tanh', the only one of RTNeural's GRU"
+            )
         H = layer.size
         kernel, recurrent = layer.array(0, (self.size, 3 * H)), layer.array(1, (H, 3 * H))
         bias = layer.array(2, (2, 3 * H))
@@ -228,7 +232,7 @@ class _Reading:
         if layer.count == 2:  # not affine: mean and variance alone
             arrays = [np.ones(self.size), np.zeros(self.size), *arrays]
         if len(arrays) != 4:
-            raise InvalidModelError(f"{layer}: {layer.count} weights, expected 4, or 2 without gamma and beta")
+            raise InvalidModelError(f"{layer}: got {layer.count} weights, expected 4, or 2 without gamma and beta")
         self._add("batch_norm", layer, tuple(arrays), {"axis": 2, "epsilon": layer.epsilon})
 
 
@@ -236,7 +240,7 @@ def _last_size(shape: Any, what: str) -> int:
     """The features of [null, null, features]."""
     if isinstance(shape, list) and len(shape) == 4:
         raise UnsupportedModelError(
-            f"{what} is {shape!r:.60}: frames of two axes are for convolutions, which are not read"
+            f"{what} is {shape!r:.60}: frames with two axes need convolutions, which are not supported"
         )
     size = shape[-1] if isinstance(shape, list) and len(shape) in (1, 2, 3) else None
     if not isinstance(size, int) or isinstance(size, bool) or not 0 < size < 1 << 31:

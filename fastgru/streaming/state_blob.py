@@ -41,24 +41,26 @@ def unpack_state(blob: bytes, fingerprint: str, *, any_target: bool = False) -> 
         raise StateError(f"saved state: got {type(blob).__name__}, expected bytes from save_state")
     blob = bytes(blob)
     if len(blob) < head or not blob.startswith(_MAGIC):
-        raise StateError(f"saved state: {len(blob)} bytes that save_state did not write, or not all of them")
+        raise StateError(f"saved state: got {len(blob)} bytes, expected all the bytes that save_state returned")
     model = blob[len(_MAGIC) : len(_MAGIC) + _DIGEST]
     checksum, body = blob[head - _DIGEST : head], blob[head:]
     if model.hex() != fingerprint:
-        raise StateError(f"saved state: of another model ({model.hex()[:12]}..., this is {fingerprint[:12]}...)")
+        raise StateError(
+            f"saved state: it belongs to another model (got {model.hex()[:12]}..., expected {fingerprint[:12]}...)"
+        )
     if _digest(body) != checksum:
-        raise StateError("saved state: damaged, its checksum does not hold")
+        raise StateError("saved state: its checksum is wrong, so the bytes are damaged")
     try:
         file = read_tensor_file(body)
     except FastGRUError as error:
         raise StateError(f"saved state: {error}") from None
     if file.metadata.keys() != {_TARGET}:
-        raise StateError(f"saved state: came with the metadata {sorted(file.metadata)!r:.200}, expected the target")
+        raise StateError(f"saved state: its metadata are {sorted(file.metadata)!r:.200}, expected the target")
     made = file.metadata[_TARGET]
     if made != TARGET.name and not any_target:
         raise StateError(
-            f"saved state: made by the target {made!r:.80}, and this process runs {TARGET.name!r}, which would go on"
-            " with other bits: run both with one FASTGRU_TARGET, or take it up all the same with any_target=True"
+            f"saved state: it comes from the target {made!r:.80}, but this process runs {TARGET.name!r}, whose outputs"
+            " differ in their last bits: set the same FASTGRU_TARGET for both, or accept the state with any_target=True"
             " (--any-target)"
         )
     return dict(file.tensors)

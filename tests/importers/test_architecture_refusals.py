@@ -75,22 +75,22 @@ def test_what_is_right_is_read() -> None:
         (described({**GRU, "inputs": ["x", "x", "x", "x"]}), InvalidModelError, ["4 inputs, expected 1 to 3"]),
         (described({**GRU, "inputs": ["x", "x"]}), ShapeError, ["'x' has shape (T, N, 5)", "expected (1, N, 4)"]),
         (described({**GRU, "lengths": "x"}), ShapeError, ["lengths 'x' is float32", "expected int64 (N,)"]),
-        (described({**GRU, "hidden_size": 5}), ShapeError, ["hidden_size is 5, but its weights say 4"]),
-        (described({**GRU, "bidirectional": True}), ShapeError, ["bidirectional is True", "say False"]),
-        (described({**GRU, "num_layers": 2}), ShapeError, ["num_layers is 2", "say 1"]),
+        (described({**GRU, "hidden_size": 5}), ShapeError, ["hidden_size is 5, but its weights have 4"]),
+        (described({**GRU, "bidirectional": True}), ShapeError, ["bidirectional is True", "have False"]),
+        (described({**GRU, "num_layers": 2}), ShapeError, ["num_layers is 2", "have 1"]),
         (described({**GRU, "states": {"h0": "hn", "c0": "cn"}}), InvalidModelError, ["2 states, expected 1"]),
-        (described({**GRU, "states": {"x": "hn"}}), InvalidModelError, ["'x'", "two of them"]),
+        (described({**GRU, "states": {"x": "hn"}}), InvalidModelError, ["'x'", "occurs more than once"]),
         (described({"type": "LSTM", "prefix": "rnn"}), ShapeError, ["'rnn.weight_hh_l0'", "(12, 4)", "a GRU's"]),
-        (described({"type": "GRU"}), InvalidModelError, ["where are its weights"]),
+        (described({"type": "GRU"}), InvalidModelError, ["the prefix of its weights is missing"]),
         (described({**GRU, "prefix": "gru"}), InvalidModelError, ["no tensor 'gru.weight_hh_l0'", "rnn.weight_ih_l0"]),
         (described(FC), ShapeError, ["'fc' (Linear)", "'fc.weight' has shape (2, 4), expected (O, 5)"]),
-        (described(GRU, {**FC, "out_features": 3}), ShapeError, ["out_features is 3", "say 2"]),
+        (described(GRU, {**FC, "out_features": 3}), ShapeError, ["out_features is 3", "have 2"]),
         (described(GRU, {**FC, "keys": {"wieght": "fc.weight"}}), InvalidModelError, ["'wieght'", "does not have"]),
         (described(GRU, {**FC, "name": "rnn"}), InvalidModelError, ["no tensor 'rnn.weight'"]),
-        (described(GRU, {**FC, "name": "x", "prefix": "fc"}), InvalidModelError, ["'x' is taken"]),
+        (described(GRU, {**FC, "name": "x", "prefix": "fc"}), InvalidModelError, ["already has the name 'x'"]),
         (described(GRU, "Tanh", {**FC, "inputs": "rnn"}), InvalidModelError, ["no", "output needs 'tanh_1'"]),
         (described(GRU, FC, outputs=["logits"]), InvalidModelError, ["no value 'logits'", "rnn.h_n, fc"]),
-        (described(GRU, FC, outputs={"x": "fc"}), InvalidModelError, ["'x' is the name of an input"]),
+        (described(GRU, FC, outputs={"x": "fc"}), InvalidModelError, ["'x' is already the name of an input"]),
         (described(GRU, FC, states={"x": "fc"}), ShapeError, ["'x' is float32 (None, None, 5)", "(None, None, 2)"]),
         (described(GRU, FC, states={"h0": "fc"}), InvalidModelError, ["'h0' -> 'fc'"]),
         (described(GRU, FC, key="model"), InvalidModelError, ["key is 'model'"]),
@@ -173,15 +173,15 @@ TEXT = "inputs: {x: [T, N, 5]}\nlayers:\n  - {type: GRU, prefix: rnn}\n  - {type
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (TEXT + "layers: []\n", "the key 'layers' is there twice"),
-        (TEXT + "name: !!python/object/apply:os.getcwd []\n", "not a text in YAML"),
+        (TEXT + "layers: []\n", "the key 'layers' occurs twice"),
+        (TEXT + "name: !!python/object/apply:os.getcwd []\n", "the text is not YAML"),
         (TEXT + "name: !!binary aGFsbG8=\n", "name is b'hallo'"),
         (TEXT.replace("prefix: fc", "<<: {prefix: fc}"), "'<<' does not exist"),
-        (TEXT.replace("prefix: fc", "!!merge <<: {prefix: fc}"), "not a text in YAML"),
-        (TEXT + "name: [a\n", "not a text in YAML"),
+        (TEXT.replace("prefix: fc", "!!merge <<: {prefix: fc}"), "the text is not YAML"),
+        (TEXT + "name: [a\n", "the text is not YAML"),
         ("&a [*a]", "expected names and values"),
         ("[" * 2000, "nested too deeply"),
-        ("a: " + "9" * 5000, "not a text in YAML"),
+        ("a: " + "9" * 5000, "the text is not YAML"),
         ("# " + "x" * (1 << 18), "bytes, expected at most"),
         ("", "empty"),
         ("\n", "expected names and values"),
@@ -189,7 +189,7 @@ TEXT = "inputs: {x: [T, N, 5]}\nlayers:\n  - {type: GRU, prefix: rnn}\n  - {type
         ('{"inputs": {"x": [1]}, "inputs": {"x": [2]}}', "'inputs' is there twice"),
         ("{1: 2}", "not a JSON text"),
         ("1: 2", "expected names and values"),
-        ("\udcff", "not a text in UTF-8"),
+        ("\udcff", "the file is not UTF-8"),
     ],
 )
 def test_a_text_that_is_none_is_refused(text: str, words: str) -> None:
@@ -222,7 +222,7 @@ def test_an_architecture_goes_with_weights_alone(tmp_path: Path) -> None:
         fastgru.load(tmp_path / "state.npz", architecture=description, outputs=["rnn"])
     with pytest.raises(UnsupportedModelError, match=r"architecture= has no meaning for this file \(onnx\)"):
         fastgru.load(next((DATA / "onnx").glob("*.onnx")), architecture=description)
-    with pytest.raises(InvalidModelError, match="nests no dicts"):
+    with pytest.raises(InvalidModelError, match="has no nested dicts"):
         fastgru.load(tmp_path / "state.npz", architecture={**description, "key": "model"})
     with pytest.raises(UnsupportedModelError, match="architecture="):
         fastgru.load(tmp_path / "state.npz")

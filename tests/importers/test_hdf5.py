@@ -76,7 +76,7 @@ def test_texts_of_every_kind(libver: str) -> None:
     assert read.text("g", "bytes") == "fixed"
     assert read.text("g", "missing") is None
     for group, name in (("/", "number"), ("/", "names"), ("g", "compound")):
-        with pytest.raises(InvalidModelError, match=f"attribute '{name}'.*no single text"):
+        with pytest.raises(InvalidModelError, match=f"attribute '{name}'.*not a single text"):
             read.text(group, name)
 
 

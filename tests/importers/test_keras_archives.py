@@ -82,7 +82,7 @@ def test_two_objects_of_one_name_are_refused() -> None:
     with h5py.File(buffer, "w") as file:
         file["a/b/c"] = np.zeros(2)
         file["a\\b/c"] = np.ones(2)
-    with pytest.raises(InvalidModelError, match="two objects are called 'a/b'"):
+    with pytest.raises(InvalidModelError, match="two objects have the name 'a/b'"):
         fastgru.read_weights(buffer.getvalue())
 
 

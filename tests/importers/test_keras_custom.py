@@ -240,7 +240,7 @@ def test_masks_are_asked_for() -> None:
     file = small(layer("Masking", "m", mask_value=0.0), mine, layer("GlobalAveragePooling1D", "mean"))
     x = X.copy()
     x[:, 2] = 0
-    with pytest.raises(UnsupportedModelError, match=r"layer 'mine' \(Mine\): a mask reaches it.*keeps_mask=True"):
+    with pytest.raises(UnsupportedModelError, match=r"layer 'mine' \(Mine\): its input has a mask.*keeps_mask=True"):
         fastgru.load(file, custom_objects={"Mine": lambda x: x})
     for keeps, expected in ((True, x[:, :2].mean(1)), (False, x.mean(1))):
         custom = {"Mine": CustomLayer(lambda x: x, keeps_mask=keeps)}
@@ -339,7 +339,7 @@ def test_commands_take_functions_and_descriptions(tmp_path: Path) -> None:
     assert "run in Python" not in described.stdout
     for name, fault in (
         ("bad.py", "ZeroDivisionError"),
-        ("none.py", "expected the dict custom_objects, found nothing"),
+        ("none.py", "got nothing, expected the dict custom_objects"),
     ):
         refused = inspect(name)
         assert refused.exit_code == 2

@@ -129,7 +129,7 @@ def nested(*, shared: bool) -> dict[str, Any]:
 
 
 def test_a_mask_that_keras_leaves_on_a_shared_input_is_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"'inner'.*called with a mask, which Keras leaves on its input"):
+    with pytest.raises(UnsupportedModelError, match=r"'inner'.*is called with a mask, which Keras also applies"):
         read_keras(legacy(nested(shared=True), {}, version="2.15.0"))
     graph = read_keras(legacy(nested(shared=False), {}, version="2.15.0"))
     assert [node.op for node in graph.nodes].count("where") == 1

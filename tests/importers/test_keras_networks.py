@@ -38,9 +38,9 @@ TURNED = {"c_kernel": (3, 5, 4), "c_bias": (5,)}
     [
         ([conv()], KERNEL, {"backend": "theano"}, "Theano.*save it again"),
         ([conv()], KERNEL, {"version": "1.2.2"}, "Keras 1"),
-        ([conv(padding="full")], KERNEL, {}, "padding is 'full'.*valid, same, causal"),
+        ([conv(padding="full")], KERNEL, {}, "padding is 'full'.*valid or same, causal"),
         ([conv("Conv2D", padding="causal", kernel_size=[3, 3], **IMAGE)], {"c_kernel": (3, 3, 2, 5), "c_bias": (5,)},
-         {}, "padding is 'causal'.*valid, same"),
+         {}, "padding is 'causal'.*valid or same"),
         ([conv("Conv1DTranspose", padding="causal")], TURNED, {}, "use same or valid"),
         ([conv("Conv1DTranspose", padding="same", strides=[2])], TURNED, {"version": "3.2", "backend": "torch"},
          "uneven cut"),
@@ -51,7 +51,7 @@ TURNED = {"c_kernel": (3, 5, 4), "c_bias": (5,)}
          {"version": "3.2", "backend": "torch"}, "uneven.*on torch"),
         ([layer("UpSampling2D", "u", size=[2, 2], interpolation="bicubic", **IMAGE)], {}, {}, "bicubic"),
         ([layer("Masking", "m", **INPUT), layer("TimeDistributed", "t", layer=layer("Softmax", "s"))],
-         {}, {}, "a mask reaches it, and the Softmax inside"),
+         {}, {}, "its input has a mask, which would reach the Softmax inside"),
         ([layer("TimeDistributed", "t", layer=layer("Swirl", "s"), **INPUT)], {}, {}, "'s' .Swirl.*not implemented"),
     ],
 )  # fmt: skip
@@ -105,7 +105,7 @@ def test_a_mean_that_is_even_is_read_from_torch() -> None:
     ("config", "shapes", "part"),
     [
         ({"score_mode": "sum"}, [[None, 4, 3], [None, 5, 3]], "score_mode"),
-        ({}, [[None, 4, 3], [None, 5, 2]], "inputs of shapes"),
+        ({}, [[None, 4, 3], [None, 5, 2]], "its inputs have the shapes"),
         ({}, [[None, 4, 3], [None, 5]], "two or three of"),
     ],
 )

@@ -55,7 +55,7 @@ def test_everything_unsupported_is_listed_at_once() -> None:
         ([gru(), layer("Dense", "s", units=1, dtype={"class_name": "QuantizedDTypePolicy"})], "quantised"),
         ([layer("RNN", "g", cell=layer("MyCell", "c", units=2), **INPUT)], "MyCell"),
         ([layer("Bidirectional", "g", layer=layer("ConvLSTM2D", "c", units=2), **INPUT)], "read are CuDNNGRU"),
-        ([gru(), layer("TimeDistributed", "t", layer=layer("Dense", "i"))], "applied to 2 axes"),
+        ([gru(), layer("TimeDistributed", "t", layer=layer("Dense", "i"))], "its input has 2 axes"),
         ([gru(return_sequences=True), layer("TimeDistributed", "t", layer=layer("Lambda", "i"))], "'i'.*never run"),
         ([layer("BatchNormalization", "b", axis=[1, 2], **INPUT)], "axis"),
         ([layer("LayerNormalization", "b", axis=[1], **INPUT)], "last axes"),
@@ -96,7 +96,7 @@ def test_a_stateful_layer_called_twice_is_refused() -> None:
         node(gru(stateful=True), [["a", 0, 0, {}]], [["a", 0, 0, {}]]),
         inputs=[["a", 0, 0]], outputs=[["g", 0, 0], ["g", 1, 0]],
     )  # fmt: skip
-    with pytest.raises(UnsupportedModelError, match="stateful and called more than once"):
+    with pytest.raises(UnsupportedModelError, match="stateful, and called more than once"):
         read_keras(legacy(config, {"g": GRU_ARRAYS}))
 
 

@@ -375,15 +375,15 @@ def behind_a_gru(*tail, arrays=None, x=("T", "N", I)):
         (behind_a_gru(helper.make_node("Softmax", ["s"], ["y"], name="attend", axis=0)), "attend.*other frames"),
         (behind_a_gru(helper.make_node("ReduceMean", ["s", "direction0"], ["y"], name="mean"),
                       arrays={"direction0": np.array([0])}), "mean.*other frames"),
-        (behind_a_gru(helper.make_node("Add", ["s", "Y_h"], ["y"], name="plus")), "plus.*of the last one"),
+        (behind_a_gru(helper.make_node("Add", ["s", "Y_h"], ["y"], name="plus")), "plus.*depend on the last one"),
         (behind_a_gru(helper.make_node("Add", ["s", "places"], ["y"], name="place"), x=(4, 1, I),
                       arrays={"places": np.ones((4, 1, H), np.float32)}), "place.*'places', which differs"),
         (behind_a_gru(helper.make_node("Transpose", ["s"], ["t"], perm=[1, 2, 0]),
                       conv("around", "t", "w", pads=(1, 1)), helper.make_node("Identity", ["around"], ["y"]),
                       arrays={"w": np.ones((2, H, 3), np.float32)}), "around.*read the past alone"),
         (behind_a_gru(helper.make_node("GRU", ["s", "W2", "R", "B", "", "Y_h"], ["y"], name="decoder", hidden_size=H),
-                      arrays={"W2": np.ones((1, 3 * H, H), np.float32)}), "decoder.*of the last one"),
-        (file([helper.make_node("Tanh", ["x"], ["y"])], ("T", "N", I), ["y"]), "no layer of it keeps a state"),
+                      arrays={"W2": np.ones((1, 3 * H, H), np.float32)}), "decoder.*depend on the last one"),
+        (file([helper.make_node("Tanh", ["x"], ["y"])], ("T", "N", I), ["y"]), "no layer keeps a state"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_frame_by_frame(data, message):
@@ -399,7 +399,7 @@ def test_a_state_that_inputs_decide():
         helper.make_node("GRU", ["x", "W", "R", "B", "", "begin"], ["y"], name="gru", hidden_size=H),
     ]
     data = file(nodes, [tensor("x", "T", 1, I), tensor("speaker", 1, 1, H)], ["y"], arrays)
-    with pytest.raises(fastgru.UnsupportedModelError, match=r"gru.*begins with 'begin', which inputs decide"):
+    with pytest.raises(fastgru.UnsupportedModelError, match=r"gru.*begins with 'begin', which is computed from inputs"):
         fastgru.load(data, open_states=True)
 
 
@@ -462,7 +462,7 @@ def test_convolutions_that_are_padded_on_both_sides_and_cut(taps, dilation, step
     cuts = [cut for cut in rng.integers(1, steps + 1, 3).tolist() if cut < steps]
     assert np.array_equal(streamed(model, x, 2, sorted(set(cuts)), 2), fastgru.load(data)(x))
     nodes[3] = helper.make_node("Identity", ["wide"], ["y"])
-    with pytest.raises(fastgru.UnsupportedModelError, match="output 'y' counts the frames of a call"):
+    with pytest.raises(fastgru.UnsupportedModelError, match="output 'y' depends on the number of frames of a call"):
         fastgru.load(
             file([nodes[0], nodes[3]], ("N", I, "T"), ["y"], {"w": np.ones((I, I, taps), "f4")}), open_states=True
         )

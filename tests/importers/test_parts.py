@@ -94,7 +94,7 @@ def test_what_is_not_between_is_not_read(value_info: bool) -> None:
         ({"inputs": ["z"]}, r"inputs names 'z', which is no tensor of the model"),
         ({"outputs": ["Hn"]}, r"outputs names 'Hn'.*did you mean hn\?"),
         ({"inputs": ["s"]}, r"the outputs need 'x', 'h0', too"),
-        ({"inputs": ["x", "h0", "m"], "outputs": ["s"]}, r"nothing that is asked for needs 'm'"),
+        ({"inputs": ["x", "h0", "m"], "outputs": ["s"]}, r"the outputs do not need 'm'"),
         ({"outputs": []}, r"outputs is \[\], expected a list of names"),
         ({"outputs": {"y": None}}, r"outputs is .*, expected a list of names"),
         ({"inputs": ["s", "s"]}, r"expected a list of names, each once"),

@@ -148,18 +148,18 @@ def test_objects_in_the_place_of_a_weight_are_refused(kind: str) -> None:
 
 def test_an_object_is_no_state_dict_and_the_message_says_so() -> None:
     pickled = b"\x80\x02}" + text("model") + FOREIGN["an object with a state"] + b"s."
-    with pytest.raises(UnsupportedModelError, match=r"under 'model' stands an object of 'app\.models\.Config'"):
+    with pytest.raises(UnsupportedModelError, match=r"under 'model' is an object of 'app\.models\.Config'"):
         read_weights(torch_zip(pickled))
     for rebuild, part in (("torch._utils\n_rebuild_sparse_tensor", "_rebuild_sparse_tensor"),):
         state = tensor_pickle((4, 6), (6, 1))[2:-2] + text("other") + f"c{rebuild}\n)R".encode() + b"u."
-        with pytest.raises(UnsupportedModelError, match=rf"'other' is a tensor that '.*{part}'"):
+        with pytest.raises(UnsupportedModelError, match=rf"'other' is a tensor made by '.*{part}'"):
             read_weights(torch_zip(b"\x80\x02}(" + state[1:].replace(b"}", b"", 0), {"0": bytes(96)}))
 
 
 def test_beside_a_model_metrics_are_no_state_dict() -> None:
     losses = tensor_pickle((24,), (1,))[2:-1]
     pickled = b"\x80\x02}(" + text("model") + b"capp.models\nNet\n)\x81" + text("history") + losses + b"u."
-    with pytest.raises(UnsupportedModelError, match=r"under 'model' stands an object of 'app\.models\.Net'"):
+    with pytest.raises(UnsupportedModelError, match=r"under 'model' is an object of 'app\.models\.Net'"):
         read_weights(torch_zip(pickled, {"0": bytes(96)}))
     assert read_weights(torch_zip(pickled, {"0": bytes(96)}), key="history")["w"].shape == (24,)
 
@@ -167,7 +167,7 @@ def test_beside_a_model_metrics_are_no_state_dict() -> None:
 def test_floods_of_names_are_refused() -> None:
     children = b"".join(b"J" + struct.pack("<i", n) + b"}" for n in range(1000))
     for flood, message in (
-        (b"}" + text("A" * (1 << 20)) + b"}(" + children + b"us", "dicts whose paths"),
+        (b"}" + text("A" * (1 << 20)) + b"}(" + children + b"us", "the paths of its dicts"),
         (b"](" + b"".join(b"capp.m%d\nC\n" % n for n in range(10_001)) + b"e", "unknown classes"),
     ):
         with pytest.raises(InvalidModelError, match=message):
@@ -189,7 +189,7 @@ def test_forms_that_are_not_read_have_a_way_round(tmp_path: Path) -> None:
     for member in ("a/archive_format", "serialized_exported_program.json"):
         with pytest.raises(UnsupportedModelError, match=r"torch\.export \(\.pt2\).*torch\.onnx\.export"):
             read_weights(zip_of({member: b"pt2"}))
-    with pytest.raises(UnsupportedModelError, match=r"zip archive around 'policy\.pth': unpack it"):
+    with pytest.raises(UnsupportedModelError, match=r"zip archive with 'policy\.pth': unpack it"):
         read_weights(zip_of({"data": b"{}", "policy.pth": b"x"}))
     index = {"metadata": {"total_size": 12}, "weight_map": {"w": "model-00001-of-00001.safetensors"}}
     with pytest.raises(UnsupportedModelError, match=r"index of a checkpoint.*model-00001-of-00001\.safetensors"):

@@ -109,7 +109,7 @@ def test_a_whole_module_is_refused_with_the_way_round() -> None:
 
 
 def test_other_forms_are_refused_by_name(form: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidModelError, match="expected a dict of tensors"):
+    with pytest.raises(InvalidModelError, match="expected a state dict"):
         read_weights(DATA / f"tensor.{form}.pt")
     with pytest.raises(UnsupportedModelError, match="'array' is a pickled NumPy array"):
         read_weights(DATA / f"numpy.{form}.pt")

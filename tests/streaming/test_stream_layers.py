@@ -99,7 +99,7 @@ def test_a_state_is_saved_taken_up_and_reset_row_by_row():
     again = fork.push(x[:6])
     np.testing.assert_array_equal(again[:, 1], want[:6, 1])
     assert not np.array_equal(again[:, 0], want[:6, 0])
-    with pytest.raises(StateError, match="of another model"):
+    with pytest.raises(StateError, match="it belongs to another model"):
         Sequential(GRU.from_torch(torch_weights()), linear()).stream(N).load_state(whole)
 
 
@@ -162,9 +162,9 @@ def test_what_needs_the_last_frame_first_is_refused_by_name():
 
 def test_what_has_no_state_is_no_stream():
     for layer in (linear(), Sequential(ReLU(), linear())):
-        with pytest.raises(StateError, match="keeps no state"):
+        with pytest.raises(StateError, match="no layer with a state"):
             layer.stream()
-        with pytest.raises(StateError, match="keeps no state"):
+        with pytest.raises(StateError, match="no layer with a state"):
             SessionPool(layer, 3)
     for wrong in (0, -1, 1.5, True, None):
         with pytest.raises(ShapeError, match="batch_size"):

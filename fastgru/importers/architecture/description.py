@@ -126,7 +126,7 @@ def _entry(layer: Any, what: str) -> LayerEntry:
     known = types()
     if not isinstance(type_name, str) or type_name not in known:
         if type_name is None:
-            raise InvalidModelError(f"{what} has no type; it is {show(dict(data))}")
+            raise InvalidModelError(f"{what} has no type: got {show(dict(data))}")
         raise UnsupportedModelError(f"{what}: {_unknown('type', [type_name], tuple(known))}")
     kind = known[type_name]
     what = f"{what} ({type_name})"
@@ -182,7 +182,7 @@ def read_text(source: Source) -> tuple[Any, str]:
         text = str(data, "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidModelError(
-            f"{name}: not a text in UTF-8 ({error}), expected a description in YAML or JSON"
+            f"{name}: the file is not UTF-8 ({error}), expected a description in YAML or JSON"
         ) from None
     return _parse_yaml(text, name), name
 
@@ -201,7 +201,7 @@ def _parse_yaml(text: str, name: str) -> Any:
             if len(made) != len(node.value):
                 keys = [str(key.value)[:40] for key, _ in node.value]
                 twice = next((key for key in keys if keys.count(key) > 1), "?")
-                raise InvalidModelError(f"{name}: line {node.start_mark.line + 1}: the key {twice!r} is there twice")
+                raise InvalidModelError(f"{name}: line {node.start_mark.line + 1}: the key {twice!r} occurs twice")
             return made
 
     for tag, pattern, first in _SCALARS:
@@ -211,6 +211,6 @@ def _parse_yaml(text: str, name: str) -> Any:
     except InvalidModelError:
         raise
     except RecursionError:
-        raise InvalidModelError(f"{name}: YAML nested too deeply") from None
+        raise InvalidModelError(f"{name}: the YAML is nested too deeply") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:  # ValueError: integers of thousands of digits
-        raise InvalidModelError(f"{name}: not a text in YAML ({' '.join(str(error).split())[:300]})") from None
+        raise InvalidModelError(f"{name}: the text is not YAML ({' '.join(str(error).split())[:300]})") from None

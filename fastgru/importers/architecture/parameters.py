@@ -95,13 +95,16 @@ class Parameters:
                     length = np.sqrt(np.square(direction.astype(np.float64)).sum(axes, keepdims=True))
                     return np.asarray(size * direction / length).astype(direction.dtype)
                 raise ShapeError(
-                    f"{self.what}: weight_norm with {g!r} of shape {size.shape} and {v!r} of shape {direction.shape},"
-                    " expected norms along axis 0: remove it (torch.nn.utils.remove_weight_norm) and save again"
+                    f"{self.what}: weight_norm has {g!r} of shape {size.shape} and {v!r} of shape {direction.shape},"
+                    " expected norms along axis 0: call torch.nn.utils.remove_weight_norm, and save again"
                 )
         way = ""
         if f"{key}_orig" in self.weights or f"{stem}parametrizations.{name}.original" in self.weights:
-            way = "; it is parametrised (spectral_norm?): remove that (torch.nn.utils.parametrize) and save again"
-        raise InvalidModelError(f"{self.what}: no tensor {key!r}; {self._offer(name, key)}{way}")
+            way = (
+                "; this tensor is parametrised, perhaps by spectral_norm: call"
+                " torch.nn.utils.parametrize.remove_parametrizations, and save again"
+            )
+        raise InvalidModelError(f"{self.what}: there is no tensor {key!r}; {self._offer(name, key)}{way}")
 
     def _offer(self, name: str, key: str) -> str:
         """What there is instead: at the prefix, or at another that is like it."""

@@ -44,7 +44,9 @@ def build_architecture(architecture: Architecture, weights: Mapping[str, Any], *
     """
     description = _described(architecture)
     if description.key is not None:
-        raise InvalidModelError(f"key is {description.key!r}, but the weights are no file: give those under it")
+        raise InvalidModelError(
+            f"key is {description.key!r}, but the weights are not a file: pass the weights under this key"
+        )
     if not isinstance(weights, Mapping):
         raise InvalidModelError(
             f"weights: got {type(weights).__name__}, expected a mapping from names to arrays"
@@ -84,7 +86,9 @@ class _Network:
         opened = [pair for entry in description.layers for pair in entry.states.items()]
         reserved = [*(spec.name for spec in description.inputs), *(name for pair in opened for name in pair)]
         if twice := sorted({name for name in reserved if reserved.count(name) > 1}):
-            raise InvalidModelError(f"inputs and states: {', '.join(map(repr, twice))} is the name of two of them")
+            raise InvalidModelError(
+                f"inputs and states: {', '.join(map(repr, twice))} occurs more than once: give each another name"
+            )
         self.builder = GraphBuilder("float32")
         self.inputs = {s.name: self.builder.input(s.name, s.dtype, s.shape, s.dims) for s in description.inputs}
         self.values = dict(self.inputs)
@@ -114,7 +118,7 @@ class _Network:
         names = ((self.last,) if most != 0 else ()) if entry.inputs is None else entry.inputs
         if len(names) < least or (most is not None and len(names) > most):
             expected = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-            raise InvalidModelError(f"{what}: {len(names)} inputs, expected {expected}")
+            raise InvalidModelError(f"{what}: got {len(names)} inputs, expected {expected}")
         options = LayerOptions(entry.options, what)
         parameters = Parameters(self.weights, self._prefix_of(entry, what), entry.keys, what)
         layer = DescribedLayer(
@@ -135,11 +139,9 @@ class _Network:
             layer.need_float()
         made = entry.kind.handler(layer)
         if unasked := options.unasked():
-            raise InvalidModelError(f"{what}: {', '.join(unasked)} has no meaning beside the other options")
+            raise InvalidModelError(f"{what}: {', '.join(unasked)} has no effect with the other options: leave it out")
         if unused := parameters.unused_keys():
-            raise InvalidModelError(
-                f"{what}: keys names {', '.join(map(repr, unused))}, which this layer does not have"
-            )
+            raise InvalidModelError(f"{what}: keys has {', '.join(map(repr, unused))}, which this layer does not have")
         parts: tuple[tuple[str, Value], ...] = made if isinstance(made, tuple) else (("", made),)
         for part, value in parts:
             self._define(f"{name}.{part}" if part else name, value, what)
@@ -160,12 +162,14 @@ class _Network:
         if entry.prefix is not None or not entry.kind.has_weights or "key" in entry.options:
             return entry.prefix or ""
         if not entry.name and not entry.keys:
-            raise InvalidModelError(f"{what}: where are its weights? Give a prefix, or a name that is one")
+            raise InvalidModelError(
+                f"{what}: the prefix of its weights is missing: give a prefix, or a name that is the prefix"
+            )
         return entry.name
 
     def _define(self, name: str, value: Value, what: str) -> None:
         if name in self.values:
-            raise InvalidModelError(f"{what}: the name {name!r} is taken by another value")
+            raise InvalidModelError(f"{what}: another value already has the name {name!r}")
         self.values[name] = value
 
     def _dimension(self, name: str) -> tuple[Value, int] | None:
@@ -183,7 +187,9 @@ class _Network:
         wanted = {name: self.value(of, "outputs") for name, of in self.description.outputs or ((self.last, self.last),)}
         taken = {*self.state_outputs, *self.inputs}
         if twice := [name for name in wanted if name in taken]:
-            raise InvalidModelError(f"outputs: {', '.join(map(repr, twice))} is the name of an input or a state, too")
+            raise InvalidModelError(
+                f"outputs: {', '.join(map(repr, twice))} is already the name of an input or a state"
+            )
         wanted |= self.state_outputs
         self._check_dead(wanted.values())
         graph = self.builder.graph(self.inputs, wanted)
@@ -195,7 +201,7 @@ class _Network:
         dead = [name for name, value in self.inputs.items() if value not in needed]
         dead += [name for name, made in self.layers.items() if not needed.intersection(made)]
         if dead:
-            raise InvalidModelError(f"nothing that is an output needs {', '.join(map(repr, dead[:20]))}")
+            raise InvalidModelError(f"no output needs {', '.join(map(repr, dead[:20]))}")
 
     def _pairs(self, graph: Graph) -> dict[str, str]:
         by_input = {spec.name: spec for spec in graph.inputs}
@@ -203,7 +209,7 @@ class _Network:
         pairs = dict(self.states)
         for source, target in self.description.states.items():
             if source not in by_input or target not in by_output or source in pairs:
-                raise InvalidModelError(f"states: {source!r} -> {target!r} is no pair of an input and an output")
+                raise InvalidModelError(f"states: {source!r} -> {target!r} is not a pair of an input and an output")
             before, after = by_input[source], by_output[target]
             if not before.agrees(after):
                 raise ShapeError(

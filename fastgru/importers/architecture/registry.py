@@ -83,7 +83,7 @@ class DescribedLayer:
         """Raise `ShapeError` where the description gives one of these options, and the weights say otherwise."""
         for name, value in found.items():
             if name in self.options and self.options.raw(name) != value:
-                raise ShapeError(f"{self}: {name} is {self.options.raw(name)!r}, but its weights say {value!r}")
+                raise ShapeError(f"{self}: {name} is {self.options.raw(name)!r}, but its weights have {value!r}")
 
     def spatial(self) -> int:
         """How many axes a layer whose type ends in 1d or 2d slides over."""

@@ -39,7 +39,7 @@ class FileForm:
         """Count one thing looked at."""
         self.steps[0] += 1
         if self.steps[0] > MAX_STEPS:
-            raise self.damaged(f"more than {MAX_STEPS} messages, links and chunks")
+            raise self.damaged(f"it has more than {MAX_STEPS} messages, links and chunks")
 
     @property
     def undefined(self) -> int:
@@ -63,7 +63,7 @@ class FileForm:
         return self.data.read(block.at, block.end)
 
     def damaged(self, fault: str) -> InvalidModelError:
-        return InvalidModelError(f"{self.name}: a damaged HDF5 file: {fault}")
+        return InvalidModelError(f"{self.name}: the HDF5 file is damaged: {fault}")
 
 
 class Block:

@@ -101,7 +101,7 @@ class Hdf5:
         while pending:
             path, address, depth = pending.pop()
             if path in self._groups or path in self._datasets:
-                raise self._form.damaged(f"two objects are called {path!r}")
+                raise self._form.damaged(f"two objects have the name {path!r}")
             messages = read_messages(self._form, address)
             if not is_group(messages):
                 spaces = [m for m in messages if m.kind == DATASPACE]
@@ -109,7 +109,7 @@ class Hdf5:
                     shape = read_dataspace(spaces[0].block(self._form, f"dataset {path!r}"))
                     self._datasets[path] = _Dataset(shape, messages)
                 elif path == "":
-                    raise self._form.damaged("the root is no group")
+                    raise self._form.damaged("the root is not a group")
                 continue
             if address in seen or depth > MAX_DEPTH:
                 raise self._form.damaged(f"the group {path!r} is linked twice, or more than {MAX_DEPTH} deep")
@@ -120,14 +120,16 @@ class Hdf5:
                 count += 1
                 characters += len(path) + len(name)
                 if count > MAX_OBJECTS or characters > MAX_PATHS:
-                    raise self._form.damaged(f"more than {MAX_OBJECTS} objects, or paths of {MAX_PATHS} characters")
+                    raise self._form.damaged(
+                        f"it has more than {MAX_OBJECTS} objects, or paths of more than {MAX_PATHS} characters together"
+                    )
                 if not name or "/" in name:
                     raise self._form.damaged(f"{path!r} has a link named {name[:40]!r}")
                 # On Windows, Keras before 3 joined the names of groups by backslashes.
                 name = name.replace("\\", "/")
                 below.append((f"{path}/{name}" if path else name, target, depth + 1))
             if len({p for p, _, _ in below}) != len(below):
-                raise self._form.damaged(f"the group {path!r} has two links of one name")
+                raise self._form.damaged(f"the group {path!r} has two links with the same name")
             pending += reversed(below)
 
     def _spend(self, what: str, nbytes: int, *, packed: bool) -> None:
@@ -135,7 +137,8 @@ class Hdf5:
         limit = self._inflatable if packed else self._plain_left
         if nbytes > limit:
             raise InvalidModelError(
-                f"{self.name}: {what} declares {nbytes} bytes, more than fit a file of {len(self._form.data)} bytes"
+                f"{self.name}: {what} declares {nbytes} bytes, which do not fit into a file of {len(self._form.data)}"
+                " bytes"
             )
         if packed:
             self._inflatable -= nbytes
@@ -144,7 +147,7 @@ class Hdf5:
 
     def _text(self, what: str, datatype: Datatype, shape: tuple[int, ...], value: Block) -> str:
         if datatype.numbers is not None or math.prod(shape) != 1:
-            raise InvalidModelError(f"{self.name}: {what} is no single text")
+            raise InvalidModelError(f"{self.name}: {what} is not a single text")
         if not datatype.variable:
             return value.text(datatype.size)
         length, collection, index = value.number(4), value.offset(), value.number(4)
@@ -160,7 +163,7 @@ class Hdf5:
             content = objects.sub(min(aligned(size), len(objects)))
             if number == index:
                 return content.text(length)
-        raise self._form.damaged(f"{what} is not where it should be")
+        raise self._form.damaged(f"{what} is not where the file says")
 
 
 def _superblock(form: FileForm) -> tuple[FileForm, int]:
@@ -180,9 +183,9 @@ def _superblock(form: FileForm) -> tuple[FileForm, int]:
         sizes = block.number(1), block.number(1)
         block.take(1)
     else:
-        raise form.damaged(f"a superblock of version {version}")
+        raise form.damaged(f"the superblock has the unknown version {version}")
     if not all(size in (2, 4, 8) for size in sizes):
-        raise form.damaged(f"addresses and lengths of {sizes} bytes")
+        raise form.damaged(f"its addresses and lengths have {sizes} bytes")
     block.form = form = FileForm(form.data, start, *sizes)
     block.offset()  # the base address: files with a user block are read from their signature on
     for _ in range(4 if version < 2 else 2):
@@ -195,7 +198,7 @@ def _attribute(block: Block) -> tuple[str, Datatype, tuple[int, ...], Block]:
     version, flags = block.number(1), block.number(1)
     name_size, type_size, space_size = (block.number(2) for _ in range(3))
     if version not in (1, 2, 3):
-        raise block.form.damaged(f"{block.what} has version {version}")
+        raise block.form.damaged(f"{block.what} has the unknown version {version}")
     pad = aligned if version == 1 else int
     block.take(1 if version == 3 else 0)
     name = block.sub(pad(name_size)).text(name_size)

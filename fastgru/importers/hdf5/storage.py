@@ -43,7 +43,7 @@ class Storage:
         count = math.prod(shape)
         if self.content is not None:
             if self.held < count * dtype.itemsize:
-                raise self.form.damaged(f"{self.what} declares {shape} of {dtype}, and holds {self.held} bytes")
+                raise self.form.damaged(f"{self.what} declares {shape} of {dtype}, but has {self.held} bytes")
             array = np.frombuffer(self.content(count * dtype.itemsize), dtype, count).reshape(shape)
             return array.astype(dtype.newbyteorder("="), copy=self.form.data.in_memory)
         array = np.zeros(shape, dtype)
@@ -55,7 +55,7 @@ class Storage:
                 part[...] = chunk[tuple(slice(0, n) for n in part.shape)]
                 missing -= part.size
         if missing:
-            raise self.form.damaged(f"{self.what}: {missing} of {count} values are in none of its chunks, or in two")
+            raise self.form.damaged(f"{self.what}: {missing} of {count} values are in no chunk, or in two")
         return array.astype(dtype.newbyteorder("="), copy=False)
 
     def _chunks(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
@@ -82,7 +82,7 @@ class Storage:
             try:
                 return inflater.decompress(data, size + 4 + 1)
             except zlib.error as error:
-                raise self.form.damaged(f"a chunk of {self.what} does not inflate ({error})") from None
+                raise self.form.damaged(f"a chunk of {self.what} cannot be inflated ({error})") from None
         if number == _SHUFFLE:
             whole = len(data) // itemsize * itemsize
             mixed = np.frombuffer(data, np.uint8, whole).reshape(itemsize, -1)

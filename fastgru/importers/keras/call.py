@@ -111,7 +111,7 @@ class Call:
     def x(self) -> Tensor:
         """The only input; an error if there are more."""
         if len(self.inputs) != 1:
-            raise self.layer.damaged(f"{len(self.inputs)} inputs, expected one")
+            raise self.layer.damaged(f"got {len(self.inputs)} inputs, expected one")
         return self.inputs[0]
 
     def masks(self) -> tuple[list[Value | None], list[Value | None]]:
@@ -141,11 +141,11 @@ class Call:
         for name, value in self.arguments.items():
             if name == "training" and value is True:
                 raise self.layer.unsupported(
-                    "called with training=True", "inference would be random; save the model without it"
+                    "it is called with training=True", "inference would be random; save the model without it"
                 )
             if name not in known and value not in (None, [], {}, False):
                 raise self.layer.unsupported(
-                    f"called with the argument {name!r}", "build the model from layers that do not need it"
+                    f"it is called with the argument {name!r}", "build the model from layers that do not need it"
                 )
 
     def axis(self, value: Tensor, axis: int, what: str = "axis", *, rank: int | None = None) -> int:

@@ -30,8 +30,8 @@ def apply_custom(custom: CustomLayer, call: Call) -> list[Tensor]:
     keeps = False if call.layer.class_name == "Lambda" and call.layer.config.get("mask") is None else custom.keeps_mask
     if masks and keeps is None:
         raise call.layer.unsupported(
-            "a mask reaches it, and the file does not say whether the layer hands it on",
-            "say so: fastgru.CustomLayer(..., keeps_mask=True) or False",
+            "its input has a mask, and the file does not say whether its output has this mask",
+            "say this with fastgru.CustomLayer(..., keeps_mask=True) or False",
         )
     plain = replace(call, inputs=[x.but(mask=None) for x in call.inputs])
     if is_function(custom.layer):
@@ -61,7 +61,9 @@ def _function(custom: CustomLayer, call: Call) -> tuple[PythonFunction, dict[str
     layer, function = call.layer, custom.layer
     given = {k: v for k, v in call.arguments.items() if k != "mask" and (v is not None or k != "training")}
     if given.pop("training", False) is True:
-        raise layer.unsupported("called with training=True", "inference would be random; save the model without it")
+        raise layer.unsupported(
+            "it is called with training=True", "inference would be random; save the model without it"
+        )
     held = layer.config.get("arguments") if layer.class_name == "Lambda" else None
     if isinstance(held, Mapping):
         given |= held
@@ -138,7 +140,7 @@ def _sizes(value: Value) -> list[Any]:
 def _sample(x: Tensor, shape: Sequence[int]) -> Array:
     if int(np.prod(shape, dtype=np.float64)) > _MOST_SAMPLE:
         raise UnsupportedModelError(
-            f"an input of shape {tuple(shape)} is too large to try a function on: say the shape of what it gives,"
+            f"its input of shape {tuple(shape)} is too large to try a function on: give the shape of the output,"
             " fastgru.CustomLayer(function, shape=...)"
         )
     dtype = numpy_dtype(x.dtype)

@@ -71,9 +71,9 @@ def plan_model(model: LayerConfig) -> ModelPlan:
     """The calls of a Sequential or functional model. Raises `InvalidModelError` for one that contradicts itself."""
     data = model.get("layers")
     if not isinstance(data, list):
-        raise model.damaged("layers is no list")
+        raise model.damaged("layers is not a list")
     if len(data) > MAX_CALLS:
-        raise model.damaged(f"{len(data)} layers, expected at most {MAX_CALLS}")
+        raise model.damaged(f"got {len(data)} layers, expected at most {MAX_CALLS}")
     layers = [LayerConfig.from_json(item, f"{model}: layers[{n}]") for n, item in enumerate(data)]
     named = {layer.name: layer for layer in layers}
     if len(named) != len(layers):
@@ -116,15 +116,15 @@ def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: lis
     for (name, layer), item in zip(layers.items(), data, strict=True):
         nodes = item.get("inbound_nodes", [])
         if not isinstance(nodes, list):
-            raise layer.damaged("inbound_nodes is no list")
+            raise layer.damaged("inbound_nodes is not a list")
         calls += [_read_call(layer, name, n, node) for n, node in enumerate(nodes)]
     if len(calls) > MAX_CALLS:
-        raise model.damaged(f"{len(calls)} calls of layers, expected at most {MAX_CALLS}")
+        raise model.damaged(f"got {len(calls)} calls of layers, expected at most {MAX_CALLS}")
     inputs = [ref.layer for ref in tensors_of(model, model.get("input_layers"))]
     outputs = list(tensors_of(model, model.get("output_layers")))
     for name in inputs:
         if name not in layers:
-            raise model.damaged(f"input_layers names {name!r}, which is no layer")
+            raise model.damaged(f"input_layers names {name!r}, which is not a layer")
     outputs = [_written_call(layers[ref.layer], ref, data) if ref.layer in layers else ref for ref in outputs]
     written = {ref: form for item in data for ref, form in shapes_in(item.get("inbound_nodes"))}
     calls, outputs = _without_own_nodes(layers, calls, outputs)
@@ -159,7 +159,7 @@ def _read_call(layer: LayerConfig, name: str, number: int, node: Any) -> LayerCa
             return LayerCall(name, number, tuple(refs_in(args)), {**more, **kwargs})
         return LayerCall(name, number, tuple(refs_in(args[:1])), {**_positional(layer, args[1:]), **kwargs})
     if not isinstance(node, list):
-        raise layer.damaged(f"inbound_nodes[{number}] is no list")
+        raise layer.damaged(f"inbound_nodes[{number}] is not a list")
     entries = [node] if is_tensor(node) else node
     inputs, arguments = [], {}
     for entry in entries:
@@ -177,7 +177,7 @@ def _positional(layer: LayerConfig, rest: Sequence[Any]) -> dict[str, Any]:
     """What Keras 3 passed by position after the first argument, by the names of the call signatures."""
     names = ("training", "mask") if layer.class_name in MODELS else positional_arguments(layer)
     if len(rest) > len(names):
-        raise layer.unsupported(f"called with {len(rest) + 1} arguments", "pass one tensor, or a list of tensors")
+        raise layer.unsupported(f"it is called with {len(rest) + 1} arguments", "pass one tensor, or a list of tensors")
     return dict(zip(names, rest, strict=False))
 
 
@@ -227,4 +227,4 @@ def _in_order(model: LayerConfig, layers: Mapping[str, LayerConfig], calls: list
         return [calls[n] for n in order.static_order()]
     except CycleError as error:
         cycle = " -> ".join(repr(calls[n].layer) for n in error.args[1][:9])
-        raise model.damaged(f"layers in a cycle: {cycle}") from None
+        raise model.damaged(f"its layers form a cycle: {cycle}") from None

@@ -188,7 +188,7 @@ def apply(call: Call) -> list[Tensor]:
     if kind is Mask.OWN:
         return found.handler(call)
     if kind is Mask.REFUSED and any(isinstance(x, Tensor) and x.mask for x in (*call.inputs, *call.arguments.values())):
-        raise call.layer.unsupported("a mask reaches this layer", "drop the mask before it, or use another layer")
+        raise call.layer.unsupported("its input has a mask", "drop the mask before it, or use another layer")
     first, *rest = found.handler(replace(call, inputs=[x.but(mask=None) for x in call.inputs]))
     handed = call.masks()[1][0] if kind is Mask.KEEPS else None
     return [Tensor(first.value, handed), *rest]

@@ -179,7 +179,8 @@ class ModelReading:
             own = self.rules.major == 3 and x is not None and x.mask is not None
             if isinstance(mask, Tensor) and elsewhere and not own:
                 raise layer.unsupported(
-                    "called with a mask, which Keras leaves on its input, where other layers see it", "mask the input"
+                    "it is called with a mask, which Keras also applies to other layers with this input",
+                    "mask the input",
                 )
 
     def _nested(
@@ -191,7 +192,7 @@ class ModelReading:
         place: Place,
     ) -> Outputs:
         if arguments.get("training") is True:
-            raise layer.unsupported("called with training=True", "save the model without it")
+            raise layer.unsupported("it is called with training=True", "save the model without it")
         masks = arguments.get("mask")
         given = list(inputs)
         for n, mask in enumerate(masks if isinstance(masks, list) else [masks]):

@@ -45,7 +45,7 @@ class SpatialInput:
         if not isinstance(form, str | None) or form not in known:
             raise layer.damaged(f"data_format is {form!r:.40}, expected channels_last or channels_first")
         if x.rank != rank + 2:
-            raise layer.damaged(f"an input of shape {x.shape}, expected {rank + 2} axes")
+            raise layer.damaged(f"its input has shape {x.shape}, expected {rank + 2} axes")
         return cls(call, x, rank, known[form])
 
     @property
@@ -103,7 +103,7 @@ class LayerWindows:
         if kind == "causal" and causal:
             return cls(list(taps), strides, dilations, False, dilations[0] * (taps[0] - 1))
         if kind not in ("valid", "same"):
-            raise layer.unsupported(f"padding is {kind!r:.40}", f"there are valid, same{', causal' if causal else ''}")
+            raise layer.unsupported(f"padding is {kind!r:.40}", f"use valid or same{', causal' if causal else ''}")
         return cls(list(taps), strides, dilations, kind == "same")
 
     def attrs(self) -> dict[str, Any]:

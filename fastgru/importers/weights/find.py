@@ -120,9 +120,9 @@ def refuse_state_dict(source: Source, key: str | None = None) -> NoReturn:
     )
     if not grus:
         raise WeightsAloneError(
-            f"{message} Describe that: fastgru.load(..., architecture=...). No tensors named as torch.nn.GRU names them"
-            " were found; or read them with fastgru.read_weights and make the layers with fastgru.GRU.from_torch,"
-            " from_keras, from_onnx or from_gates"
+            f"{message} No tensors have the names of a torch.nn.GRU. Describe the network with"
+            " fastgru.load(..., architecture=...), or read the tensors with fastgru.read_weights and make the layers"
+            " with fastgru.GRU.from_torch, from_keras, from_onnx or from_gates"
         )
     listed = "; ".join(map(str, grus[:SHOWN])) + (f"; and {len(grus) - SHOWN} more" if len(grus) > SHOWN else "")
     read = f"fastgru.read_weights({json.dumps(path, ensure_ascii=False)}{'' if key is None else f', key={key!r}'})"

@@ -45,12 +45,12 @@ def fold_reparametrised(tensors: Mapping[str, Array], source: str) -> dict[str, 
             array = _whole(compute, [tensors[part] for part in parts], f"{source}: {whole[:80]!r}")
         elif match := _PARAMETRIZED.fullmatch(name):
             raise UnsupportedModelError(
-                f"{source}: {match['owner'] or ''}{match['name']} is parametrised by something else than weight_norm"
+                f"{source}: {match['owner'] or ''}{match['name']} is parametrised by something other than weight_norm"
                 " and spectral_norm: before saving, call"
                 f" torch.nn.utils.parametrize.remove_parametrizations(module, {match['name']!r})"
             )
         if whole in folded or (compute is not None and whole in tensors):
-            raise InvalidModelError(f"{source}: {whole[:80]!r} is there both whole and in parts")
+            raise InvalidModelError(f"{source}: {whole[:80]!r} occurs both whole and in parts")
         folded[whole] = array
         taken.update(parts)
     return folded
@@ -64,7 +64,7 @@ def _whole(compute: Callable[..., Array], parts: list[Array], what: str) -> Arra
         try:
             return compute(*(part.astype(dtype) for part in parts)).astype(dtype)
         except UnsupportedModelError as error:
-            raise UnsupportedModelError(f"{what}: {error}: remove it in torch before saving") from None
+            raise UnsupportedModelError(f"{what}: {error}: remove the parametrization in torch before saving") from None
         except ValueError:
             shapes = ", ".join(str(list(part.shape)) for part in parts)
             raise InvalidModelError(f"{what}: its parts have the shapes {shapes}, which do not fit together") from None
@@ -91,7 +91,7 @@ def _spectral_norm(w: Array, u: Array, v: Array) -> Array:
         left = [m for m in matrices if np.linalg.norm(m @ v / np.linalg.norm(m @ v) - u) < NEAR]
         left = matrices[:1] if w.ndim == 2 and len(left) != 1 else left  # of a matrix nearly always rows
     if len(left) != 1:
-        raise UnsupportedModelError("spectral_norm goes along axis 0 or 1, which the tensors do not tell")
+        raise UnsupportedModelError("spectral_norm runs along axis 0 or 1, and the tensors do not show which")
     return np.asarray(w / (u @ left[0] @ v))
 
 

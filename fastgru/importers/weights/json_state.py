@@ -53,14 +53,14 @@ def _array(value: Any, what: str) -> Array:
     while level and isinstance(level[0], list):
         lengths = {len(entry) if isinstance(entry, list) else -1 for entry in level}
         if len(lengths) != 1 or len(shape) == MAX_AXES:
-            raise InvalidModelError(f"{what}: ragged or too deeply nested lists, expected an array")
+            raise InvalidModelError(f"{what}: the lists are ragged or nested too deeply, expected an array")
         shape.append(lengths.pop())
         level = list(chain.from_iterable(level))
     kinds = set(map(type, level))
     if not kinds <= {int, float}:
         listed = ", ".join(sorted(kind.__name__ for kind in kinds - {int, float}))
-        raise InvalidModelError(f"{what}: ragged lists, or a {listed} among them, where numbers belong")
+        raise InvalidModelError(f"{what}: the lists are ragged or contain a {listed}, expected numbers")
     try:
         return np.array(level, np.float64).reshape(shape)
     except OverflowError:
-        raise InvalidModelError(f"{what}: a number that float64 cannot hold") from None
+        raise InvalidModelError(f"{what}: a number is too large for float64") from None

@@ -79,7 +79,7 @@ def choose_state_dict(
     if not candidates:
         _refuse_objects(value, found, name, None)
         given = "tensor" if is_tensor(value) else type(value).__name__
-        raise InvalidModelError(f"{name}: a {given}, expected a dict of tensors: a state dict")
+        raise InvalidModelError(f"{name}: got a {given}, expected a state dict, which is a dict of tensors")
     if key is None:
         left = _narrowed(candidates, found, is_weight)
         if not any(is_weight(e) and (_named(n) or len(_shape(e)) > 1) for path in left for n, e in found[path].items()):
@@ -87,7 +87,7 @@ def choose_state_dict(
         if len(left) != 1:
             raise AmbiguousStateDictError(
                 f"{name}: expected one dict of tensors, found {_listed(left)}: choose one with"
-                " read_weights(..., key=...), on the command line with --key",
+                " read_weights(..., key=...), or on the command line with --key",
                 tuple(left),
                 tuple(
                     {n: _shape(e) for n, e in found[path].items() if isinstance(n, str) and is_tensor(e)}
@@ -98,14 +98,14 @@ def choose_state_dict(
     elif key not in candidates:
         close = nearest(key, candidates)
         offer = f"did you mean {close[0]!r}? There" if close else "there"
-        raise InvalidModelError(f"{name}: no dict of tensors under {key!r}; {offer} are {_listed(candidates)}")
+        raise InvalidModelError(f"{name}: there is no dict of tensors under {key!r}; {offer} are {_listed(candidates)}")
     where = f"{name}, under {key[:80]!r}" if key else name
     tensors = {}
     for label, entry in found[key].items():
         if is_tensor(entry):
             if not isinstance(label, str):
                 raise InvalidModelError(
-                    f"{where}: a tensor under a key of the type {type(label).__name__}, expected a text"
+                    f"{where}: a tensor has a key of the type {type(label).__name__}, expected a text"
                 )
             tensors[label] = entry
         elif isinstance(entry, Inert) and isinstance(label, str):
@@ -172,7 +172,9 @@ def _dicts(value: Any, is_tensor: Test, name: str) -> dict[str, Entries]:
                     label = str(key) if isinstance(key, str | int) else f"<{getattr(key, 'name', type(key).__name__)}>"
                     room -= len(own) + len(label)
                     if room < 0:
-                        raise InvalidModelError(f"{name}: dicts whose paths have more than {MAX_CHARACTERS} characters")
+                        raise InvalidModelError(
+                            f"{name}: the paths of its dicts have more than {MAX_CHARACTERS} characters together"
+                        )
                     below.append((f"{own}.{label}" if own else label, inner))
         level = below
     return found
@@ -198,9 +200,9 @@ def _refuse_objects(value: Any, found: Mapping[str, Entries], name: str, unknown
         objects = [(path, entry) for path, entry in objects if entry.name in unknown]
     if objects:
         path, entry = objects[0]
-        where = f"under {path[:80]!r} stands" if path else "it is"
+        where = f"under {path[:80]!r} is" if path else "it is"
         raise UnsupportedModelError(
-            f"{name}: no dict of a network's tensors; {where} an object of {entry.name!r}, which would have to be"
+            f"{name}: the file has no state dict; {where} an object of {entry.name!r}, which would have to be"
             " imported and run; nothing of it was run. It was probably made by torch.save(model): load it where its"
             " classes are, and save the weights alone with torch.save(model.state_dict(), path)"
         )
@@ -209,10 +211,10 @@ def _refuse_objects(value: Any, found: Mapping[str, Entries], name: str, unknown
 def _refuse_strange_tensor(kind: str, what: str) -> None:
     """Raise `UnsupportedModelError` for an object that is a tensor or an array in a form that is not read."""
     if "multiarray._reconstruct" in kind:
-        raise UnsupportedModelError(f"{what} is a pickled NumPy array: save torch tensors")
+        raise UnsupportedModelError(f"{what} is a pickled NumPy array, which is not read: save torch tensors instead")
     if kind.startswith("torch.") and "_rebuild_" in kind:
         raise UnsupportedModelError(
-            f"{what} is a tensor that {kind!r} makes, which is not read: save a dense tensor of floats in its place"
+            f"{what} is a tensor made by {kind!r}, which is not read: save a dense tensor of floats in its place"
         )
 
 

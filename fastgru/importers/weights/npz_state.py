@@ -41,26 +41,31 @@ def _array(data: memoryview, what: str) -> Array:
     head = bytes(data[:12])
     width = {1: 2, 2: 4, 3: 4}.get(head[6] if len(head) > 6 else 0)
     if not head.startswith(b"\x93NUMPY") or width is None:
-        raise InvalidModelError(f"{what}: starts with {head[:8]!r}, which is not NumPy's magic and version")
+        raise InvalidModelError(
+            f"{what}: the array starts with {head[:8]!r}, which is not the magic and the version of NumPy"
+        )
     size = int.from_bytes(head[8 : 8 + width], "little")
     start = 8 + width + size
     if size > MAX_HEADER or start > len(data):
-        raise InvalidModelError(f"{what}: a header of {size} bytes in an array of {len(data)}; {MAX_HEADER} are read")
+        raise InvalidModelError(
+            f"{what}: the header has {size} bytes, but the member has {len(data)} bytes, and at most {MAX_HEADER} are"
+            " read"
+        )
     header = bytes(data[8 + width : start]).decode("latin-1")
     order, shape_text = _ORDER.search(header), _SHAPE.search(header)
     if order is None or shape_text is None or "'descr'" not in header:
-        raise InvalidModelError(f"{what}: a header {header[:80]!r} without descr, fortran_order and shape")
+        raise InvalidModelError(f"{what}: the header {header[:80]!r} does not have descr, fortran_order and shape")
     dtype = _dtype(header, what)
     shape = tuple(int(size.rstrip("L")) for size in re.findall(r"\d+L?", shape_text.group(1)))
     if len(shape) > MAX_AXES or prod(shape) * dtype.itemsize != len(data) - start:
         raise InvalidModelError(f"{what}: {dtype} {list(shape)[:40]} does not fit {len(data) - start} bytes")
     flat = np.frombuffer(data[start:], dtype)
     if dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
-        raise InvalidModelError(f"{what}: a bool that is neither 0 nor 1")
+        raise InvalidModelError(f"{what}: a bool is neither 0 nor 1")
     try:
         array = flat.reshape(shape, order="F" if order.group(1) == "True" else "C")
     except ValueError:  # an empty array with axes too long for NumPy
-        raise InvalidModelError(f"{what}: no array has the shape {list(shape)}") from None
+        raise InvalidModelError(f"{what}: {list(shape)} is not the shape of an array") from None
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -77,4 +82,4 @@ def _dtype(header: str, what: str) -> np.dtype[Any]:
     try:
         return np.dtype(descr)
     except TypeError:
-        raise InvalidModelError(f"{what}: {descr!r} is no dtype") from None
+        raise InvalidModelError(f"{what}: {descr!r} is not a dtype") from None

@@ -99,7 +99,7 @@ class PickleReader:
                 position = at
                 self._opcodes += 1
                 if self._opcodes > MAX_OPCODES:
-                    raise InvalidModelError(f"{self.name}: a pickle of more than {MAX_OPCODES} opcodes")
+                    raise InvalidModelError(f"{self.name}: the pickle has more than {MAX_OPCODES} opcodes")
                 op = opcode.name
                 if op in _PUSHES:
                     stack.append(argument)
@@ -124,14 +124,14 @@ class PickleReader:
             raise
         except _BROKEN as error:
             raise InvalidModelError(
-                f"{self.name}: a broken pickle at byte {position} ({type(error).__name__}: {str(error)[:120]})"
+                f"{self.name}: the pickle is damaged at byte {position} ({type(error).__name__}: {str(error)[:120]})"
             ) from None
-        raise InvalidModelError(f"{self.name}: a pickle without an end")
+        raise InvalidModelError(f"{self.name}: the pickle has no end")
 
     def _charge(self, copied: int) -> None:
         self._copied += copied
         if self._copied > MAX_COPIED:
-            raise InvalidModelError(f"{self.name}: a pickle that copies more than {MAX_COPIED} elements")
+            raise InvalidModelError(f"{self.name}: the pickle copies more than {MAX_COPIED} elements")
 
     def _step(self, op: str, argument: Any, stack: list[Any], marks: list[list[Any]]) -> None:
         if op in _NEW:
@@ -170,7 +170,7 @@ class PickleReader:
         elif op == "BINPERSID" and self._persistent:
             stack.append(self._persistent(stack.pop()))
         else:
-            raise InvalidModelError(f"{self.name}: the pickle opcode {op} has no place in a file of weights")
+            raise InvalidModelError(f"{self.name}: the pickle opcode {op} does not belong in a file of weights")
 
     def _from_mark(self, op: str, argument: Any, items: list[Any], stack: list[Any]) -> None:
         if op == "TUPLE" or op == "FROZENSET":
@@ -195,7 +195,7 @@ class PickleReader:
         if module.split(".")[0] in _HOSTILE:
             raise InvalidModelError(
                 f"{self.name}: the pickle names {name!r}, which would have to be imported and run; nothing of it was"
-                " run. Files of weights have no use for it: do not trust this one"
+                " run. Files of weights do not need this: do not trust the file"
             )
         if name in _QUANTISED or module.split(".")[0] in _QUANTISERS:
             raise UnsupportedModelError(
@@ -204,7 +204,7 @@ class PickleReader:
             )
         if name not in self.unknown:
             if len(self.unknown) == MAX_UNKNOWN:
-                raise InvalidModelError(f"{self.name}: a pickle that names more than {MAX_UNKNOWN} unknown classes")
+                raise InvalidModelError(f"{self.name}: the pickle names more than {MAX_UNKNOWN} unknown classes")
             self.unknown[name] = Global(name, lambda *arguments: Inert(name))
         return self.unknown[name]
 

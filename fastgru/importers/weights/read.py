@@ -62,7 +62,7 @@ def read_weights(source: Source, *, format: str | None = None, key: str | None =
 def _read(source: Content, format: str | None, key: str | None) -> Weights:  # noqa: A002
     name, found = source.name, detect_format(source)
     if format is not None and format not in (*_FLAT, *_NESTED):
-        raise InvalidModelError(f"format {format!r} is not one of {', '.join(sorted((*_FLAT, *_NESTED)))}")
+        raise InvalidModelError(f"format is {format!r}, expected one of {', '.join(sorted((*_FLAT, *_NESTED)))}")
     if format not in (None, found):
         raise InvalidModelError(f"{name}: the content is {FORMATS[found]}, expected format {format!r}")
     if found in _NESTED:
@@ -70,7 +70,9 @@ def _read(source: Content, format: str | None, key: str | None) -> Weights:  # n
     elif found not in _FLAT:
         raise UnsupportedModelError(f"{name}: this is {FORMATS[found]}, a whole model: load it with fastgru.load")
     elif key is not None:
-        raise InvalidModelError(f"{name}: key={key!r} was given, but {FORMATS[found]} nests no dicts")
+        raise InvalidModelError(
+            f"{name}: key={key!r} does not apply, because {FORMATS[found]} has no nested dicts: leave key out"
+        )
     else:
         state = StateDict(_FLAT[found](source))
     _refuse_packed(state.tensors, name)
@@ -89,7 +91,7 @@ def _keras(content: Content) -> Mapping[str, Array]:
     """The datasets of `model.weights.h5` inside a `.keras` archive."""
     archive = Archive(content)
     if (weights := archive.find("model.weights.h5")) is None:
-        raise InvalidModelError(f"{content.name}: a Keras archive without model.weights.h5")
+        raise InvalidModelError(f"{content.name}: the Keras archive has no model.weights.h5")
     return _hdf5(archive.open(weights))
 
 
@@ -113,8 +115,8 @@ def _refuse_packed(names: Collection[str], what: str) -> None:
         if None not in found:
             shown = ", ".join(repr(name[:80]) for name in found if name is not None)
             raise UnsupportedModelError(
-                f"{what}: {shown}: weights that {library} quantised and packed, which are not read: save the state dict"
-                " of the float model; precision='int8' gives its weights 8 bits at loading"
+                f"{what}: the weights {shown} were quantised and packed by {library}, which is not read: save the state"
+                " dict of the float model, and load it with precision='int8' for weights of 8 bits"
             )
 
 

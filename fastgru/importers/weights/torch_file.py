@@ -74,7 +74,10 @@ class TorchFile:
         def charge(nbytes: int) -> None:
             self._left -= nbytes
             if self._left < 0:
-                raise InvalidModelError(f"{what}: tensors that overlap so much that they are {CONVERTED_RATIO} files")
+                raise InvalidModelError(
+                    f"{what}: the tensors overlap so much that together they are {CONVERTED_RATIO} times as large as"
+                    " the file"
+                )
 
         return tensor.array(self._storage(tensor.storage.key), charge, big_endian=self._big_endian, what=what)
 
@@ -87,13 +90,13 @@ def read_torch_zip(file: Content) -> TorchFile:
     archive, name = Archive(file), file.name
     pickled = [member for member in archive if member == "data.pkl" or member.endswith("/data.pkl")]
     if len(pickled) != 1:
-        raise InvalidModelError(f"{name}: {len(pickled)} members called data.pkl, expected one")
+        raise InvalidModelError(f"{name}: got {len(pickled)} members named data.pkl, expected one")
     stem = pickled[0].removesuffix("data.pkl")
     order = bytes(archive[stem + "byteorder"]).strip() if stem + "byteorder" in archive else b"little"
     if order not in (b"little", b"big"):
-        raise InvalidModelError(f"{name}: byte order {order[:20]!r}, expected little or big")
+        raise InvalidModelError(f"{name}: the byte order is {order[:20]!r}, expected little or big")
     if archive.members[pickled[0]].size > PICKLE_LIMIT:
-        raise InvalidModelError(f"{name}: a pickle of more than {PICKLE_LIMIT} bytes")
+        raise InvalidModelError(f"{name}: the pickle has more than {PICKLE_LIMIT} bytes")
     reader = _reader(BytesIO(archive[pickled[0]]), name)
     value = reader.load()
 
@@ -152,4 +155,4 @@ def _legacy_storages(
             raise InvalidModelError(f"{name}: storage {key[:80]!r} declares {count} elements, more than the file holds")
         yield key, (start, position)
     if position != len(data):
-        raise InvalidModelError(f"{name}: {len(data) - position} bytes after the last storage")
+        raise InvalidModelError(f"{name}: got {len(data) - position} bytes after the last storage, expected none")

@@ -95,21 +95,21 @@ class StoredTensor:
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         count = math.prod(self.shape)
         if self.offset > flat.size or (count and last >= flat.size):
-            raise InvalidModelError(f"{what}: element {last} of a storage of {flat.size} elements")
+            raise InvalidModelError(f"{what}: the tensor reads element {last} of a storage with {flat.size} elements")
         if count > max(flat.size, MAX_EXPANDED):
-            raise InvalidModelError(f"{what}: {count} elements made from {flat.size} by strides of 0")
+            raise InvalidModelError(f"{what}: the tensor has {count} elements made from {flat.size} by strides of 0")
         flat = flat[self.offset : last + 1 if count else self.offset]
         if self.dtype == "bool" or not flat.dtype.isnative:
             charge(flat.nbytes)
         if self.dtype == "bool" and flat.size and flat.view(np.uint8).max() > 1:
-            raise InvalidModelError(f"{what}: a bool that is neither 0 nor 1")
+            raise InvalidModelError(f"{what}: a bool is neither 0 nor 1")
         if not flat.dtype.isnative:
             flat = flat.astype(dtype)
         strides = tuple(stride * dtype.itemsize for stride in self.strides)
         try:
             return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
         except ValueError:  # an empty array with axes too long for NumPy
-            raise InvalidModelError(f"{what}: no array has the shape {list(self.shape)}") from None
+            raise InvalidModelError(f"{what}: {list(self.shape)} is not the shape of an array") from None
 
 
 def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> StoredTensor:

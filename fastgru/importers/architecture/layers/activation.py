@@ -89,7 +89,7 @@ def _mish(layer: DescribedLayer) -> Value:
 @layer_type("Clamp", options="min max")
 def _clamp(layer: DescribedLayer) -> Value:
     if "min" not in layer.options and "max" not in layer.options:
-        raise layer.invalid("neither min nor max is given")
+        raise layer.invalid("min and max are both missing, expected at least one of them")
     low, high = (layer.options.number(n) if n in layer.options else None for n in ("min", "max"))
     return _clip(layer, low, high)
 

@@ -103,7 +103,7 @@ def _where(layer: DescribedLayer, weight: Shape, group: int) -> str:
 def _check_sizes(layer: DescribedLayer, inputs: int, outputs: int, taps: list[int]) -> None:
     layer.check_sizes(in_channels=inputs, out_channels=outputs, bias=layer.parameters.has("bias"))
     if "kernel_size" in layer.options and layer.options.each("kernel_size", len(taps)) != taps:
-        raise layer.invalid(f"kernel_size is {layer.options.raw('kernel_size')!r}, but its weights say {taps}")
+        raise layer.invalid(f"kernel_size is {layer.options.raw('kernel_size')!r}, but its weights have {taps}")
 
 
 def _pads(layer: DescribedLayer, taps: list[int], strides: list[int], dilations: list[int]) -> list[int]:
@@ -113,7 +113,7 @@ def _pads(layer: DescribedLayer, taps: list[int], strides: list[int], dilations:
         return [0] * (2 * len(taps))
     if given == "same":
         if any(s != 1 for s in strides):
-            raise layer.invalid(f"padding 'same' with stride {strides}, expected 1, as torch does")
+            raise layer.invalid(f"padding is 'same' with stride {strides}, expected stride 1, as in torch")
         totals = [d * (k - 1) for k, d in zip(taps, dilations, strict=True)]
         return [*(t // 2 for t in totals), *(t - t // 2 for t in totals)]
     if isinstance(given, str):

@@ -125,7 +125,7 @@ def _last_axes(layer: DescribedLayer) -> tuple[Sequence[int], list[Value | None]
     layer.check_sizes(elementwise_affine=has_weight)
     given = layer.options.integers("normalized_shape", least=1) if "normalized_shape" in layer.options else None
     if given is None and not has_weight:
-        raise layer.invalid("normalized_shape is missing, and there is no weight that would tell it")
+        raise layer.invalid("normalized_shape is missing, and does not follow from a weight")
     names: list[Value | None] = [None]
     sizes: Sequence[int] = given or ()
     if has_weight:

@@ -71,7 +71,7 @@ def _upsample(layer: DescribedLayer) -> Value:
     else:
         attrs = {"mode": "linear", "coordinates": "align_corners" if corners else "half_pixel"}
     if mode == "nearest" and corners:
-        raise layer.invalid("align_corners has no meaning for mode 'nearest'")
+        raise layer.invalid("align_corners does not apply to mode 'nearest': leave it out")
     sizes = [None if s is None else math.floor(s * f) for s, f in zip(layer.x.shape[2:], factors, strict=True)]
     if 0 in sizes:
         raise layer.wrong_input(f"more elements: scale_factor {factors} leaves none")

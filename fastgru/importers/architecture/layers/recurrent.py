@@ -159,9 +159,9 @@ def _initial(layer: DescribedLayer, form: Value) -> list[Value | None]:
     names = _SPECS[layer.type.removesuffix("Cell")].STATES
     given = layer.inputs[1:]
     if given and layer.states:
-        raise layer.invalid("initial states come as inputs and as `states`: give one of them")
+        raise layer.invalid("initial states are given as inputs and in `states`: give only one of the two")
     if (came := len(layer.states or given)) not in (0, len(names)):
-        raise layer.invalid(f"{came} states, expected {len(names)}: {', '.join(names)}")
+        raise layer.invalid(f"got {came} states, expected {len(names)}: {', '.join(names)}")
     if layer.states:
         return [layer.open_state(name, form) for name in layer.states]
     for index, state in enumerate(given, 1):

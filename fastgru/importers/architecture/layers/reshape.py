@@ -30,7 +30,7 @@ def _reshape(layer: DescribedLayer) -> Value:
 def _flatten(layer: DescribedLayer) -> Value:
     first, last = layer.axis("start_dim", 1), layer.axis("end_dim", -1)
     if first > last:
-        raise layer.invalid(f"start_dim is {first}, after end_dim {last}")
+        raise layer.invalid(f"start_dim is {first}, expected at most end_dim, which is {last}")
     axes = range(layer.rank)
     return reshaped(layer, layer.x, [*map(KeptAxis, axes[:first]), -1, *map(KeptAxis, axes[last + 1 :])])
 
@@ -74,7 +74,7 @@ def reshaped(layer: DescribedLayer, x: Value, sizes: Sequence[int | KeptAxis]) -
         known = shape[size.axis] if isinstance(size, KeptAxis) and size.of is None else None
         wanted.append(size if known is None else known)
     if wanted.count(-1) > 1:
-        raise layer.invalid("more than one -1 in a shape")
+        raise layer.invalid("the shape has more than one -1")
     if not any(isinstance(s, KeptAxis) and s.of for s in wanted):
         _check_fit(layer, x, wanted)
     return layer.apply("reshape", x, _target(layer, x, wanted))

@@ -166,7 +166,7 @@ def _pad(layer: DescribedLayer) -> Value:
         raise layer.options.wrong("pad", f"two numbers for each axis, of at most {layer.rank}")
     mode, value = _MODES[layer.options.choice("mode", tuple(_MODES), "constant")], layer.options.number("value", 0.0)
     if mode != "constant" and value:
-        raise layer.invalid(f"value is {value} in mode {mode!r}, which takes none")
+        raise layer.invalid(f"value is {value}, but mode {mode!r} does not use a value: leave it out")
     return _backwards(layer, amounts, mode, value)
 
 

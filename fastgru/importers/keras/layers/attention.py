@@ -26,7 +26,9 @@ def _dot(call: Call) -> list[Tensor]:
     """The products of two inputs along one axis of each, after the batch."""
     layer, graph = call.layer, call.graph
     if len(call.inputs) != 2 or any(x.rank not in (2, 3) for x in call.inputs):
-        raise layer.unsupported(f"inputs of shapes {[x.shape for x in call.inputs]}", "give two inputs of 2 or 3 axes")
+        raise layer.unsupported(
+            f"its inputs have the shapes {[x.shape for x in call.inputs]}", "give two inputs of 2 or 3 axes"
+        )
     axes = list(layer.integers("axes", "dot_axes"))
     axes = axes * 2 if len(axes) == 1 else axes
     if len(axes) != 2:
@@ -46,7 +48,9 @@ def _dot(call: Call) -> list[Tensor]:
             value = graph.add("transpose", [value], f"{what}/transposed", {"perm": [0, 2, 1]})
         sides.append((value, x.rank - 2))
     if None not in sizes and sizes[0] != sizes[1]:
-        raise layer.damaged(f"inputs of shapes {[x.shape for x in call.inputs]} along axes {axes}")
+        raise layer.damaged(
+            f"its inputs have the shapes {[x.shape for x in call.inputs]}, which do not fit along axes {axes}"
+        )
     (a, rows), (b, columns) = sides
     y = graph.add("matmul", [a, b], f"{call.base}/product")
     left = [axis for axis, kept in ((1, rows), (2, columns)) if not kept]
@@ -93,10 +97,12 @@ def _operands(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     call.check_arguments("args", "mask", "use_causal_mask", "return_attention_scores")
     layer, inputs = call.layer, list(call.inputs)
     if len(inputs) not in (2, 3) or any(x.rank != 3 for x in inputs):
-        raise layer.unsupported(f"inputs of shapes {[x.shape for x in inputs]}", "give two or three of (N, T, D)")
+        raise layer.unsupported(
+            f"its inputs have the shapes {[x.shape for x in inputs]}", "give two or three of (N, T, D)"
+        )
     q, v, k = inputs[0], inputs[1], inputs[-1]
     if None not in (q.shape[2], k.shape[2]) and q.shape[2] != k.shape[2]:
-        raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]}")
+        raise layer.damaged(f"its inputs have the shapes {[x.shape for x in inputs]}, which do not fit together")
     return q, v, k
 
 
@@ -149,6 +155,6 @@ def _masks(call: Call) -> tuple[Value | None, Value | None]:
     if given is not None and (
         not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Tensor | None) for m in given)
     ):
-        raise call.layer.unsupported("its mask is no list of tensors", "pass [query mask, value mask]")
+        raise call.layer.unsupported("its mask is not a list of tensors", "pass [query mask, value mask]")
     q, v = call.masks()[0][:2]
     return q, v

@@ -39,7 +39,7 @@ def _bidirectional(call: Call) -> list[Tensor]:
     backward.check_input(x)
     half = len(initial) // 2
     if len(initial) % 2:
-        raise layer.damaged(f"{len(initial)} initial states, expected as many for each direction")
+        raise layer.damaged(f"got {len(initial)} initial states, expected as many for each direction")
     before_f = with_state(call, forward, initial[:half], f"{call.base}_forward")
     before_b = with_state(call, backward, initial[half:], f"{call.base}_backward")
     initial = [*before_f, *before_b]

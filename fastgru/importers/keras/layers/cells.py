@@ -104,19 +104,22 @@ def read_cells(call: Call, layer: LayerConfig, weights: LayerWeights, below: str
     known = ", ".join(sorted(CELLS))
     if cell.class_name != "StackedRNNCells":
         raise layer.unsupported(
-            f"its cell is of the class {cell.class_name}", f"read are {known}; use an RNN of one of them"
+            f"its cell is of the class {cell.class_name}",
+            f"the classes that are read are {known}; use an RNN of one of them",
         )
     if cell.flag("reverse_state_order", default=False):
         raise layer.unsupported("reverse_state_order", "build the StackedRNNCells without it")
     stacked = cell.get("cells")
     if not isinstance(stacked, list) or not stacked:
-        raise cell.damaged("cells is empty or no list")
+        raise cell.damaged("cells must be a list with at least one cell")
     cells: list[RecurrentCell] = []
     counts: Counter[str] = Counter()
     for n, data in enumerate(stacked):
         inner = LayerConfig.from_json(data, f"{cell}: cells[{n}]")
         if inner.class_name not in CELLS:
-            raise layer.unsupported(f"one of its cells is of the class {inner.class_name}", f"read are {known}")
+            raise layer.unsupported(
+                f"one of its cells is of the class {inner.class_name}", f"the classes that are read are {known}"
+            )
         here = weights.child("cells", inner, counts[inner.class_name])
         counts[inner.class_name] += 1
         cells.append(read_cell(call, inner, here, f"{below}/{n}"))

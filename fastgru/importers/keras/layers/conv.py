@@ -140,7 +140,7 @@ def _transposed(call: Call) -> list[Tensor]:
     for n, k, s, d, (before, after) in zip(grid.spatial, taps, windows.strides, windows.dilations, cuts, strict=True):
         size = None if n is None else (n - 1) * s + (k - 1) * d + 1 - before - after
         if size is not None and size < 1:
-            raise layer.damaged(f"{size} outputs from {n} inputs")
+            raise layer.damaged(f"its output has {size} elements for {n} elements of the input")
     attrs = {
         "strides": windows.strides,
         "dilations": windows.dilations,

@@ -27,13 +27,14 @@ def _time_distributed(call: Call) -> list[Tensor]:
     layer, x = call.layer, call.x
     inner = layer.inner("layer")
     if x.rank < 2 or (x.rank < 3 and inner.class_name != "Embedding"):
-        raise layer.unsupported(f"applied to {x.rank} axes", "it wants (batch, time, ...)")
+        raise layer.unsupported(f"its input has {x.rank} axes", "give it an input (batch, time, ...)")
     weights = call.weights.child("layer", inner)
     found = None if inner.class_name in MODELS else class_of(inner, call.graph.custom)
     (seen,), (mask,) = call.masks()
     if seen is not None and not _is_blind(inner, call.rules):
         raise layer.unsupported(
-            f"a mask reaches it, and the {inner.class_name} inside", "put the Masking or the Embedding inside of it"
+            f"its input has a mask, which would reach the {inner.class_name} inside",
+            "put the Masking or the Embedding inside of it",
         )
     if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) in ((-1,), (x.rank - 2,)):
         inner = inner.replaced(axis=-1)
@@ -71,7 +72,7 @@ def _unfolded(call: Call, y: Tensor, n: int) -> Value:
     x = call.x
     if y.mask is not None and call.rules.major < 3:
         raise call.layer.unsupported(
-            "the layer inside hands on a mask", "end the model inside with a layer that drops it"
+            "the layer inside passes a mask on", "end the model inside with a layer that drops it"
         )
     time: Part = [x.shape[1]] if x.shape[1] is not None else (x.value, 1)
     rest: list[Part] = [[s] if s is not None else (y.value, a) for a, s in enumerate(y.shape) if a]

@@ -34,7 +34,9 @@ def _multi_head_attention(call: Call) -> list[Tensor]:
     k = call.arguments.get("key")
     k = v if k is None else k
     if not isinstance(v, Tensor) or not isinstance(k, Tensor) or any(x.rank != 3 for x in (q, v, k)):
-        raise layer.unsupported("its query, value or key is no tensor of three axes", "give it tensors of (N, T, D)")
+        raise layer.unsupported(
+            "its query, value or key is not a tensor with three axes", "give it tensors of (N, T, D)"
+        )
     for name, plain in (("attention_axes", (None, [1])), ("use_gate", (False,)), ("sliding_window", (None,))):
         if layer.get(name, default=plain[0]) not in plain:
             raise layer.unsupported(f"{name} is {layer.get(name)!r:.40}", f"leave {name} out")

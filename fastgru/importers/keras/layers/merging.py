@@ -25,10 +25,10 @@ def check_broadcast(call: Call, *shapes: Shape) -> None:
     """Raise unless an elementwise operation over inputs of these shapes, of one rank, can be."""
     if len({len(shape) for shape in shapes}) != 1:
         raise call.layer.unsupported(
-            f"inputs of different ranks, {list(shapes)}", "reshape them to one rank before this layer"
+            f"its inputs have different ranks, {list(shapes)}", "reshape them to one rank before this layer"
         )
     if any(len({s for s in axis if s not in (1, None)}) > 1 for axis in zip(*shapes, strict=True)):
-        raise call.layer.damaged(f"inputs of shapes {list(shapes)} do not broadcast")
+        raise call.layer.damaged(f"its inputs have the shapes {list(shapes)}, which do not broadcast")
 
 
 def check_numpy_broadcast(call: Call, *shapes: Shape) -> None:
@@ -45,11 +45,13 @@ def _elementwise(call: Call) -> list[Tensor]:
 def _merged(call: Call, class_name: str) -> list[Tensor]:
     graph, inputs = call.graph, call.inputs
     if len(inputs) < 2 or (class_name == "Subtract" and len(inputs) != 2):
-        raise call.layer.damaged(f"{len(inputs)} inputs")
+        raise call.layer.damaged(
+            f"got {len(inputs)} inputs, expected {'two' if class_name == 'Subtract' else 'two or more'}"
+        )
     mask = _join_masks(call)
     fills = call.rules.masks_join_by_any and class_name in _FILLED
     if fills and any(x.mask is not None and x.rank != 3 for x in inputs):
-        raise call.layer.unsupported("inputs with masks that have not three axes", "mask (N, T, F) inputs")
+        raise call.layer.unsupported("its inputs have masks, but not three axes", "mask (N, T, F) inputs")
     if fills and class_name == "Multiply":
         one = graph.scalar(1.0, inputs[0], f"{call.base}/one")
         inputs = [x if x.mask is None else _where(call, x.mask, x, one, f"filled_{n}") for n, x in enumerate(inputs)]
@@ -98,13 +100,15 @@ def _join(call: Call, masks: Sequence[Value | None]) -> Value | None:
 def _concatenate(call: Call) -> list[Tensor]:
     layer, inputs = call.layer, call.inputs
     if not inputs:
-        raise layer.damaged("no input")
+        raise layer.damaged("it has no input")
     if len({x.rank for x in inputs}) != 1:
-        raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]}")
+        raise layer.damaged(f"its inputs have the shapes {[x.shape for x in inputs]}, which do not fit together")
     axis = call.axis(inputs[0], layer.integer("axis", "concat_axis", default=-1))
     for n, sizes in enumerate(zip(*(x.shape for x in inputs), strict=True)):
         if n != axis and len({s for s in sizes if s is not None}) > 1:
-            raise layer.damaged(f"inputs of shapes {[x.shape for x in inputs]} along axis {axis}")
+            raise layer.damaged(
+                f"its inputs have the shapes {[x.shape for x in inputs]}, which do not fit along axis {axis}"
+            )
     y = call.graph.add("concat", [x.value for x in inputs], call.base, {"axis": axis})
     mask = None if is_operation(layer) else _concatenated_mask(call, axis)
     return [Tensor(y, mask)]
@@ -121,7 +125,7 @@ def _concatenated_mask(call: Call, axis: int) -> Value | None:
         return _join_masks(call)
     if len(masks) < len(inputs) or axis == 0 or inputs[0].rank != 3:
         raise call.layer.unsupported(
-            f"inputs joined along axis {axis}, some of them with a mask",
+            f"its inputs are joined along axis {axis}, and only some have a mask",
             "join along the last axis, or give every input a mask",
         )
     return graph.add("concat", masks, f"{call.base}/mask", {"axis": axis})
@@ -134,7 +138,7 @@ def _merge(call: Call) -> list[Tensor]:
     mode = layer.get("mode", default="sum")
     if layer.get("mode_type", default="raw") != "raw" or mode not in _KERAS1_MODES or layer.get("layers", default=None):
         raise layer.unsupported(
-            f"mode is {mode!r:.40}", f"there are {', '.join(sorted(_KERAS1_MODES))}, in a functional model"
+            f"mode is {mode!r:.40}", f"use one of {', '.join(sorted(_KERAS1_MODES))}, in a functional model"
         )
     if mode == "concat":
         return _concatenate(call)

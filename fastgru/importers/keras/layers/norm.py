@@ -39,7 +39,9 @@ def _batch_normalization(call: Call) -> list[Tensor]:
     axis = call.axis(x, axes[0])
     size = arrays["moving_mean"].shape
     if len(size) != 1 or any(a.shape != size for a in arrays.values()) or x.shape[axis] not in (None, size[0]):
-        raise layer.damaged(f"arrays of shapes {[a.shape for a in arrays.values()]} for an input of shape {x.shape}")
+        raise layer.damaged(
+            f"its arrays have the shapes {[a.shape for a in arrays.values()]} for an input of shape {x.shape}"
+        )
     names = _constants(call, arrays, size[0])
     names += [call.graph.constant(arrays[f"moving_{what}"], f"{call.home}/{what}") for what in ("mean", "variance")]
     attrs = {"axis": axis, "epsilon": layer.number("epsilon", default=1e-3)}

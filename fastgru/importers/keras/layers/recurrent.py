@@ -48,7 +48,9 @@ class Recurrent:
     @classmethod
     def read(cls, call: Call, layer: LayerConfig, weights: LayerWeights, below: str = "") -> Recurrent:
         if layer.class_name not in _CLASSES:
-            raise layer.unsupported("this recurrent layer", f"read are {', '.join(sorted(_CLASSES))}")
+            raise layer.unsupported(
+                "this recurrent layer", f"the classes that are read are {', '.join(sorted(_CLASSES))}"
+            )
         if layer.get("num_constants", default=None):
             raise layer.unsupported("num_constants", "the cells that are read take no constants")
         return cls(
@@ -72,7 +74,7 @@ class Recurrent:
 
     def check_input(self, x: Tensor) -> None:
         if x.rank != 3:
-            raise self.layer.damaged(f"an input of shape {x.shape}, expected three axes")
+            raise self.layer.damaged(f"its input has shape {x.shape}, expected three axes")
         if x.shape[2] not in (None, self.cells[0].input_size):
             raise self.layer.damaged(f"kernel takes {self.cells[0].input_size} features, the input has shape {x.shape}")
 
@@ -86,7 +88,7 @@ def _recurrent(call: Call) -> list[Tensor]:
     mask, handed = (masks[0] for masks in call.masks())
     if mask is not None and layer.class_name.startswith("CuDNN"):
         way = f"{layer.class_name} takes none in Keras either; use {layer.class_name.removeprefix('CuDNN')}"
-        raise layer.unsupported("a mask reaches this layer", way)
+        raise layer.unsupported("its input has a mask", way)
     form = Recurrent.read(call, layer, call.weights)
     form.check_input(x)
     cells = form.cells
@@ -121,7 +123,7 @@ def _cell_step(call: Call) -> list[Tensor]:
     cell = read_cell(call, call.layer, call.weights)
     x, *states = [*call.inputs, *_values(call, call.arguments.get("states"), "states")]
     if x.rank != 2 or x.shape[1] not in (None, cell.input_size):
-        raise call.layer.damaged(f"an input of shape {x.shape}, expected (batch, {cell.input_size})")
+        raise call.layer.damaged(f"its input has shape {x.shape}, expected (batch, {cell.input_size})")
     _check_states(call, states, [cell.hidden_size] * len(cell.states))
     frame = call.graph.add("unsqueeze", [x.value], f"{call.base}/frame", {"axes": [1]})
     spec = cell.spec("forward", time_major=False, zero_output=False)
@@ -132,7 +134,7 @@ def _cell_step(call: Call) -> list[Tensor]:
 def split_arguments(call: Call) -> tuple[Tensor, list[Tensor]]:
     """The input and the initial states of a call."""
     if not call.inputs:
-        raise call.layer.damaged("no input")
+        raise call.layer.damaged("it has no input")
     given = call.arguments.get("initial_state")
     return call.inputs[0], [*call.inputs[1:], *_values(call, given, "initial_state")]
 
@@ -147,10 +149,10 @@ def _values(call: Call, given: Any, what: str) -> list[Tensor]:
 
 def _check_states(call: Call, given: Sequence[Tensor], sizes: Sequence[int]) -> None:
     if len(given) != len(sizes):
-        raise call.layer.damaged(f"{len(given)} initial states, expected {len(sizes)}")
+        raise call.layer.damaged(f"got {len(given)} initial states, expected {len(sizes)}")
     for value, size in zip(given, sizes, strict=True):
         if value.rank != 2 or value.shape[1] not in (None, size):
-            raise call.layer.damaged(f"an initial state of shape {value.shape}, expected (batch, {size})")
+            raise call.layer.damaged(f"an initial state has shape {value.shape}, expected (batch, {size})")
 
 
 def with_state(call: Call, form: Recurrent, initial: list[Tensor], base: str) -> list[Tensor]:
@@ -163,7 +165,7 @@ def with_state(call: Call, form: Recurrent, initial: list[Tensor], base: str) ->
         return []
     if call.calls > 1:
         raise call.layer.unsupported(
-            "stateful and called more than once", "its calls would share one state; use a layer for each"
+            "it is stateful, and called more than once", "its calls would share one state; use a layer for each"
         )
     names = [(f"{base}_{'cell' if name == 'c' else 'state'}", size) for name, size in wanted]
     return [Tensor(call.graph.open_state(name, (None, size))) for name, size in names]

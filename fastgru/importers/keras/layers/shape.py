@@ -112,7 +112,7 @@ def _up_sampling(call: Call) -> list[Tensor]:
     times = numbers(layer, grid.rank, "size", "length", default=2)
     how = layer.text("interpolation", default="nearest")
     if how not in ("nearest", "bilinear"):
-        raise layer.unsupported(f"interpolation is {how!r:.40}", "there are nearest and bilinear")
+        raise layer.unsupported(f"interpolation is {how!r:.40}", "use nearest or bilinear")
     if how == "nearest":
         attrs = {"mode": "nearest", "coordinates": "asymmetric", "nearest": "floor"}
     else:

@@ -28,10 +28,12 @@ def _pair(call: Call) -> tuple[Tensor, Tensor]:
     args = call.arguments.get("args", ())
     tensors = [a for a in args if isinstance(a, Tensor)]
     if len(args) != 2 or not tensors:
-        raise call.layer.damaged(f"{len(args)} arguments, expected two")
+        raise call.layer.damaged(f"got {len(args)} arguments, expected two")
     operands = [number_or_tensor(call, arg, tensors[0], what) for arg, what in zip(args, "ab", strict=True)]
     if operands[0].dtype != operands[1].dtype:
-        raise call.layer.unsupported(f"operands of {operands[0].dtype} and {operands[1].dtype}", "cast one of them")
+        raise call.layer.unsupported(
+            f"its operands are {operands[0].dtype} and {operands[1].dtype}", "cast one of them"
+        )
     return operands[0], operands[1]
 
 
@@ -40,9 +42,9 @@ def _two(call: Call) -> list[Tensor]:
     op, kind = _TWO[call.layer.class_name]
     a, b = _pair(call)
     if (op == "logical") != (a.dtype == "bool"):
-        raise call.layer.unsupported(f"operands of {a.dtype}", "cast them first")
+        raise call.layer.unsupported(f"its operands are {a.dtype}", "cast them first")
     if kind == "div" and a.dtype != "float32":  # Keras divides integers as floats
-        raise call.layer.unsupported(f"operands of {a.dtype}", "cast them to float32 first")
+        raise call.layer.unsupported(f"its operands are {a.dtype}", "cast them to float32 first")
     check_numpy_broadcast(call, a.shape, b.shape)
     return [Tensor(call.graph.add(op, [a.value, b.value], call.base, {"kind": kind}))]
 
@@ -80,7 +82,7 @@ def _filled(call: Call) -> list[Tensor]:
 @operation("LogicalNot")
 def _logical_not(call: Call) -> list[Tensor]:
     if call.x.dtype != "bool":
-        raise call.layer.unsupported(f"an operand of {call.x.dtype}", "cast it first")
+        raise call.layer.unsupported(f"its operand is {call.x.dtype}", "cast it first")
     return [Tensor(call.graph.add("unary", [call.x.value], call.base, {"kind": "not"}))]
 
 

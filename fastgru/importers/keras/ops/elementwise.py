@@ -30,7 +30,7 @@ def float_operand(call: Call) -> Tensor:
     """The only input, which must be of float32."""
     x = call.x
     if x.dtype != "float32":
-        raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it to float32 first")
+        raise call.layer.unsupported(f"its operand is {x.dtype}", "cast it to float32 first")
     return x
 
 
@@ -53,22 +53,24 @@ def _array(call: Call, data: Mapping[str, Any], what: str) -> Tensor:
     config = data.get("config")
     dtype = config.get("dtype") if isinstance(config, Mapping) else None
     if not isinstance(config, Mapping) or dtype not in ("bool", "float32", "int32", "int64"):
-        raise call.layer.unsupported(f"an array of {dtype!r:.40} in its arguments", "use float32, int32, int64 or bool")
+        raise call.layer.unsupported(
+            f"one of its arguments is an array of {dtype!r:.40}", "use float32, int32, int64 or bool"
+        )
     try:
         array = np.asarray(config.get("value"))
     except (OverflowError, ValueError):
         array = np.asarray(None)
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and dtype != "float32"):
-        raise call.layer.damaged(f"an array of {dtype} that holds {config.get('value')!r:.40}")
+        raise call.layer.damaged(f"one of its arguments is an array of {dtype} with {config.get('value')!r:.40}")
     if array.dtype.kind in "iu" and array.size and np.abs(array).max() >= 1 << 31:
-        raise call.layer.damaged(f"an array of {dtype} with integers of more than 31 bits")
+        raise call.layer.damaged(f"one of its arguments is an array of {dtype} with integers of more than 31 bits")
     return Tensor(call.graph.constant(array.astype(dtype), f"{call.base}/{what}"))
 
 
 def _arguments(call: Call, count: int) -> list[Any]:
     args = list(call.arguments.get("args", ()))
     if len(args) != count:
-        raise call.layer.unsupported(f"{len(args)} arguments by position", f"pass {count}")
+        raise call.layer.unsupported(f"got {len(args)} arguments by position", f"pass {count}")
     return args
 
 
@@ -134,11 +136,11 @@ def _where(call: Call) -> list[Tensor]:
     tensors = [s for s in sides if isinstance(s, Tensor)]
     if not isinstance(condition, Tensor) or condition.dtype != "bool" or not tensors:
         raise call.layer.unsupported(
-            "its condition or both of its sides are no tensors", "compare tensors of the model"
+            "its condition, or both of its sides, are not tensors", "compare tensors of the model"
         )
     a, b = (number_or_tensor(call, side, tensors[0], what) for side, what in zip(sides, "ab", strict=True))
     if a.dtype != b.dtype:
-        raise call.layer.unsupported(f"operands of {a.dtype} and {b.dtype}", "cast one of them")
+        raise call.layer.unsupported(f"its operands are {a.dtype} and {b.dtype}", "cast one of them")
     check_numpy_broadcast(call, condition.shape, a.shape, b.shape)
     return [Tensor(call.graph.add("where", [condition.value, a.value, b.value], call.base))]
 
@@ -150,12 +152,12 @@ def _matmul(call: Call) -> list[Tensor]:
     a, b = (number_or_tensor(call, arg, like, what) for arg, what in ((first, "a"), (second, "b")))
     if (a.dtype, b.dtype) != ("float32", "float32") or min(a.rank, b.rank) < 2:
         raise call.layer.unsupported(
-            f"operands of {a.dtype} {a.shape} and {b.dtype} {b.shape}", "multiply float32 of two axes and more"
+            f"its operands are {a.dtype} {a.shape} and {b.dtype} {b.shape}", "multiply float32 of two axes and more"
         )
     if call.layer.class_name == "Dot" and b.rank != 2:
-        raise call.layer.unsupported(f"operands of shapes {a.shape} and {b.shape}", "use keras.ops.matmul")
+        raise call.layer.unsupported(f"its operands have the shapes {a.shape} and {b.shape}", "use keras.ops.matmul")
     if None not in (a.shape[-1], b.shape[-2]) and a.shape[-1] != b.shape[-2]:
-        raise call.layer.damaged(f"operands of shapes {a.shape} and {b.shape}")
+        raise call.layer.damaged(f"its operands have the shapes {a.shape} and {b.shape}, which do not fit together")
     check_numpy_broadcast(call, a.shape[:-2], b.shape[:-2])
     return [Tensor(call.graph.add("matmul", [a.value, b.value], call.base))]
 

@@ -77,7 +77,7 @@ def _spread(call: Call, items: list[Any], rank: int) -> list[Any]:
     """The items with a whole slice for every axis that they do not name."""
     missing = rank - sum(item is not None and item is not Ellipsis for item in items)
     if missing < 0 or items.count(Ellipsis) > 1:
-        raise call.layer.unsupported(f"{len(items)} positions for {rank} axes", "name each axis once")
+        raise call.layer.unsupported(f"got {len(items)} positions for {rank} axes", "name each axis once")
     if Ellipsis not in items:
         return [*items, *[_ALL] * missing]
     at = items.index(Ellipsis)

@@ -21,7 +21,7 @@ def _check_dtype(call: Call) -> None:
 def _reduction(call: Call) -> list[Tensor]:
     name = call.layer.class_name
     if name == "Norm" and (call.layer.get("ord", default=None) not in (None, 2, "fro") or len(call.axes(call.x)) != 1):
-        raise call.layer.unsupported("a norm that is no length along one axis", "give one axis, and no ord")
+        raise call.layer.unsupported("its norm is not the length along one axis", "give one axis, and no ord")
     kind = {"Logsumexp": "log_sum_exp", "Norm": "l2", "Prod": "prod"}[name]
     x = float_operand(call)
     _check_dtype(call)
@@ -70,7 +70,7 @@ def _arg(call: Call) -> list[Tensor]:
 def _logical(call: Call) -> list[Tensor]:
     x, kind = call.x, call.layer.class_name.lower()
     if x.dtype != "bool":
-        raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it first")
+        raise call.layer.unsupported(f"its operand is {x.dtype}", "cast it first")
     return [_reduced(call, x, x.value, kind, call.base)]
 
 
@@ -78,7 +78,7 @@ def _logical(call: Call) -> list[Tensor]:
 def _numeric(call: Call) -> list[Tensor]:
     x, kind = call.x, call.layer.class_name.lower()
     if x.dtype == "bool" or (kind == "mean" and x.dtype != "float32"):
-        raise call.layer.unsupported(f"an operand of {x.dtype}", "cast it first")
+        raise call.layer.unsupported(f"its operand is {x.dtype}", "cast it first")
     if call.layer.get("initial", default=None) is not None:
         raise call.layer.unsupported(f"initial is {call.layer.get('initial')!r:.40}", "leave it out")
     return [_reduced(call, x, x.value, kind, call.base)]

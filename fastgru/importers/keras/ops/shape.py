@@ -34,7 +34,8 @@ def _transposed(call: Call, perm: Sequence[int]) -> list[Tensor]:
         raise call.layer.damaged(f"the order {list(perm)} for an input of shape {x.shape}")
     if list(perm) == sorted(perm) and x.mask is not None:
         raise call.layer.unsupported(
-            "a mask reaches it, and it moves no axis: some backends of Keras hand the mask on", "leave the function out"
+            "its input has a mask, and it moves no axis: some backends of Keras pass the mask on",
+            "leave the function out",
         )
     return [Tensor(call.graph.add("transpose", [x.value], call.base, {"perm": list(perm)}))]
 
@@ -72,7 +73,7 @@ def _moveaxis(call: Call) -> list[Tensor]:
 def _stack(call: Call) -> list[Tensor]:
     inputs, graph = call.inputs, call.graph
     if len({x.dtype for x in inputs}) != 1:
-        raise call.layer.unsupported(f"operands of {sorted({x.dtype for x in inputs})}", "cast them to one dtype")
+        raise call.layer.unsupported(f"its operands are {sorted({x.dtype for x in inputs})}", "cast them to one dtype")
     check_broadcast(call, *(x.shape for x in inputs))
     axis = call.axis(inputs[0], call.layer.integer("axis", default=0), rank=inputs[0].rank + 1)
     names = [graph.add("unsqueeze", [x.value], f"{call.base}/{n}", {"axes": [axis]}) for n, x in enumerate(inputs)]
@@ -192,7 +193,9 @@ def _take(call: Call) -> list[Tensor]:
     single = isinstance(places, int) and not isinstance(places, bool)
     items = [places] if single else places
     if layer.get("axis", default=None) is None or not isinstance(x, Tensor) or not isinstance(items, list):
-        raise layer.unsupported("positions that are no numbers, or no axis", "take fixed positions along an axis")
+        raise layer.unsupported(
+            "its positions are not numbers, or axis is missing", "take fixed positions along an axis"
+        )
     axis = call.axis(x, layer.integer("axis"))
     size = call.known(x, axis)
     if not items or any(type(n) is not int or not -size <= n < size for n in items):
