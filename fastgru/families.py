@@ -1,4 +1,4 @@
-"""Which file of a folder has which name, so that a process imports those that its model needs: by tools/families."""
+"""Which file has which names, so that a process imports only those that its model needs. Written by tools/families."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Locks between processes: a file that one of them has, until it gives it back or ends in whatever way."""
+"""Locks between processes: a process holds the lock of a file until it releases it, or ends in whatever way."""
 
 import os
 import sys

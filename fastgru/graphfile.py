@@ -1,4 +1,4 @@
-"""The package's own file of a model: one safetensors file, with the graph as JSON in its `__metadata__`.
+"""fastgru's own files of models: one safetensors file, with the graph as JSON in its `__metadata__`.
 
     __metadata__["fastgru.format"]   the version of this form: "1", "2" where the graph has precisions, "3" where nodes
                                      have bodies, "4" where states begin with something else than zeros

@@ -1,4 +1,4 @@
-"""From a file to a model: what the bytes are decides which importer reads them."""
+"""Loads a model from a file; the content of the file decides which importer reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX's backend interface (`onnx.backend.base`), for tools and tests that know models only through it.
+"""ONNX's backend interface (`onnx.backend.base`), for tools and tests that run models only through it.
 
     import fastgru.onnx_backend as backend
     outputs = backend.prepare(model).run([x, h0])

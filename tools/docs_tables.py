@@ -211,7 +211,7 @@ def floors() -> str:
         names = [name.strip() for name in layer.split("|")]
         texts = [" ".join((importlib.import_module(name).__doc__ or "").split("\n\n")[0].split()) for name in names]
         rows.append((_named(name.removeprefix("fastgru.") for name in names), " ".join(texts)))
-    return _table(("", ""), rows)
+    return _table(("package or module", "contents"), rows)
 
 
 def serve_options() -> str:

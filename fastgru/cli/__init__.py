@@ -1,4 +1,4 @@
-"""The command line. One module a command; each is imported when it is called, and its heavy imports when it runs."""
+"""The command line: one module for each command, which is imported when the command is called."""
 
 from fastgru.cli.group import main
 

@@ -1,4 +1,4 @@
-"""The interfaces of other packages, for code that was written for them; this package does the work.
+"""The interfaces of other packages, for programs that were written for them; fastgru does the work.
 
 `install` puts one in the place of the package itself, for libraries that import it by its own name.
 """

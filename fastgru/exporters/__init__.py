@@ -1,4 +1,4 @@
-"""Graphs to files of other formats: data in, data out, no kernel."""
+"""Writes graphs to files of other formats, without running a kernel."""
 
 from os import PathLike
 

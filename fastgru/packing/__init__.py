@@ -1,1 +1,1 @@
-"""Weights in the layouts the kernels read. Every pack has an unpack, proved by a round trip."""
+"""Arranges weights in the layouts that the kernels read. Every pack has an unpack; tests prove the round trip."""

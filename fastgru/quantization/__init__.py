@@ -1,4 +1,4 @@
-"""Weights of low precision: how far they move the outputs, what they save, and which nodes should not have them.
+"""Weights of low precision: how much they change the outputs, what they save, and which nodes should not have them.
 
 report = fastgru.quantize("model.onnx", precision="auto", max_error=0.01)
 print(report)

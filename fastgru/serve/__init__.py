@@ -1,4 +1,4 @@
-"""The server: streams over HTTP, WebSocket and gRPC, every session its own."""
+"""The server: streams over HTTP, WebSocket and gRPC, with a state for each session."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
