@@ -16,6 +16,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -134,7 +135,10 @@ def updated(text: str, folder: Path) -> str:
         lines = []
         for command, output in commands(match["body"]):
             if command.split()[0] == "fastgru":
+                before = {*folder.iterdir()}
                 run(command, folder)
+                for path in {*folder.iterdir()} - before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()  # in the way of the second run
                 output = run(command, folder)
             lines += [f"$ {command}", *([output] if output else [])]
         return "```console\n" + "\n".join(lines) + "\n```"

@@ -1,7 +1,6 @@
 """A result in the terminal: a table for each number of threads, the tiny nets, the steadiness, what is absent."""
 
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Console, ConsoleRenderable
@@ -12,17 +11,14 @@ from fastgru.bench.result import Result, Row
 from fastgru.bench.rivals.other import OTHER
 from fastgru.bench.steady_words import steady_facts, steady_tables
 from fastgru.bench.words import Cell, absences, legend_of, machine_line, table_of, threads_of, tiny_lines, versions_line
-from fastgru.terminal import counted, plain_table
+from fastgru.terminal import counted, legend, plain_table
 
 __all__ = ["print_report"]
 
 _STYLES: Final = {"": "", "bad": "red", "good": "green"}
 # From this width on, a rival's time stands beside its ratio. What is left out for lack of room, the first one first.
 _WIDE: Final = 110
-_SPARE: Final = ("spread", "p99", "of 1 thread", "of the limit", "")
-_GAP, _CASE = 3, 28
-# The longest line of an explanation, however wide the output is.
-_TEXT: Final = 100
+_SPARE: Final = ("spread", "p99", "of 1 thread", "of the limit")
 
 
 def print_report(result: Result, console: Console) -> None:
@@ -36,10 +32,10 @@ def print_report(result: Result, console: Console) -> None:
         for threads in sorted({row.threads for row in result.rows}):
             for part in _table([row for row in result.rows if row.threads == threads], console.width):
                 console.print(part)
-        for part in (*_tiny(result), *_notes(result, console.width)):
+        for part in (*_tiny(result), *_notes(result, console)):
             console.print(part)
     if result.steady is not None and OTHER not in result.steady:
-        for part in _steady(result.steady, console.width):
+        for part in _steady(result, result.steady, console.width):
             console.print(part)
     count = f"{counted(len(result.rows), 'measurement')} " if result.rows else ""
     console.print(Text(f"{count}in {result.seconds:.0f} s", style="dim"))
@@ -51,7 +47,7 @@ def _against(result: Result) -> Iterator[ConsoleRenderable]:
         return
     if result.rows:
         cells = [[_shown(cell) for cell in cells_against(row)] for row in result.rows]
-        yield plain_table(*HEADS, rows=cells, right=HEADS[1:6], title=CELLS_TITLE)
+        yield plain_table(*HEADS, rows=cells, right=HEADS[1:6], sentences=HEADS[:1], title=CELLS_TITLE)
     if result.steady is not None and OTHER in result.steady:
         title, heads, rows = steady_against(result.steady)
         yield plain_table(*heads, rows=rows, right=heads[1:], title=title)
@@ -64,20 +60,9 @@ def _table(rows: list[Row], width: int) -> Iterator[ConsoleRenderable]:
     heads, lines = table_of(rows, without=OTHER)
     title = f"{threads_of(rows)}: the time of one call, and how many times as long a rival takes"
     brief = width < _WIDE
-    cells = [[_shown(cell, brief=brief) for cell in line] for line in lines if len(line) == len(heads)]
-    kept, left_out = list(range(len(heads))), []
-    for name in _SPARE:
-        widths = [max([len(heads[i]), *(len(line[i]) for line in cells)]) + _GAP for i in kept]
-        if sum(widths) + min(0, _CASE - widths[0]) <= width:
-            break
-        if name in heads:
-            kept.remove(heads.index(name))
-            left_out.append(name)
-    shown = [[line[i] for i in kept] for line in cells]
+    shown = [[_shown(cell, brief=brief) for cell in line] for line in lines if len(line) == len(heads)]
     shown += [[Text(line[0].words), Text("none", style="red")] for line in lines if len(line) < len(heads)]
-    yield plain_table(*(heads[i] for i in kept), rows=shown, right=tuple(heads[1:]), title=title)
-    if left_out:
-        yield Text(f"There is no room for {', '.join(left_out)}: --json and --html have everything.", style="dim")
+    yield plain_table(*heads, rows=shown, right=heads[1:], sentences=heads[:1], spare=_SPARE, title=title)
 
 
 def _shown(cell: Cell, *, brief: bool = False) -> Text:
@@ -91,29 +76,21 @@ def _tiny(result: Result) -> Iterator[ConsoleRenderable]:
     if tiny := tiny_lines(result):
         title = "tiny nets: nanoseconds a step in a block call, beside RTNeural's published best (desktop CPU of 2018)"
         heads = ("case", "fastgru", "RTNeural", "onnxruntime, once a sample")
-        yield plain_table(*heads, rows=tiny, right=heads[1:], title=title)
+        yield plain_table(*heads, rows=tiny, right=heads[1:], sentences=heads[:1], title=title)
 
 
-def _notes(result: Result, width: int) -> Iterator[ConsoleRenderable]:
+def _notes(result: Result, console: Console) -> Iterator[ConsoleRenderable]:
     for row in result.rows:
         if row.trouble:
             yield Text(f"{row.title}, {counted(row.threads, 'thread')}: {row.trouble}", style="red")
     for line in absences(result.rows):
         yield Text(line, style="dim")
-    yield _pairs(legend_of(result.rows), width)
+    coloured = console.is_terminal and console.color_system is not None
+    yield legend(legend_of(result.rows, coloured=coloured), console.width)
 
 
-def _steady(steady: Mapping[str, Any], width: int) -> Iterator[ConsoleRenderable]:
+def _steady(result: Result, steady: Mapping[str, Any], width: int) -> Iterator[ConsoleRenderable]:
     for title, heads, rows in steady_tables(steady):
         yield plain_table(*heads, rows=rows, right=heads[1:], title=title)
-    yield _pairs(steady_facts(steady), width)
-
-
-def _pairs(pairs: Iterable[tuple[str, str]], width: int) -> Text:
-    """Names, and what each means, wrapped between words, without blanks at line ends: standard output may be a file."""
-    named = dict(pairs)
-    start = max(map(len, named), default=0) + 2
-    fill = textwrap.TextWrapper(
-        min(width, _TEXT), subsequent_indent=" " * start, break_long_words=False, break_on_hyphens=False
-    ).fill
-    return Text("\n".join(fill(f"{name:<{start}}{words}") for name, words in named.items()), style="dim")
+    said = absences(result.rows)
+    yield legend([(name, words) for name, words in steady_facts(steady) if f"{name}: {words}" not in said], width)

@@ -139,8 +139,14 @@ def table_of(rows: Sequence[Row], *, without: str = "") -> tuple[list[str], list
     return ["case", "fastgru", *error, "p99", "spread", *rivals, *own, *limit], lines
 
 
-def legend_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What the symbols and the columns of the rows' table mean, each with its name."""
+_COLOURS: Final = (
+    ". Bold: the fastest rival. Green: fastgru was faster in at least three of four rounds. Red: the rival was faster"
+    " in at least three of four"
+)
+
+
+def legend_of(rows: Sequence[Row], *, coloured: bool = True) -> list[tuple[str, str]]:
+    """What the symbols and the columns of the rows' table mean, each with its name; coloured: and its colours."""
     cases = [row.case for row in rows if row.case is not None]
     ran = [row for row in rows if row.ours is not None]
     rivals = {name for row in ran for name in row.rivals}
@@ -161,9 +167,8 @@ def legend_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
         "spread": (ran, "the interquartile range of the times of the rounds, as a share of their median"),
         "a rival": (
             rivals,
-            "its median time, and how many times as long as fastgru it takes: the median of the ratios of all rounds."
-            " Bold: the fastest rival. Green: fastgru was faster in at least three of four rounds. Red: the rival was"
-            " faster in at least three of four",
+            "its median time, and how many times as long as fastgru it takes: the median of the ratios of all rounds"
+            + coloured * _COLOURS,
         ),
         "of 1 thread": (
             any(row.own_ratio for row in ran),
@@ -184,11 +189,15 @@ def _kind(cases: Sequence[Case], kind: str) -> bool:
 
 
 def absences(rows: Sequence[Row]) -> list[str]:
-    """Why rivals have no figure: once for all rows, or with the rows that it is about."""
+    """Why rivals have no figure: once for all rows, or with the rows that it is about.
+
+    A lower precision of a rival has no line of its own where the rival itself is absent for the same reason.
+    """
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for name, reason in row.absent.items():
-            reasons.setdefault((name, reason), []).append(row.title)
+            if " " not in name or row.absent.get(name.split()[0]) != reason:
+                reasons.setdefault((name, reason), []).append(row.title)
     found = []
     for (name, reason), titles in reasons.items():
         where = "" if len(titles) == len(rows) else f" ({'; '.join(dict.fromkeys(titles))})"

@@ -133,7 +133,9 @@ def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> N
             *columns, rows=rows, right=("in", "hidden", "parameters"), names=("GRU",), sentences=("reads",), spare=spare
         )
         console.print(table)
-    operators = ", ".join(f"{op} {count}" if count > 1 else op for op, count in found["operators"].items())
+    operators = ", ".join(
+        f"{count} {op}" if len(found["nodes"]) > 1 else op for op, count in found["operators"].items()
+    )
     console.print(Text(f"{counted(len(found['nodes']), 'node')}: {operators}"))
     if found["reference_nodes"]:
         console.print(

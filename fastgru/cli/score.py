@@ -125,7 +125,7 @@ def command(
     def print_it() -> None:
         if done.resumed:
             say(f"continued after {counted(done.resumed, 'sequence')} of an earlier run")
-        say(f"{output}: {counted(done.sequences, 'sequence')} of {counted(done.rows, 'row')}, on {done.target}")
+        say(f"{output}: {counted(done.sequences, 'sequence')}, {counted(done.rows, 'row')}, on {done.target}")
         for fault in done.faults[:5]:
             say(f"  row {fault.row}: {fault.reason}")
         if done.faults:

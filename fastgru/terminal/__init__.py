@@ -2,7 +2,7 @@
 
 from fastgru.terminal.consoles import is_quiet, print_facts, printing, say, stderr, stdout
 from fastgru.terminal.progress import progress
-from fastgru.terminal.tables import FittedTable, plain_table, shorten
+from fastgru.terminal.tables import FittedTable, legend, plain_table, shorten
 from fastgru.terminal.words import bars, bytes_of, counted, kernels_used, time_of, version_of
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "counted",
     "is_quiet",
     "kernels_used",
+    "legend",
     "plain_table",
     "print_facts",
     "printing",

@@ -25,10 +25,14 @@ UNBOUNDED: Final = 1_000_000  # the width of a file
 
 @dataclass
 class _Settings:
-    """wide: lines and tables are never fitted to a terminal. quiet: results and errors alone are printed."""
+    """wide: lines and tables are never fitted to a terminal. quiet: results and errors alone are printed.
+
+    blank: the stream whose last line is empty, if that was the last one that was printed.
+    """
 
     wide: bool = False
     quiet: bool = False
+    blank: IO[str] | None = None
 
 
 _settings = _Settings()
@@ -80,12 +84,23 @@ def wrapped(text: Text, width: int) -> list[Text]:
 
 
 class _Console(Console):
-    """Words are never broken: one that is longer than a line goes over its end."""
+    """Words are never broken: one that is longer than a line goes over its end. What stands apart (`is_apart`) begins
+    and ends with an empty line, and has one empty line between itself and the next of its kind."""
+
+    @property
+    def is_below_blank(self) -> bool:
+        """Whether the last line that one of these has printed to this stream is empty."""
+        return _settings.blank is self.file
 
     def print(self, *objects: Any, **options: Any) -> None:
+        last: Any = objects[-1] if objects else Text("")
         if objects and all(isinstance(each, Text) for each in objects):
-            objects = (Text("\n").join(wrapped(Text(" ").join(objects), self.width)),)
+            last = Text("\n").join(wrapped(Text(" ").join(objects), self.width))
+            objects = (last,)
         super().print(*objects, **{"overflow": "ignore", "crop": False, **options})
+        text = last.plain if isinstance(last, Text) else last
+        is_blank = getattr(last, "is_apart", False) or text == "" or (isinstance(text, str) and text.endswith("\n"))
+        _settings.blank = self.file if is_blank else None
 
 
 def stdout(*, wide: bool = True) -> Console:

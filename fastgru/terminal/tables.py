@@ -5,6 +5,7 @@ names are shortened in the middle. Then the columns that its maker can do withou
 a line below names them. What is still too wide is printed row by row, a line for each cell.
 """
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -14,11 +15,12 @@ from rich.text import Text
 
 from fastgru.terminal.consoles import UNBOUNDED, wrapped
 
-__all__ = ["FittedTable", "plain_table", "shorten"]
+__all__ = ["FittedTable", "legend", "plain_table", "shorten"]
 
 _GAP: Final = 2
 _LEAST_NAME: Final = 12
 _LEAST_SENTENCE: Final = 24
+_LEGEND: Final = 100  # the longest line of a legend, however wide the output is
 
 
 def shorten(text: str, width: int) -> str:
@@ -41,6 +43,8 @@ def _beginning(text: str, width: int) -> str:
 
 class FittedTable:
     """The table of `plain_table`."""
+
+    is_apart: Final = True  # from what stands above and below
 
     def __init__(
         self,
@@ -70,7 +74,8 @@ class FittedTable:
                 shown.remove(i)
                 left_out.append(name)
                 widths = self._widths(shown, width)
-        yield Text("")
+        if not getattr(console, "is_below_blank", False):
+            yield Text("")
         if self._title:
             yield from wrapped(Text(self._title, style="bold", overflow="ignore"), width)
         yield from self._stacked(console) if widths is None else self._lines(console, shown, widths)
@@ -163,3 +168,13 @@ def plain_table(
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def legend(pairs: Iterable[tuple[str, str]], width: int) -> Text:
+    """Names, and what each means, wrapped between words, without blanks at line ends: standard output may be a file."""
+    named = dict(pairs)
+    start = max(map(len, named), default=0) + _GAP
+    fill = textwrap.TextWrapper(
+        min(width, _LEGEND), subsequent_indent=" " * start, break_long_words=False, break_on_hyphens=False
+    ).fill
+    return Text("\n".join(fill(f"{name:<{start}}{words}") for name, words in named.items()), style="dim")

@@ -18,7 +18,7 @@ from fastgru.bench.problem import gru_problem
 from fastgru.bench.report import print_report
 from fastgru.bench.result import Result, Row
 from fastgru.bench.suite import run_suite
-from fastgru.bench.words import legend_of, ratio_of, table_of, versions_line
+from fastgru.bench.words import absences, legend_of, ratio_of, table_of, versions_line
 from fastgru.errors import InvalidModelError
 from fastgru.model import Model
 from fastgru.precisions import AUTO, WEIGHT_BYTES
@@ -64,7 +64,7 @@ def test_no_word_or_number_of_the_terminal_is_cut(result: Result, width: int) ->
     whole = io.StringIO()
     print_report(result, Console(file=whole, width=300))
     words = " ".join(text.split())
-    text = re.sub(r"There is no room for [^:]*: --json and --html have everything\.|─+", "", words)
+    text = re.sub(r"Not shown for lack of room: [^.]*\. --wide shows everything\.|─+", "", words)
     assert set(text.split()) <= set(whole.getvalue().split())
     for row in result.rows:
         assert set(row.title.split()) <= set(text.split())
@@ -85,6 +85,17 @@ def test_rivals_that_are_absent_have_no_column_and_no_version(result: Result) ->
     assert "onnxruntime" in heads
     assert "torch" not in heads
     assert "torch" not in versions_line(result.machine)
+
+
+def test_why_a_rival_is_absent_is_said_once(result: Result) -> None:
+    gone = "not installed (pip install torch)"
+    absent = {"torch": gone, "torch int8": gone, "torch bfloat16": "no bfloat16 here"}
+    steady = {**(result.steady or {}), "absent": {"torch": gone}}
+    shown = replace(result, rows=tuple(replace(row, absent=absent) for row in result.rows), steady=steady)
+    assert absences(shown.rows) == [f"PyTorch: {gone}", "PyTorch bfloat16: no bfloat16 here"]
+    out = io.StringIO()
+    print_report(shown, Console(file=out, width=200))
+    assert out.getvalue().count(gone) == 1
 
 
 def test_every_symbol_of_a_table_is_explained(result: Result) -> None:

@@ -358,7 +358,7 @@ def test_the_command(file: Path, model: fastgru.Model, tmp_path: Path) -> None:
     assert "row 3 (the first is 0), sequence s1: a is null; --on-error null goes on behind it" in stopped.stderr
     done = CliRunner().invoke(main, [*words, "--on-error", "null", "--restart"])
     assert done.exit_code == 0, done.output
-    assert "3 sequences of 9 rows" in done.stdout
+    assert "3 sequences, 9 rows" in done.stdout
     assert "row 3: a is null" in done.stdout
     again = CliRunner().invoke(main, words)
     assert "exists already; --restart overwrites it" in again.stderr

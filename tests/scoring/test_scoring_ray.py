@@ -52,7 +52,7 @@ def test_the_content_is_that_of_one_process(made: Path) -> None:
     with start(made, "ray.parquet") as process:
         told, _ = process.communicate(timeout=within(200))
     assert process.returncode == 0, told
-    assert "7,500 sequences of 1,500,000 rows" in told
+    assert "7,500 sequences, 1,500,000 rows" in told
     assert pq.read_table(made / "ray.parquet").equals(pq.read_table(made / "one.parquet"))
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fastgru.simd.notices import Progress
-from fastgru.terminal import plain_table, printing, progress, shorten
+from fastgru.terminal import legend, plain_table, printing, progress, say, shorten, stdout
 from fastgru.terminal.consoles import UNBOUNDED, wrapped
 
 WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=30)
@@ -101,3 +101,24 @@ def test_the_line_of_progress_tells_of_compilations_while_there_are_any(
     assert "training" in terminal.getvalue()[len(told) :]
     assert "compiling" not in terminal.getvalue()[len(told) :]
     assert "fastgru:" not in terminal.getvalue()
+
+
+def test_one_empty_line_stands_between_two_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    table = plain_table("a", "b", rows=[("1", "2")])
+    for console in (stdout(), stdout()):
+        console.print(table)
+    say("between")
+    stdout().print(table)
+    say("")
+    stdout().print(table)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    stdout().print(table)
+    assert "".join(line[0] if line else "." for line in out.getvalue().split("\n")) == ".a1.a1.b.a1..a1.."
+    assert sys.stdout.getvalue().startswith("\n")  # type: ignore[attr-defined]
+
+
+def test_a_legend_is_wrapped_beside_its_names() -> None:
+    text = legend([("p99", "99 of 100 calls took at most this long"), ("spread", "one word")], 30).plain
+    assert text.splitlines() == ["p99     99 of 100 calls took", "        at most this long", "spread  one word"]
