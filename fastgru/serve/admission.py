@@ -61,10 +61,10 @@ class Admission:
         account.price(job, group)
         ahead = account.compute.ahead_ns(group, job.cost_ns, now) if job.is_long else load.short_ns
         job.expected_ns = ahead + job.cost_ns
-        ahead += load.lag_ns(now)
         if now + ahead + job.cost_ns > job.deadline_ns:
             self._ask()
-            raise refusals.late(job.cost_ns, ahead, job.deadline_ns - now, account.jobs)
+            waited = load.lag_ns(now)
+            raise refusals.late(job.cost_ns, waited + ahead, job.deadline_ns - now + waited, account.jobs)
         job.bytes += group.answer_bytes
         if account.bytes + job.bytes > most:
             raise refusals.too_many_bytes(job, account.bytes, most, ahead)

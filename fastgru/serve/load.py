@@ -38,11 +38,10 @@ class Load:
         self._since_ns = now
         return True
 
-    def turns(self, now: int) -> bool:
-        """The loop is about to look what has come. Whether anything was read since it last did."""
+    def turns(self, now: int) -> None:
+        """The loop is about to look what has come."""
         first, self._first_ns = self._first_ns, 0
         self._since_ns = first if now - first > _SHORT_NS else 0
-        return first > 0
 
     @property
     def is_behind(self) -> bool:

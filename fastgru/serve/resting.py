@@ -2,8 +2,9 @@
 
 A request that is refused takes the event loop about as long as one that is answered. If it read every request of
 clients that ask for twice what it can do, and come back at once, it would have no time left to answer any. So the next
-request of a connection whose last one came too late is not read before the loop has nothing else to do, or before the
-turn of that connection comes: a small share of the time goes to those that rest.
+request of a connection whose last one came too late is not read before the turn of that connection comes. One after the
+other gets its turn, so slowly that their requests take a small share of the time if all of them are refused again, and
+that what each brings with it is seen before many more are there.
 """
 
 from collections import deque
@@ -14,7 +15,7 @@ from fastgru.serve.load import Load
 
 __all__ = ["Line", "Resting"]
 
-_SHARE: Final = 0.1  # of the time of a busy loop, for the requests of those that rest
+_SHARE: Final = 0.05  # of the time, for the requests of those that rest
 _REASONS: Final = ("overload", "deadline")
 
 
@@ -40,11 +41,12 @@ class Resting:
         return len(self._lines) + len(self._woken)
 
     def refused(self, line: Line, error: ServeError, now: int) -> None:
-        """A request was. Where time was short, the connection is not read for a while.
+        """A request was. Where the loop had no time for it, the connection is not read for a while.
 
         A request that had waited all the while does not count: the one after it gets its chance.
         """
-        if line.unread_ns or error.reason not in _REASONS or line.transport.is_closing():
+        short = self._load.is_behind and error.reason in _REASONS
+        if not short or line.unread_ns or line.transport.is_closing():
             return
         if not self._lines:
             self._since_ns = now
@@ -52,15 +54,16 @@ class Resting:
         line.unread_ns = now
         self._lines.append(line)
 
-    def turns(self, now: int, *, idle: bool) -> None:
-        """The loop is about to look what has come. idle: nothing had come before."""
+    def turns(self, now: int) -> bool:
+        """The loop is about to look what has come. Whether connections are read again."""
         for line in self._woken:
             line.unread_ns = 0
         self._woken.clear()
-        count = 1 if idle else int(_SHARE * (now - self._since_ns) / self._load.besides_ns)
+        count = int(_SHARE * (now - self._since_ns) / self._load.besides_ns)
         if count:
             self._since_ns = now
             self._wake(count)
+        return count > 0
 
     def end(self) -> None:
         """Read all of them again."""

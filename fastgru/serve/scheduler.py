@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from fastgru.serve import refusals
 from fastgru.serve.account import Account
@@ -31,6 +31,7 @@ from fastgru.serve.waiter import Waiter
 __all__ = ["Job", "Scheduler"]
 
 _log = logging.getLogger("fastgru.serve")
+_ROUSE_S: Final = 0.002
 
 
 class Scheduler:
@@ -61,6 +62,7 @@ class Scheduler:
         self._order = Order(self._loop, self._account, self._dispatch, clock)
         self.admission = Admission(self._account, max_bytes, clock, self._ask)
         self._idle: asyncio.TimerHandle | None = None
+        self._rouses: asyncio.TimerHandle | None = None
 
     @property
     def jobs(self) -> int:
@@ -78,6 +80,7 @@ class Scheduler:
         """
         now = job.submitted_ns = self._clock()
         served, session, frames, load, account = job.served, job.session, job.frames, self._load, self._account
+        job.deadline_ns -= load.lag_ns(now)  # it counts from when the request came
         is_alone = load.sees(now) and not self._asked
         if not self._asked:
             self._ask()
@@ -89,7 +92,7 @@ class Scheduler:
             or job.begins
             or job.step is not None
             or (session is not None and (session.ended or session.early or group.rows != 1))
-            or now + load.lag_ns(now) + load.short_ns + group.cost.one_ns + load.besides_ns > job.deadline_ns
+            or now + load.short_ns + group.cost.one_ns + load.besides_ns > job.deadline_ns
             or account.bytes + job.bytes > self._max_bytes
         ):
             self._submit(job, now)
@@ -127,12 +130,18 @@ class Scheduler:
 
     def _turn(self) -> None:
         """The loop is about to look what has come."""
-        now, load, resting = self._clock(), self._load, self.resting
-        has_read = load.turns(now)
-        if resting:
-            resting.turns(now, idle=not has_read)
-        if load.is_behind or resting:
+        now, load = self._clock(), self._load
+        load.turns(now)
+        has_woken = bool(self.resting) and self.resting.turns(now)
+        if self.resting and self._rouses is None:
+            self._rouses = self._loop.call_later(_ROUSE_S, self._rouse)
+        if load.is_behind or has_woken:
             self._ask()
+
+    def _rouse(self) -> None:
+        """Connections that rest get their turns also while nothing comes."""
+        self._rouses = None
+        self._ask()
 
     def _submit(self, job: Job, now: int) -> None:
         """The same, with everything that is rare."""
@@ -206,6 +215,8 @@ class Scheduler:
         """Take no more jobs, wait for those that there are, at most so long, and end the threads."""
         self._draining = True
         self.resting.end()
+        if self._rouses is not None:
+            self._rouses.cancel()
         until = time.monotonic() + grace_s
         while self.jobs and time.monotonic() < until:
             await asyncio.sleep(0.002)

@@ -58,44 +58,60 @@ class Line:
         self.answers.append(answer)
 
 
-def test_an_idle_loop_reads_one_after_the_other() -> None:
-    resting, lines = Resting(Load()), [Line() for _ in range(3)]
+@pytest.fixture
+def load() -> Load:
+    """Of a loop that is behind, where a request takes 20 us."""
+    load = Load()
+    load.besides_ns = 20_000.0
+    load.sees(1)
+    load.turns(1_000_000)
+    assert load.is_behind
+    return load
+
+
+def test_one_after_the_other_gets_its_turn(load: Load) -> None:
+    resting, lines = Resting(load), [Line() for _ in range(3)]
     for k, line in enumerate(lines):
         resting.refused(line, LATE, 100 + k)
     assert [line.unread_ns for line in lines] == [100, 101, 102]
     assert len(resting) == 3
-    resting.turns(200, idle=True)
+    assert resting.turns(400_100)
     assert [line.transport.is_read for line in lines] == [True, False, False]
     assert lines[0].unread_ns == 100  # what is read in this turn may have waited since
-    resting.refused(lines[0], LATE, 210)  # and the connection does not rest for it again
+    resting.refused(lines[0], LATE, 400_200)  # and the connection does not rest for it again
     assert lines[0].transport.is_read
-    resting.turns(300, idle=True)
+    assert not resting.turns(500_000)
     assert [line.unread_ns for line in lines] == [0, 101, 102]
+    assert resting.turns(800_100)
     assert [line.transport.is_read for line in lines] == [True, True, False]
-    resting.refused(lines[0], LATE, 310)
+    resting.refused(lines[0], LATE, 800_200)
     assert not lines[0].transport.is_read
     resting.end()
     assert all(line.transport.is_read for line in lines)
-    resting.turns(400, idle=True)
+    resting.turns(800_300)
     assert not resting
     assert [line.unread_ns for line in lines] == [0, 0, 0]
 
 
-def test_a_busy_loop_reads_them_in_a_tenth_of_its_time() -> None:
-    load, lines = Load(), [Line() for _ in range(100)]
-    load.besides_ns = 20_000.0
-    resting = Resting(load)
+def test_they_take_a_twentieth_of_the_time(load: Load) -> None:
+    resting, lines, now = Resting(load), [Line() for _ in range(100)], 1
     for line in lines:
-        resting.refused(line, LATE, 1)
-    now = 1
-    for _ in range(100):
-        now += 100_000
-        resting.turns(now, idle=False)
-    assert sum(line.transport.is_read for line in lines) == 50  # 10 ms, of which 1 ms, at 20 us each
+        resting.refused(line, LATE, now)
+    for _ in range(10):
+        now += 800_000
+        resting.turns(now)
+    assert sum(line.transport.is_read for line in lines) == 20  # 8 ms, of which 0.4 ms, at 20 us each
 
 
-def test_other_refusals_and_closed_connections_do_not_rest() -> None:
-    resting, line, gone, later = Resting(Load()), Line(), Line(), Line()
+def test_a_loop_that_is_not_behind_lets_nobody_rest() -> None:
+    resting, line = Resting(Load()), Line()
+    resting.refused(line, LATE, 1)
+    assert line.transport.is_read
+    assert not resting
+
+
+def test_other_refusals_and_closed_connections_do_not_rest(load: Load) -> None:
+    resting, line, gone, later = Resting(load), Line(), Line(), Line()
     resting.refused(line, ServeError(503, "never in time", reason="too_long"), 1)
     resting.refused(line, ServeError(404, "no such sequence", reason="unknown_sequence"), 1)
     gone.transport.is_closed = True
@@ -103,7 +119,7 @@ def test_other_refusals_and_closed_connections_do_not_rest() -> None:
     assert not resting
     resting.refused(later, LATE, 1)
     later.transport.is_closed = True
-    resting.turns(2, idle=True)
+    resting.turns(400_001)
     assert not resting
     assert not later.transport.is_read
 
@@ -135,11 +151,12 @@ def test_a_request_that_has_waited_unread_is_late_by_that(timeout_us: int | None
         assert (await asked())[0] == 200
         assert line.transport.is_read
         scheduler._load.short_ns += 60e9  # more than the deadline of the server
+        scheduler._load._since_ns = scheduler._clock()
         assert await asked() == (503, b"overload")
         assert not line.transport.is_read
         scheduler._load.short_ns -= 60e9
-        for _ in range(100):  # the loop has nothing else to do
-            await asyncio.sleep(0)
+        while scheduler.resting:
+            await asyncio.sleep(0.001)
         assert line.transport.is_read
         assert (await asked())[0] == 200
         line.unread_ns = scheduler._clock() - 1_000_000_000

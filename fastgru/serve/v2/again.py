@@ -68,6 +68,7 @@ class Again:
                 return None
         try:
             self._plan, job = self._inference.job(data, at, self._length, self._query, self._key)
+            limit_ns = job.deadline_ns - time.monotonic_ns()
             job.deadline_ns -= waited_ns
             job.done = self._done
             scheduler.submit(job, at_once=True)
@@ -76,7 +77,7 @@ class Again:
         except Exception:
             self._failed()
         else:
-            self._group, self._limit_ns = job.group, job.deadline_ns - job.submitted_ns + waited_ns
+            self._group, self._limit_ns = job.group, limit_ns
             return job
         return None
 
