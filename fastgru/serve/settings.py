@@ -75,7 +75,7 @@ class Settings:
     )
     open_states: bool = _option(
         False,
-        "Let clients keep every state that begins inside a model's file, as open_states=True of fastgru.load does.",
+        "Turn every state that begins inside a model's file into one that the server keeps for each sequence.",
         reads=True,
     )
     architecture: Path | None = _option(
