@@ -137,7 +137,9 @@ class _Run(NamedTuple):
             if record.fault and self.on_error == "stop":
                 name = f", sequence {', '.join(map(str, record.ids))}" if record.ids else ""
                 where = f"row {record.at} (the first is 0){name}"
-                raise DataError(f"{where}: {record.fault}; --on-error null goes on behind it")
+                raise DataError(
+                    f"{where}: {record.fault}; with --on-error null, its outputs are null and the run goes on"
+                )
             yield (
                 record,
                 None if found is None else tuple((found if isinstance(found, tuple) else (found,))[k] for k in numbers),

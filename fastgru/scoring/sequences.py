@@ -71,13 +71,18 @@ def records(
         yield from _of_arrays(files, inputs, skip)
         return
     pending, seen = list[_Rows](), set(seen)  # a second attempt begins with what was given
-    for first, batch, faults in batches(files, skip):
+    torn_rows = list[_Rows]()  # which may be of the sequence before them, or of the next one, or of none
+    for first, batch, torn in batches(files, skip):
+        faults = {row: each.fault for row, each in torn.items()}
         chosen = _chosen(batch.schema.names, inputs, ids)
         cells = {name: _cells(name, batch.column(name), first) for names in chosen for name in names}
         for found in cells.values():
             for row, fault in found[1].items():
                 faults.setdefault(row, fault)
         labels = [labels_of(batch.column(name), batch.schema.field(name)) for name in ids]
+        for name, column in zip(ids, labels, strict=True):
+            for row, each in torn.items():
+                column[row - first] = each.names.get(name)
         deep = max(found[2] for found in cells.values())
         single = deep == 1 and all(len(names) == 1 for names in chosen) and all(entry.rest for entry in inputs)
         if not (frames if frames is not None else deep == 0 or (single and bool(ids))):
@@ -92,16 +97,26 @@ def records(
         for row in range(batch.num_rows):
             if any(column[row] is None for column in labels):
                 faults.setdefault(first + row, "the id is null")
-        for begin, end in pairwise(_borders(labels, batch.num_rows)):
+        for begin, end in pairwise(_borders(labels, batch.num_rows, {row - first for row in torn})):
             key = tuple(column[begin] for column in labels)
             of = {row: fault for row, fault in faults.items() if first + begin <= row < first + end}
             found_rows = _Rows(key, first + begin, tuple(part[begin:end] for part in parts), of)
-            if pending and (pending[-1].ids != key or None in key):
+            if None in key or (first + begin in torn and not (pending and pending[-1].ids == key)):
+                torn_rows.append(found_rows)
+                continue
+            if pending and pending[-1].ids != key:
                 yield _joined(pending, seen)
                 pending = []
+            if not pending:
+                mine = next((i for i, each in enumerate(torn_rows) if each.ids == key), len(torn_rows))
+                yield from (_alone(each) for each in torn_rows[:mine])
+                del torn_rows[:mine]
+            pending += [each._replace(ids=key) for each in torn_rows]
             pending.append(found_rows)
+            torn_rows = []
     if pending:
         yield _joined(pending, seen)
+    yield from map(_alone, torn_rows)
 
 
 def _of_arrays(files: Sequence[Path], inputs: Sequence[Input], skip: int) -> Iterator[Record]:
@@ -142,6 +157,12 @@ def _of_rows(
         yield Record(key, first + row, 1, None if fault else tuple(found), fault, first + row)
 
 
+def _alone(rows: _Rows) -> Record:
+    """A row that is of no sequence that is known."""
+    count, row = len(rows.arrays[0]), min(rows.faults)
+    return Record(tuple(None for _ in rows.ids), rows.first, count, None, rows.faults[row], row, 0, True)
+
+
 def _joined(pending: Sequence[_Rows], seen: set[int]) -> Record:
     """The rows of one id as a sequence; any fault of a row is one of the sequence."""
     ids, first = pending[0].ids, pending[0].first
@@ -160,10 +181,11 @@ def _joined(pending: Sequence[_Rows], seen: set[int]) -> Record:
     return Record(ids, first, rows, arrays, "", 0, key, True)
 
 
-def _borders(labels: Sequence[Sequence[Any]], count: int) -> list[int]:
-    """Where a sequence begins, and the end. A row without an id is one of its own."""
+def _borders(labels: Sequence[Sequence[Any]], count: int, torn: set[int]) -> list[int]:
+    """Where a sequence begins, and the end. A torn row, and one without an id, stands by itself."""
     keys = list(zip(*labels, strict=True))
-    return [0, *(row for row in range(1, count) if keys[row] != keys[row - 1] or None in keys[row]), count]
+    apart = {row for row in range(count) if row in torn or None in keys[row]}
+    return [0, *(r for r in range(1, count) if keys[r] != keys[r - 1] or r in apart or r - 1 in apart), count]
 
 
 def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str]) -> list[Sequence[str]]:

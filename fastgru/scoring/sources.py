@@ -3,17 +3,19 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from csv import reader
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from csv import Error, reader
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
 from fastgru.errors import DataError
 
-__all__ = ["ARRAYS", "BATCH_ROWS", "arrays", "batches", "files_of", "hash_of", "labels", "types_of"]
+__all__ = ["ARRAYS", "BATCH_ROWS", "Torn", "arrays", "batches", "files_of", "hash_of", "labels", "types_of"]
 
 BATCH_ROWS: Final = 1 << 14
 ARRAYS: Final = (".npy", ".npz")
@@ -61,8 +63,15 @@ def arrays(files: Sequence[Path]) -> Iterator[tuple[str, Any]]:
             raise DataError(f"{path}: {error}") from error
 
 
-def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[int, str]]]:
-    """(number of the first row, a `pyarrow.RecordBatch`, what is wrong with single rows) from row `skip` on.
+class Torn(NamedTuple):
+    """A row that is no row of its file, and is null in the batch. names: what it seems to have in which column."""
+
+    fault: str
+    names: Mapping[str, str]
+
+
+def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[int, Torn]]]:
+    """(number of the first row, a `pyarrow.RecordBatch`, the rows that are none) from row `skip` on.
 
     Values of CSV files are text. Raises `DataError` for a file that is none of its kind.
     """
@@ -70,10 +79,10 @@ def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[i
     for path in files:
         read = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}[path.suffix.lower()]
         try:
-            for batch, faults in read(path):
+            for batch, torn in read(path):
                 begin = max(skip - first, 0)
                 if begin < batch.num_rows:
-                    yield first + begin, batch.slice(begin), {first + row: fault for row, fault in faults.items()}
+                    yield first + begin, batch.slice(begin), {first + r: t for r, t in torn.items() if r >= begin}
                 first += batch.num_rows
         except DataError:
             raise
@@ -104,7 +113,7 @@ def types_of(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
         raise DataError(f"a column of the id has other types in other files: {error}") from error
 
 
-def _parquet(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
+def _parquet(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
@@ -112,7 +121,8 @@ def _parquet(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
             yield batch, {}
 
 
-def _csv(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
+def _csv(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
+    """A line with too few or too many fields is a row of nulls."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -121,32 +131,77 @@ def _csv(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
     text = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
     )
-    with csv.open_csv(path, convert_options=text) as opened:
-        for batch in opened:
-            yield batch, {}
+    waiting = deque[tuple[int, Torn]]()  # those of a block, which comes after them
+    with path.open("rb") as lines:
+        filled = (number for number, line in enumerate(lines, 1) if line.strip(b"\r\n"))
+        passed = 0
+
+        def tear(row: Any) -> str:
+            nonlocal passed
+            *_, line = islice(filled, row.number - passed)
+            passed = row.number
+            fault = f"line {line}: expected {row.expected_columns} fields, got {row.actual_columns}: {row.text[:80]!r}"
+            waiting.append((row.number - 2, Torn(fault, dict(zip(names, _fields(row.text), strict=False)))))
+            return "skip"
+
+        # A row has a number where threads do not read it; they make this no faster.
+        one, rows = csv.ReadOptions(use_threads=False), csv.ParseOptions(invalid_row_handler=tear)
+        first = 0
+        with csv.open_csv(path, read_options=one, parse_options=rows, convert_options=text) as opened:
+            for batch in opened:
+                whole, torn = _mended(batch, first, waiting)
+                yield whole, torn
+                first += whole.num_rows
+            if waiting and not first:
+                raise DataError(f"{path}: no line has the fields of the first; {waiting[0][1].fault}")
+            if waiting:
+                yield _mended(pa.RecordBatch.from_pylist([], opened.schema), first, waiting)
 
 
-def _jsonl(path: Path) -> Iterator[tuple[Any, dict[int, str]]]:
+def _mended(batch: Any, first: int, waiting: deque[tuple[int, Torn]]) -> tuple[Any, dict[int, Torn]]:
+    """The batch, which begins with row `first`, and in it the rows that wait for their places."""
+    import pyarrow as pa
+
+    if not waiting:
+        return batch, {}
+    places, torn, count = list[int | None](), dict[int, Torn](), 0
+    while count < batch.num_rows or (waiting and waiting[0][0] == first + len(places)):
+        if waiting and waiting[0][0] == first + len(places):
+            torn[len(places)] = waiting.popleft()[1]
+            places.append(None)
+        else:
+            places.append(count)
+            count += 1
+    return batch.take(pa.array(places, pa.int64())), torn
+
+
+def _fields(line: str) -> list[str]:
+    try:
+        return next(reader([line]), [])
+    except Error:
+        return []
+
+
+def _jsonl(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
     """A column that some lines do not have is null there, once any line before them had it."""
     import pyarrow as pa
 
     names: dict[str, None] = {}
     with path.open("rb") as file:
         while lines := [line for _, line in zip(range(BATCH_ROWS), file, strict=False)]:
-            rows, faults = list[dict[str, Any]](), dict[int, str]()
+            rows, torn = list[dict[str, Any]](), dict[int, Torn]()
             for number, line in enumerate(lines):
                 try:
                     rows.append(_object(line))
                 except (ValueError, RecursionError) as error:
                     rows.append({})
-                    faults[number] = f"no JSON: {str(error)[:200]}"
+                    torn[number] = Torn(f"no JSON: {str(error)[:200]}", {})
             names |= dict.fromkeys(name for row in rows for name in row)
             if not names:  # nothing tells how many rows a batch without columns has
-                raise DataError(
-                    f"{path}: no line holds an object with names; row 0: {faults.get(0, 'an empty object')}"
-                )
+                why = torn[0].fault if 0 in torn else "an empty object"
+                raise DataError(f"{path}: no line holds an object with names; row 0: {why}")
             columns = [_column(name, [row.get(name) for row in rows]) for name in names]
-            yield pa.RecordBatch.from_arrays([c for c, _ in columns], schema=pa.schema([f for _, f in columns])), faults
+            yield pa.RecordBatch.from_arrays([c for c, _ in columns], schema=pa.schema([f for _, f in columns])), torn
 
 
 def _object(line: bytes) -> dict[str, Any]:

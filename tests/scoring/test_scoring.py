@@ -191,6 +191,90 @@ def test_a_line_that_is_no_json(model: fastgru.Model, tmp_path: Path) -> None:
     assert len(read(tmp_path / "out.jsonl")["y"]) == 7
 
 
+FIELDS = [
+    ("s0,1,2,3,4", 1, 1, "expected 4 fields, got 5: 's0,1,2,3,4'"),  # too many, in the middle of a sequence
+    ("s0", 1, 1, "expected 4 fields, got 1: 's0'"),
+    ("1,2", 1, 1, "expected 4 fields, got 2"),  # of no id, between rows of one
+    ("s1,1", 3, 1, "expected 4 fields, got 2"),  # the first row of a sequence, by its id
+    ("1,2", 3, None, "expected 4 fields, got 2"),  # of no id, between two sequences
+    ("s0," + 5_000 * "9,", 0, 1, "expected 4 fields, got 5002: 's0,9"),
+    ('s1,"1', 7, 1, "expected 4 fields, got 2"),  # the last line
+]
+
+
+@pytest.mark.parametrize("block", [None, 64])
+@pytest.mark.parametrize(("line", "row", "lost", "reason"), FIELDS)
+def test_a_line_of_csv_with_other_fields_is_a_fault_of_its_sequence(
+    model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, row: int, lost: int | None,
+    reason: str, block: int | None,
+) -> None:  # fmt: skip
+    from pyarrow import csv
+
+    if block is not None and len(line) < block:
+        options = csv.ReadOptions
+        monkeypatch.setattr(csv, "ReadOptions", lambda **given: options(block_size=block, **given))
+    names, sequences = make([3, 4])
+    path = write(tmp_path / "in.csv", steps(names, sequences))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines.insert(1 + row, line)
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")  # empty lines are no rows
+    with pytest.raises(DataError, match=rf"row {row} \(the first is 0\).*line {2 * row + 3}: expected 4 fields"):
+        score(model, path, tmp_path / "stopped.jsonl", ids=["id"], outputs=["y"])
+    done = score(model, path, tmp_path / "out.jsonl", ids=["id"], outputs=["y"], on_error="null", part_rows=1)
+    (fault,) = done.faults
+    assert (done.rows, fault.row) == (8, row)
+    assert fault.reason.startswith(f"line {2 * row + 3}: ")
+    assert reason in fault.reason
+    assert len(fault.reason) < 200
+    found = read(tmp_path / "out.jsonl")["y"]
+    if lost is None:
+        assert fault.id == [None]
+        assert [y for y in found if y is not None] == expected(model, sequences).tolist()
+    else:
+        at_fault = "s0" if row < 3 else "s1"
+        assert fault.id == [at_fault]
+        whole = sequences[1] if at_fault == "s0" else sequences[0]
+        assert [y for y in found if y is not None] == expected(model, [whole]).tolist()
+
+
+def test_a_file_of_csv_without_a_good_line(model: fastgru.Model, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,a,b,c\n1,2\n3\n")
+    with pytest.raises(
+        DataError, match=r"no line has the fields of the first; line 2: expected 4 fields, got 2: '1,2'"
+    ):
+        score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", ids=["id"], on_error="null")
+
+
+def test_an_interrupted_run_goes_on_behind_a_line_of_csv_with_other_fields(
+    model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, sequences = make([3, 4, 2])
+    path = write(tmp_path / "in.csv", steps(names, sequences))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[3:3] = ["s0,1"]
+    lines[9:9] = ["1", "2"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = {"ids": ["id"], "outputs": ["y"], "on_error": "null", "part_rows": 1}
+    whole = score(model, path, tmp_path / "whole.jsonl", **options)
+    written = Parts.write
+    for _ in range(2):
+
+        def stop(*given: Any, times: list[int] = [0]) -> None:  # noqa: B006
+            times[0] += 1
+            if times[0] == 2:
+                raise KeyboardInterrupt
+            written(*given)
+
+        monkeypatch.setattr(Parts, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            score(model, path, tmp_path / "out.jsonl", **options)
+    monkeypatch.setattr(Parts, "write", written)
+    done = score(model, path, tmp_path / "out.jsonl", **options)
+    assert done.resumed == 2
+    assert done.faults == whole.faults
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
 def refused(model: fastgru.Model, tmp_path: Path, match: str, table: dict[str, list[Any]], **options: Any) -> None:
     with pytest.raises(DataError, match=match):
         score(model, write(tmp_path / "in.parquet", table), tmp_path / "out.parquet", **options)
@@ -355,7 +439,9 @@ def test_the_command(file: Path, model: fastgru.Model, tmp_path: Path) -> None:
     words = ["score", str(file), "--input", str(source), "--output", str(out), "--id", "id", "--outputs", "y"]
     stopped = CliRunner().invoke(main, words)
     assert stopped.exit_code == 2
-    assert "row 3 (the first is 0), sequence s1: a is null; --on-error null goes on behind it" in stopped.stderr
+    assert (
+        "row 3 (the first is 0), sequence s1: a is null; with --on-error null, its outputs are null" in stopped.stderr
+    )
     done = CliRunner().invoke(main, [*words, "--on-error", "null", "--restart"])
     assert done.exit_code == 0, done.output
     assert "3 sequences, 9 rows" in done.stdout
