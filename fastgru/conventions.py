@@ -199,7 +199,7 @@ def activation_from_onnx(
     kind = _ONNX_KINDS.get(name.lower()) if isinstance(name, str) else None
     if kind is None:
         known = ", ".join(sorted(k.title().replace("_", "") for k in ACTIVATIONS))
-        raise UnsupportedModelError(f"{what}: activations names {name!r}; implemented are {known}")
+        raise UnsupportedModelError(f"{what}: activation {name!r} is not implemented; expected one of {known}")
     nan = float("nan")
     if nan_named := [n for n, v in (("alpha", alpha), ("beta", beta)) if v is not None and v != v]:
         raise SpecError(f"{what}: activation {name!r}: {' and '.join(nan_named)} is NaN, expected a number")
@@ -258,8 +258,8 @@ def functions_from_onnx(
     for attribute, values in left.items():
         if values:
             raise UnsupportedModelError(
-                f"{what}: {attribute} has {len(values)} value(s) that none of {', '.join(names)} takes;"
-                " give one for each function whose formula names it"
+                f"{what}: {attribute} has {len(values)} value(s) that none of {', '.join(names)} uses;"
+                " give one value for each function that uses it"
             )
     return tuple(tuple(chosen[k::count]) for k in range(count))
 
@@ -298,7 +298,7 @@ def activation_from_keras(name: str | None, keras_major_version: int, *, what: s
     if name is None:
         name = "linear"
     if keras_major_version not in _HARD_SIGMOID:
-        raise UnsupportedModelError(f"{what}: Keras {keras_major_version}; known are 1, 2 and 3")
+        raise UnsupportedModelError(f"{what}: keras_version is {keras_major_version}, expected 1, 2 or 3")
     table = {**_KERAS, "hard_sigmoid": _HARD_SIGMOID[keras_major_version]}
     if keras_major_version > 1:
         table["leaky_relu"] = Activation("leaky_relu", 0.2)

@@ -168,33 +168,33 @@ class Graph:
         self._define(self.nodes, defined, set(defined), 0)
         for spec in self.outputs:
             if spec.name not in defined:
-                raise InvalidModelError(f"graph {self.name!r}: output {spec.name!r} is defined by nothing")
+                raise InvalidModelError(f"graph {self.name!r}: no node defines output {spec.name!r}")
         names_in = {spec.name for spec in self.inputs}
         names_out = {spec.name for spec in self.outputs}
         for source, target in self.states.items():
             if source not in names_in or target not in names_out:
                 pair = f"{source!r} -> {target!r}"
-                raise InvalidModelError(f"graph {self.name!r}: state {pair} is not an input and an output")
+                raise InvalidModelError(f"graph {self.name!r}: state {pair} is not a pair of an input and an output")
         specs = {spec.name: spec for spec in self.inputs if spec.name in self.states}
         for name, start in self.starts.items():
             state = specs.get(name)
             if state is None or state.shape is None or not _begins_with(state.shape, state.dtype, start):
                 raise InvalidModelError(
-                    f"graph {self.name!r}: {name!r} {state and state.shape} is no state that begins with"
+                    f"graph {self.name!r}: {name!r} {state and state.shape} is not a state that can begin with"
                     f" {start.dtype} {start.shape}"
                 )
         if unknown := sorted(set(self.precisions) - {name for node in every_node(self.nodes) for name in node.outputs}):
-            raise InvalidModelError(f"graph {self.name!r}: precisions of {unknown[:10]}, which no node computes")
+            raise InvalidModelError(f"graph {self.name!r}: precisions has {unknown[:10]}, which no node computes")
         return self
 
     def _define(self, nodes: Iterable[Node], defined: set[str], taken: set[str], depth: int) -> None:
         """Add what `nodes` define to `defined`. taken: the names of the whole graph so far."""
         if depth > MOST_DEPTH:
-            raise InvalidModelError(f"graph {self.name!r}: graphs within graphs more than {MOST_DEPTH} deep")
+            raise InvalidModelError(f"graph {self.name!r}: its subgraphs are nested more than {MOST_DEPTH} deep")
         for node in nodes:
             if unknown := next((name for name in node.inputs if name and name not in defined), None):
                 raise InvalidModelError(
-                    f"graph {self.name!r}: {node} reads {unknown!r}, which nothing before it defines"
+                    f"graph {self.name!r}: {node} reads {unknown!r}, which no node before it defines"
                     " (a missing tensor, or nodes in a cycle)"
                 )
             for body in node.bodies.values():
@@ -207,18 +207,18 @@ class Graph:
         inner: set[str] = set()
         outside = body.outside(node)
         if len(outside) != len(body.captured):
-            raise InvalidModelError(f"graph {self.name!r}: {node} has fewer inputs than a body of it reads")
+            raise InvalidModelError(f"graph {self.name!r}: {node} has fewer inputs than one of its bodies reads")
         for name, outer in zip((*body.inputs, *body.captured), (*("" for _ in body.inputs), *outside), strict=True):
             if name in inner or not name:
                 raise InvalidModelError(
-                    f"graph {self.name!r}: {node}: a body has two inputs {name!r}, or one of no name"
+                    f"graph {self.name!r}: {node}: a body has two inputs {name!r}, or an input without a name"
                 )
             if name != outer:
                 self._take(node, name, taken)
             inner.add(name)
         self._define(body.nodes, inner, taken, depth)
         if unknown := next((name for name in body.outputs if name and name not in inner), None):
-            raise InvalidModelError(f"graph {self.name!r}: {node}: output {unknown!r} of a body is defined by nothing")
+            raise InvalidModelError(f"graph {self.name!r}: {node}: no node defines output {unknown!r} of a body")
 
     def _take(self, node: Node, name: str, taken: set[str]) -> None:
         if name in taken:

@@ -78,8 +78,8 @@ def write_whole(chunks: Iterable[bytes], path: str | PathLike[str], suffix: str)
     given = os.path.splitext(os.fsdecode(path))[1].lower()
     if given != suffix and given in _SUFFIXES:
         raise UnsupportedModelError(
-            f"{os.fsdecode(path)}: {given} is the name of another format; save writes fastgru's own, whose name ends in"
-            " .safetensors, and to_onnx writes ONNX"
+            f"{os.fsdecode(path)}: {given} is the name of another format; save writes .safetensors files, and to_onnx"
+            " writes ONNX files"
         )
     try:
         _replace(chunks, path)
@@ -121,11 +121,11 @@ def is_graph_file(file: TensorFile) -> bool:
 def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = False) -> Graph:
     """The graph of a safetensors file that is already open; raises as `read_graph`."""
     if not is_graph_file(file):
-        raise InvalidModelError(f"{name}: a safetensors file of tensors alone, without a graph ({FORMAT_KEY})")
+        raise InvalidModelError(f"{name}: the safetensors file has tensors, but no graph ({FORMAT_KEY})")
     version = file.metadata[FORMAT_KEY]
     if version not in _FORMATS:
         raise UnsupportedModelError(
-            f"{name}: {FORMAT_KEY} is {version[:40]!r}, this release reads {', '.join(map(repr, _FORMATS))}: use a"
+            f"{name}: {FORMAT_KEY} is {version[:40]!r}, expected {', '.join(map(repr, _FORMATS))}: use a"
             " newer release, or convert the original again"
         )
     what = f"{name}: {GRAPH_KEY}"
@@ -141,7 +141,7 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
     if not allow_unread and (unread := sorted(set(file.tensors) - set(wanted))):
         listed = ", ".join(map(repr, unread[:20])) + (f" and {len(unread) - 20} more" if len(unread) > 20 else "")
         raise UnreadTensorsError(
-            f"{name}: {len(unread)} tensor(s) that the graph does not name: {listed}; allow_unread=True accepts them"
+            f"{name}: {len(unread)} tensor(s) are not in the graph: {listed}; allow_unread=True accepts them"
         )
     return Graph(
         inputs=tuple(_tensor_spec(spec, what) for spec in _list(inputs, what)),
@@ -197,7 +197,7 @@ def _attrs_data(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_plain(value: Any, what: str, depth: int = 0) -> None:
     if depth > MAX_ATTR_DEPTH:
-        raise InvalidModelError(f"{what}: nested more than {MAX_ATTR_DEPTH} deep")
+        raise InvalidModelError(f"{what}: the value is nested more than {MAX_ATTR_DEPTH} deep")
     if isinstance(value, dict):
         for key, entry in value.items():
             if type(key) is not str:
@@ -222,7 +222,7 @@ def _tensor_spec(data: Any, what: str) -> TensorSpec:
 
 def _nodes(data: Any, what: str, *, bodies: bool, depth: int = 0) -> tuple[Node, ...]:
     if depth > MOST_DEPTH:
-        raise InvalidModelError(f"{what}: graphs within graphs more than {MOST_DEPTH} deep")
+        raise InvalidModelError(f"{what}: its subgraphs are nested more than {MOST_DEPTH} deep")
     return tuple(_node(node, what, bodies=bodies, depth=depth) for node in _list(data, what))
 
 
@@ -250,7 +250,7 @@ def _body(data: Mapping[str, Any], what: str, depth: int) -> Subgraph:
 def _fields(data: Any, names: tuple[str, ...], what: str) -> list[Any]:
     if not isinstance(data, dict) or set(data) != set(names):
         came = ", ".join(sorted(data))[:200] if isinstance(data, dict) else type(data).__name__
-        raise InvalidModelError(f"{what}: came {came or 'nothing'}, expected exactly {', '.join(names)}")
+        raise InvalidModelError(f"{what}: got {came or 'nothing'}, expected exactly {', '.join(names)}")
     return [data[name] for name in names]
 
 

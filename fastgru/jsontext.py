@@ -32,17 +32,17 @@ def parse_json(text: str | memoryview | bytes, *, what: str) -> Any:
         if len(result) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise InvalidModelError(f"{what}: the key {twice[:80]!r} is there twice in one object")
+            raise InvalidModelError(f"{what}: the key {twice[:80]!r} occurs twice in one object")
         return result
 
     try:
         text = text if isinstance(text, str) else str(text, "utf-8-sig")
         if text.count("[") > MAX_LISTS or text.count("{") > MAX_KEYS or text.count(":") > MAX_KEYS:
-            raise InvalidModelError(f"{what}: JSON of more than {MAX_LISTS} lists or {MAX_KEYS} keys")
+            raise InvalidModelError(f"{what}: the JSON has more than {MAX_LISTS} lists or {MAX_KEYS} keys")
         return json.loads(text, object_pairs_hook=unique)
     except InvalidModelError:
         raise
     except RecursionError:
-        raise InvalidModelError(f"{what}: JSON nested too deeply") from None
+        raise InvalidModelError(f"{what}: the JSON is nested too deeply") from None
     except ValueError as error:  # json.JSONDecodeError, UnicodeDecodeError, and integers of thousands of digits
-        raise InvalidModelError(f"{what}: not a JSON text ({str(error)[:200]})") from None
+        raise InvalidModelError(f"{what}: the text is not JSON ({str(error)[:200]})") from None

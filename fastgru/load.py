@@ -232,7 +232,7 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
     """Read a model into a `Graph`, plain data that needs no kernel. The options and errors are those of `load`."""
     if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
         raise TypeError(
-            f"no file is read by {', '.join(unknown)}; {offered(unknown, (*Reading.__annotations__, *_OF_MODELS))}"
+            f"load has no option {', '.join(unknown)}; {offered(unknown, (*Reading.__annotations__, *_OF_MODELS))}"
         )
     _prepare("reference.facts")
     from fastgru.reference.facts import weights
@@ -250,8 +250,8 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
             if array is not None and not (array.dtype.kind in "iub" or np.isfinite(array).all()):
                 bad = int(array.size - np.count_nonzero(np.isfinite(array)))
                 raise InvalidModelError(
-                    f"{source_name(source)}: {node}: {bad} of the {array.size} values of {name!r} are NaN or infinite,"
-                    " which no training leaves in a model that works: a damaged file?"
+                    f"{source_name(source)}: {node}: {bad} of the {array.size} values of {name!r} are NaN or infinite:"
+                    " the file may be damaged"
                 )
     return _opened(graph, source_name(source)) if opening else graph
 
@@ -289,7 +289,7 @@ def options_for(kind: str, source: Source, options: Reading) -> dict[str, Any]:
         alien = "architecture" in given and name not in ("architecture", "key", "inputs", "outputs", "custom_objects")
         if name in given and (kind not in owners or alien):
             raise UnsupportedModelError(
-                f"{source_name(source)}: {name}= has no meaning for this file ({kind}), only for {' and '.join(owners)}"
+                f"{source_name(source)}: {name}= does not apply to this file ({kind}), only to {' and '.join(owners)}"
             )
     return given
 
@@ -324,7 +324,7 @@ def _read(source: Content, options: Reading) -> Graph:
         if isinstance(data, dict) and find_configuration(data) is not None:
             raise UnsupportedModelError(
                 f"{source_name(source)}: this is the architecture of a Keras model, without its weights: load the file"
-                " that model.save_weights wrote, with this one as architecture="
+                " that model.save_weights wrote, and pass this file as architecture="
             )
     if kind == "safetensors":
         from fastgru.graphfile import graph_from_tensor_file, is_graph_file
@@ -358,7 +358,8 @@ def _read_described(source: Content, architecture: Architecture, given: Mapping[
     says = {"inputs": "names its inputs", "outputs": "names its outputs", "custom_objects": "says what its layers are"}
     if alien := [name for name in says if name in given]:
         raise UnsupportedModelError(
-            f"{source_name(source)}: {alien[0]}= has no meaning for a description of layers, which {says[alien[0]]}"
+            f"{source_name(source)}: {alien[0]}= does not apply to a description of layers, which {says[alien[0]]}"
+            " itself"
         )
     return read_architecture(source, architecture, **given)
 

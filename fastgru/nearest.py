@@ -30,10 +30,10 @@ def nearest(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
 
 
 def offered(unknown: str | Iterable[str], known: Iterable[str], *, all_of_them: bool = True) -> str:
-    """What a message offers for unknown names: "did you mean GRU? There are GRU, Linear".
+    """What a message offers for unknown names: "did you mean GRU? Expected one of GRU, Linear".
 
-    Where nothing is alike it is "there are GRU, Linear", without the question. all_of_them: list all that are known,
-    also where something is alike; where False, all of them stand there only where nothing is.
+    Where nothing is alike it is "expected one of GRU, Linear", without the question. all_of_them: list all that are
+    known, also where something is alike; where False, all of them stand there only where nothing is.
     """
     known = list(known)
     names = [unknown] if isinstance(unknown, str) else list(unknown)[:5]
@@ -41,4 +41,6 @@ def offered(unknown: str | Iterable[str], known: Iterable[str], *, all_of_them: 
     question = f"did you mean {', '.join(close)}?" if close else ""
     if close and not all_of_them:
         return question
-    return f"{question} There are {', '.join(known)}" if close else f"there are {', '.join(known) or 'none'}"
+    if not known:
+        return "there are none"
+    return f"{question} Expected one of {', '.join(known)}" if close else f"expected one of {', '.join(known)}"

@@ -100,14 +100,18 @@ class _File(Content):
         try:
             memory = np.empty(size + _ALIGNMENT, np.uint8)
         except (MemoryError, ValueError):
-            raise InvalidModelError(f"{self.name}: {size} bytes to read, more than memory holds") from None
+            raise InvalidModelError(
+                f"{self.name}: the file has {size} bytes to read, more than memory can hold"
+            ) from None
         start = -memory.ctypes.data % _ALIGNMENT
         view, done = memory[start : start + size].data, 0
         while done < size:
             count = _read_at(self._file, view[done : done + _MOST_AT_ONCE], begin + done)
             if not count:
                 self.check()
-                raise InvalidModelError(f"{self.name}: ends at byte {begin + done}, expected {self._size} bytes")
+                raise InvalidModelError(
+                    f"{self.name}: the file ends at byte {begin + done}, expected {self._size} bytes"
+                )
             done += count
         return view.toreadonly()
 
@@ -127,7 +131,8 @@ class _File(Content):
         size, modified_ns = self._stamp_now()
         if size != self._size:
             raise InvalidModelError(
-                f"{self.name}: changed while it was read: {size} bytes, {self._size} when it was opened"
+                f"{self.name}: the file changed while it was read: it has {size} bytes, and had {self._size} when it"
+                " was opened"
             )
         if modified_ns != self._modified_ns:
             raise InvalidModelError(
@@ -203,9 +208,9 @@ def read_source(source: Source, *, limit: int | None = None) -> memoryview:
 
 def _within(content: Content, limit: int | None) -> Content:
     if not len(content):
-        raise InvalidModelError(f"{content.name}: empty, expected a model or weights")
+        raise InvalidModelError(f"{content.name}: the file is empty, expected a model or weights")
     if limit is not None and len(content) > limit:
-        raise InvalidModelError(f"{content.name}: {len(content)} bytes, expected at most {limit}")
+        raise InvalidModelError(f"{content.name}: the file has {len(content)} bytes, expected at most {limit}")
     return content
 
 
@@ -221,7 +226,7 @@ def _open_regular(path: str, flags: int) -> int:
                 " it with python -m tf2onnx.convert --saved-model, or save the model as .keras"
             )
         kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-        raise InvalidModelError(f"{os.path.basename(path)!r}: {kind}, expected a file that holds a model or weights")
+        raise InvalidModelError(f"{os.path.basename(path)!r}: this is {kind}, expected a file with a model or weights")
     return fd
 
 

@@ -72,11 +72,12 @@ def _read(content: Content) -> TensorFile:
     name, size = content.name, int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > min(len(content) - 8, HEADER_LIMIT):
         raise InvalidModelError(
-            f"{name}: a safetensors header of {size} bytes in a file of {len(content)}; at most {HEADER_LIMIT} are read"
+            f"{name}: the safetensors header has {size} bytes in a file of {len(content)}, and at most {HEADER_LIMIT}"
+            " are read"
         )
     header = parse_json(bytes(content[8 : 8 + size]), what=f"{name}: safetensors header")
     if not isinstance(header, dict):
-        raise InvalidModelError(f"{name}: the safetensors header: got {type(header).__name__}, expected an object")
+        raise InvalidModelError(f"{name}: the safetensors header is {type(header).__name__}, expected an object")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InvalidModelError(f"{name}: __metadata__ is not a mapping of texts")
@@ -85,10 +86,10 @@ def _read(content: Content) -> TensorFile:
     entries = [_entry(tensor, entry, nbytes, name) for tensor, entry in header.items()]
     for begin, end in sorted((entry.begin, entry.end) for entry in entries):
         if begin != position:
-            raise InvalidModelError(f"{name}: a hole or an overlap at byte {position} of the safetensors data")
+            raise InvalidModelError(f"{name}: the safetensors data have a hole or an overlap at byte {position}")
         position = end
     if position != nbytes:
-        raise InvalidModelError(f"{name}: {nbytes} bytes of safetensors data, of which tensors use {position}")
+        raise InvalidModelError(f"{name}: the safetensors data have {nbytes} bytes, but tensors use {position}")
     return TensorFile({e.name: e.array(content.read(start + e.begin, start + e.end)) for e in entries}, metadata)
 
 
@@ -100,9 +101,9 @@ def tensor_file_chunks(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[st
     """
     for name, array in tensors.items():
         if array.dtype.name not in _NAMES:
-            raise UnsupportedModelError(f"tensor {name!r}: safetensors files hold no {array.dtype}")
+            raise UnsupportedModelError(f"tensor {name!r}: a safetensors file cannot hold the dtype {array.dtype}")
     if "__metadata__" in tensors:
-        raise InvalidModelError("a tensor cannot be called '__metadata__' in a safetensors file")
+        raise InvalidModelError("a tensor in a safetensors file cannot have the name '__metadata__'")
     order = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)
     offsets, position = {}, 0
     for name in order:
@@ -115,12 +116,12 @@ def tensor_file_chunks(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[st
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
         raise InvalidModelError(
-            f"a name or text that UTF-8 cannot hold: {error.object[error.start : error.end]!r}"
+            f"a name or text has {error.object[error.start : error.end]!r}, which UTF-8 cannot hold"
         ) from None
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     if len(text) > HEADER_LIMIT:
         raise UnsupportedModelError(
-            f"a safetensors header of {len(text)} bytes, at most {HEADER_LIMIT} can be read back"
+            f"the safetensors header would have {len(text)} bytes, expected at most {HEADER_LIMIT}"
         )
     yield len(text).to_bytes(8, "little")
     yield text
@@ -141,25 +142,25 @@ class _Entry(NamedTuple):
     def array(self, data: memoryview) -> NDArray[Any]:
         array = np.frombuffer(data, self.dtype)
         if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
-            raise InvalidModelError(f"{self.what}: a bool that is neither 0 nor 1")
+            raise InvalidModelError(f"{self.what}: a bool is neither 0 nor 1")
         array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
         try:
             return array.reshape(self.shape)
         except ValueError:  # an empty array with axes too long for NumPy
-            raise InvalidModelError(f"{self.what}: no array has the shape {self.shape!r:.200}") from None
+            raise InvalidModelError(f"{self.what}: {self.shape!r:.200} is not the shape of an array") from None
 
 
 def _entry(tensor: str, entry: Any, nbytes: int, file: str) -> _Entry:
     what = f"{file}: tensor {tensor[:80]!r}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise InvalidModelError(f"{what}: expected an entry of dtype, shape and data_offsets")
+        raise InvalidModelError(f"{what}: expected an entry with dtype, shape and data_offsets")
     name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not _sizes(shape, 32) or not _sizes(offsets, 2) or len(offsets) != 2:
         raise InvalidModelError(f"{what}: shape {shape!r:.80} and data_offsets {offsets!r:.80} are not lists of sizes")
     if not isinstance(name, str) or name not in _NAMES.values():
         raise UnsupportedModelError(
-            f"{what}: dtype {name!r:.40} is not read, only {', '.join(sorted(_NAMES.values()))}: convert"
-            " it and save again"
+            f"{what}: dtype {name!r:.40} is not read, expected one of {', '.join(sorted(_NAMES.values()))}: convert the"
+            " tensor and save again"
         )
     dtype, (begin, end) = _dtype(name), offsets
     if end > nbytes or end - begin != prod(shape) * dtype.itemsize:

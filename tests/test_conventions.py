@@ -160,7 +160,7 @@ def test_keras_versions():
             activation_from_keras(name, 2)
     with pytest.raises(UnsupportedModelError, match="leaky_relu"):
         activation_from_keras("leaky_relu", 1)
-    with pytest.raises(UnsupportedModelError, match="Keras 4"):
+    with pytest.raises(UnsupportedModelError, match="keras_version is 4"):
         activation_from_keras("tanh", 4)
 
 

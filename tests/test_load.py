@@ -24,14 +24,14 @@ def test_every_option_is_documented() -> None:
 
 @pytest.mark.parametrize("read", [fastgru.load, fastgru.load_graph])
 def test_an_option_that_there_is_not_is_refused_by_name(read: type) -> None:
-    with pytest.raises(TypeError, match=r"allow_unknown; did you mean allow_unread\? There are allow_unread, "):
+    with pytest.raises(TypeError, match=r"allow_unknown; did you mean allow_unread\? Expected one of allow_unread, "):
         read(DEMO, allow_unknown=True)
 
 
 def test_none_is_an_option_that_is_not_given() -> None:
     graph = fastgru.load_graph(DEMO, outputs=None, fallback=None, linear_before_reset=None, architecture=None)
     assert graph.outputs == fastgru.load_graph(DEMO).outputs
-    with pytest.raises(fastgru.UnsupportedModelError, match="key= has no meaning for this file"):
+    with pytest.raises(fastgru.UnsupportedModelError, match="key= does not apply to this file"):
         fastgru.load_graph(DEMO, key="")
     with pytest.raises(fastgru.UnsupportedModelError, match="expected None or 'reference'"):
         fastgru.load_graph(DEMO, fallback="onnxruntime")

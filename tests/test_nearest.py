@@ -27,9 +27,9 @@ def test_nearest(name: str, known: tuple[str, ...], expected: list[str]) -> None
 
 
 def test_offered_asks_and_lists() -> None:
-    assert offered("liner", TYPES) == "did you mean Linear? There are GRU, GRUCell, Linear, LayerNorm"
+    assert offered("liner", TYPES) == "did you mean Linear? Expected one of GRU, GRUCell, Linear, LayerNorm"
     assert offered("liner", TYPES, all_of_them=False) == "did you mean Linear?"
-    assert offered(["zzz"], TYPES, all_of_them=False) == "there are GRU, GRUCell, Linear, LayerNorm"
+    assert offered(["zzz"], TYPES, all_of_them=False) == "expected one of GRU, GRUCell, Linear, LayerNorm"
     assert offered(["gru", "liner", "gru"], TYPES, all_of_them=False) == "did you mean GRU, Linear?"
     assert offered("x", ()) == "there are none"
 

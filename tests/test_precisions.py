@@ -32,7 +32,8 @@ def test_every_precision_is_whole() -> None:
 @pytest.mark.parametrize("precision", ["float16", "", None, ["int8"]])
 def test_another_is_refused_by_name(precision: str) -> None:
     with pytest.raises(
-        UnsupportedModelError, match=r"is not supported; .*here are float64, float32, bfloat16, int8, auto, auto-int8"
+        UnsupportedModelError,
+        match=r"is not supported; .*xpected one of float64, float32, bfloat16, int8, auto, auto-int8",
     ):
         float_dtype_of(precision)
 

@@ -120,7 +120,7 @@ class Archive(Mapping[str, memoryview]):
             # Programs on Windows have written backslashes, which section 4.4.17.1 forbids.
             name = raw_name.decode("utf-8" if flags & 0x800 else "cp437", "replace").replace("\\", "/")
             if name in names:
-                raise self._damaged(f"member {name[:80]!r} is there twice")
+                raise self._damaged(f"member {name[:80]!r} occurs twice")
             names.add(name)
             if flags & 0x41:
                 raise UnsupportedModelError(

@@ -43,9 +43,7 @@ def as_weight(name: str, value: Any) -> Array:
         raise ShapeError(f"{name}: got dtype {array.dtype}, expected float64, float32, float16 or bfloat16")
     array = array.astype(native, copy=False)
     if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
-        raise InvalidModelError(
-            f"{name}: {bad} of {array.size} values are NaN or infinite, which no training leaves in a model that works"
-        )
+        raise InvalidModelError(f"{name}: {bad} of {array.size} values are NaN or infinite: the file may be damaged")
     return array
 
 

@@ -36,7 +36,7 @@ class GRUCell(Layer):
         if not isinstance(spec, GRUSpec):
             raise SpecError(f"GRUCell: spec is {spec!r}, expected a GRUSpec; from_torch and from_gates make their own")
         if spec.direction != "forward":
-            raise SpecError(f"GRUCell: direction is {spec.direction!r}; one step has no other than 'forward'")
+            raise SpecError(f"GRUCell: direction is {spec.direction!r}, expected 'forward' for a single step")
         self._gru = GRU([replace(spec, batch_first=False)], [(weights,)], **options)
         self.spec, self.weights = self._gru.specs[0], weights
         self.input_size = spec.input_size
@@ -88,7 +88,9 @@ class GRUCell(Layer):
         """
         array = self._input(x)
         if array.ndim not in (1, 2):
-            raise ShapeError(f"GRUCell: x: got shape {array.shape}, expected (N, {self.input_size}) or without N")
+            raise ShapeError(
+                f"GRUCell: x: got shape {array.shape}, expected (N, {self.input_size}) or ({self.input_size},)"
+            )
         state = None
         if h is not None:
             state = float_input("GRUCell: h", h, self.float_dtype)

@@ -65,7 +65,10 @@ GateLike = Gate | Sequence[ArrayLike]
 def _as_gate(name: str, gate: GateLike) -> dict[str, Any]:
     if not isinstance(gate, Gate):
         if isinstance(gate, np.ndarray) or not isinstance(gate, Sequence) or not 2 <= len(gate) <= 3:
-            raise SpecError(f"{name}: expected a Gate, or (W, U) or (W, U, b) with W (H, I), U (H, H), b (H,)")
+            raise SpecError(
+                f"{name}: got {type(gate).__name__}, expected a Gate, or (W, U) or (W, U, b) with W (H, I), U (H, H), b"
+                " (H,)"
+            )
         gate = Gate(*gate)
     if gate.weight_ih is None or gate.weight_hh is None:
         raise SpecError(f"{name}: a gate needs both W (H, I) and U (H, H), got None")
@@ -109,7 +112,7 @@ def stack_gates(
     if not f.complements:
         raise UnsupportedModelError(
             f"from_gates: update_gate='replaces' with gate_activation {f.kind!r} (alpha {f.alpha:g}, beta {f.beta:g}):"
-            " the exact conversion needs 1 - f(x) = f(-x), as sigmoid has it, and hard_sigmoid with beta 0.5;"
+            " the exact conversion needs 1 - f(x) = f(-x), as for sigmoid, and for hard_sigmoid with beta 0.5;"
             " fastgru.reference.gru.gru(..., update_gate='replaces') computes this form in NumPy"
         )
     return spec, replacing_to_keeping(weights)

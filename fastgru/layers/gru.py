@@ -328,7 +328,9 @@ def _check_kinds(specs: object, weights: object) -> None:
 
 def _check_stack(specs: tuple[GRUSpec, ...], weights: tuple[tuple[GRUWeights, ...], ...]) -> None:
     if not specs or len(specs) != len(weights):
-        raise SpecError(f"GRU: {len(specs)} spec(s) and weights for {len(weights)} layer(s)")
+        raise SpecError(
+            f"GRU: got {len(specs)} spec(s), and weights for {len(weights)} layer(s), expected equally many"
+        )
     for k, (spec, each) in enumerate(zip(specs, weights, strict=True)):
         check_weights(spec, each, what=f"GRU layer {k}")
         before = specs[max(k - 1, 0)]

@@ -28,7 +28,7 @@ class Dropout(Identity):
         super().__init__(**options)
         self.p = number("Dropout: p", p)
         if not 0 <= self.p <= 1:
-            raise SpecError(f"Dropout: p is {p!r}, expected a probability")
+            raise SpecError(f"Dropout: p is {p!r}, expected a probability from 0 to 1")
 
 
 class Select(Layer):
@@ -47,7 +47,7 @@ class Select(Layer):
         axis = axis_of(repr(self), x, self.dim)
         size = x.shape[axis]
         if size is not None and not -size <= self.index < size:
-            raise ShapeError(f"{self!r}: axis {axis} of the input has {size} elements")
+            raise ShapeError(f"{self!r}: axis {axis} of the input has {size} elements, so it has no index {self.index}")
         return graph.apply("gather", x, graph.integers(self.index, "index"), axis=axis)
 
 
@@ -71,7 +71,7 @@ class LastStep(Layer):
             raise ShapeError(f"{self!r}: input has shape {x.shape}, expected 3 axes, or 2 without a batch")
         if lengths is None or len(x.shape) == 2:
             if lengths is not None:
-                raise ShapeError(f"{self!r}: lengths came with an input of shape {x.shape}, which has no batch")
+                raise ShapeError(f"{self!r}: lengths need a batch, but the input has shape {x.shape}")
             return Select(1 if self.batch_first and len(x.shape) == 3 else 0, -1).emit(graph, x)
         rows = x if self.batch_first else Transpose(0, 1).emit(graph, x)
         return graph.apply("last", rows, lengths)

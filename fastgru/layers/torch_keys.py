@@ -29,7 +29,7 @@ def stack_weights(
     start, own = _own_keys(weights, prefix, what="GRU")
     found = {key: match for key in own if (match := _KEY.fullmatch(key))}
     if not found:
-        raise SpecError(f"GRU: no {start}weight_ih_l0 among the weights{_hint(weights, prefix)}")
+        raise SpecError(f"GRU: the weights have no {start}weight_ih_l0{_hint(weights, prefix)}")
     num_layers = 1 + max(int(match[3]) for match in found.values())
     suffixes = ("", "_reverse") if any(match[4] for match in found.values()) else ("",)
     parts = _PARTS if any(match[1] == "bias" for match in found.values()) else _PARTS[:2]

@@ -175,7 +175,7 @@ def _of_dtype(entry: Audited, schema: Any, index: int, name: str, dtype: str | N
     if formal.type_str not in entry.dtypes:  # a dtype that the definition itself fixes, or a sequence
         return None
     if dtype is None:
-        return f"the element type of input {name!r} cannot be told from the file; declare it"
+        return f"the element type of input {name!r} does not follow from the file; declare it"
     proved = entry.dtypes[formal.type_str].split()
     return None if dtype in proved else _only(f"input {name!r} of {dtype}", "", proved)
 

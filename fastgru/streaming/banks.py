@@ -79,9 +79,9 @@ def state_shapes(
     if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
         raise ShapeError(f"batch_size is {batch_size!r}, expected an integer of at least 1")
     if len(states) == len(inputs):
-        raise StateError("every input is a state: a stream needs something to push")
+        raise StateError("every input is a state, and a stream needs an input for its frames")
     if unknown := [name for name in states if inputs[name].shape is None]:
-        raise StateError(f"state {unknown[0]!r}: the model does not say its shape")
+        raise StateError(f"state {unknown[0]!r}: its shape is not in the model")
     given = given_axes(batch_axes, {name: len(inputs[name].shape or ()) for name in states})
     axes = find_batch_axes(runnable.graph, states, given)
     shapes = {}

@@ -123,7 +123,7 @@ def row_axes(
             return _axes_of_one(runnable, known, states)
         if axis is None or shape is None:
             raise StateError(
-                f"which axis of input {name!r} {shape} is the batch cannot be told; give batch_axes={{{name!r}: axis}}"
+                f"the batch axis of input {name!r} {shape} is not known; give batch_axes={{{name!r}: axis}}"
             )
         axes[name] = axis
     return Axes(axes, None)
@@ -138,11 +138,11 @@ def _axes_of_one(runnable: Runnable, given: Mapping[str, int], states: Mapping[s
         axes[name] = (
             given[name]
             if name in given
-            else _first_one(f"input {name!r}", shape, f" give batch_axes={{{name!r}: axis}} of one that is free, or")
+            else _first_one(f"input {name!r}", shape, f" give batch_axes={{{name!r}: axis}} with a free axis, or")
         )
         if shape[axes[name]] not in (1, None):
             raise UnsupportedModelError(
-                f"input {name!r}: axis {axes[name]}, the batch, is of the fixed size {shape[axes[name]]}, expected 1;"
+                f"input {name!r}: the batch axis {axes[name]} has the fixed size {shape[axes[name]]}, expected 1;"
                 " keep a stream for each session"
             )
         one = tuple([1 if axis == axes[name] else n for axis, n in enumerate(shape)])
@@ -161,8 +161,8 @@ def _first_one(what: str, sizes: Sequence[Any], way: str = "") -> int:
     """The first axis of size 1."""
     if 1 not in sizes:
         raise UnsupportedModelError(
-            f"{what} has the sizes {[*sizes]}, in a model with a fixed batch: no axis is known to be of size 1, along"
-            f" which sessions could lie;{way} keep a stream for each session"
+            f"{what} has the sizes {[*sizes]} in a model with a fixed batch, expected an axis of size 1 for the"
+            f" sessions;{way} keep a stream for each session"
         )
     return [*sizes].index(1)
 

@@ -51,7 +51,9 @@ class Network:
         ]
         for spec in self._states:
             if spec.shape is None or [a for a, n in enumerate(spec.shape) if n is None] not in ([], [self.row(spec)]):
-                raise ShapeError(f"predict: the sizes of state {spec.name!r} {spec.shape} cannot be told from frames")
+                raise ShapeError(
+                    f"predict: the sizes of state {spec.name!r} {spec.shape} do not follow from the frames"
+                )
 
     def row(self, spec: TensorSpec) -> int:
         """The axis of the batch."""

@@ -89,7 +89,7 @@ class Crew(Generic[Work, Own]):
         while not all(job.done for job in jobs):
             if process[EPOCH] != self._epoch:
                 raise StateError(
-                    "predict: this process has been forked since the call began: call predict in the child"
+                    "predict: this process was forked after the call began: call predict again in the child"
                 )
             if (job := self._next()) is None:
                 left = [job.future for job in jobs if not job.done]

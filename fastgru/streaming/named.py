@@ -20,7 +20,9 @@ def in_order(
         return frames
     given: Mapping[Any, Any] = frames[0]
     if kept := [name for name in states if name in given]:
-        raise StateError(f"{what}: {kept[0]!r} is a state, which is kept from frame to frame: set_state changes it")
+        raise StateError(
+            f"{what}: {kept[0]!r} is a state, which the stream keeps from frame to frame: use set_state to change it"
+        )
     missing = [name for name in names if name not in given]
     unknown = [str(name) for name in given if name not in names]
     if missing or unknown:

@@ -79,8 +79,8 @@ class SessionPool:
         deciding = [str(node) for node in self._runnable.graph.nodes if decides(node)]
         if deciding and axes.outputs is None:
             raise UnsupportedModelError(
-                f"{', '.join(deciding)} decides by what is in all rows of a batch together, of which each is another"
-                " session here; keep a stream for each session"
+                f"{', '.join(deciding)} depends on all rows of a batch together, but here each row is another session;"
+                " keep a stream for each session"
             )
         self.batch_axes, states = dict(axes.inputs), single.state_shapes
         dtypes = {spec.name: np.dtype(spec.dtype) for spec in self._runnable.inputs}
@@ -90,8 +90,8 @@ class SessionPool:
             shape = sizes if axis is None else with_rows(sizes, axis, 1)
             if None in shape:
                 raise UnsupportedModelError(
-                    f"state {name!r} {sizes}: only frames tell its free sizes, and sessions of a pool have states of"
-                    " one size: keep a stream for each session, or fix the sizes in the file"
+                    f"state {name!r} {sizes}: its free sizes follow only from the frames, but all sessions of a pool"
+                    " have states of one size: keep a stream for each session, or fix the sizes in the file"
                 )
             self._single[name] = tuple([n or 0 for n in shape]), dtypes[name], axis
         self._plans = Plans(self._runnable, single.states, axes, self._single, self.capacity)
@@ -125,7 +125,7 @@ class SessionPool:
         self._store.close(session)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a SessionPool is neither copied nor pickled: save() gives the state of a session as bytes")
+        raise TypeError("a SessionPool cannot be copied or pickled; save() returns the state of a session as bytes")
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -149,7 +149,7 @@ class SessionPool:
         `ShapeError` for a frame that does not fit. All states then stay as they were.
         """
         if not isinstance(frames, Mapping):
-            raise ShapeError(f"push: got {type(frames).__name__}, expected frames by session")
+            raise ShapeError(f"push: got {type(frames).__name__}, expected a mapping from sessions to frames")
         together: dict[Any, tuple[list[int], list[tuple[Array, ...]]]] = {}
         for session, frame in frames.items():
             if type(session) is not int and not isinstance(session, np.integer):

@@ -169,7 +169,7 @@ class Predictor:
         bound = bind_inputs(network.frames, rows)
         steps = {bound[name].shape[axis] for name, axis in self.layout.steps.items() if name in bound}
         if len(steps) > 1:
-            raise ShapeError(f"inputs of {sorted(steps)} steps, expected as many of each")
+            raise ShapeError(f"the inputs have {sorted(steps)} steps, expected the same number")
         made = [bound[spec.name].squeeze(network.row(spec)) for spec in network.frames]
         if len(made) == 1 and made[0].size and made[0].dtype == network.dtypes[network.frames[0].name]:
             self._known.add(_kind(made[0], self._times[0]))

@@ -73,6 +73,6 @@ def _compare(row: Mapping[str, bytes], alone: Mapping[str, bytes]) -> None:
     for name, made in row.items():
         if made != alone[name]:
             raise UnsupportedModelError(
-                f"output {name!r}: a row of a batch of 2 is not what the row alone gives: the rows of this model depend"
-                " on one another; keep a stream for each session"
+                f"output {name!r}: a row of a batch of 2 differs from the same row alone, so the rows of this model"
+                " depend on one another; keep a stream for each session"
             )

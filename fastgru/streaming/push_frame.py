@@ -144,7 +144,9 @@ class PushFrame:
         if code in (NOT_OPEN, IN_USE):
             self.store.refuse(code, int(sessions[report[REPORT.first]]))
         if code == TWICE:
-            raise ShapeError(f"sessions: {sessions[report[REPORT.first]]} comes twice, expected each once in a push")
+            raise ShapeError(
+                f"sessions: {sessions[report[REPORT.first]]} comes twice, expected each session once in a push"
+            )
         if code == MISFIT:
             raise ShapeError("push: an array changed while it was checked")
         first, second, instruction, rows = report[

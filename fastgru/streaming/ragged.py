@@ -81,8 +81,8 @@ def find_layout(graph: Graph, frames: Sequence[TensorSpec], states: Sequence[Ten
         return told[0]
     shapes = ", ".join(f"{spec.name!r} {spec.shape}" for spec in frames)
     raise UnsupportedModelError(
-        f"predict: which axes of {shapes} are batch and time cannot be told: call the model on each sequence, or push"
-        f" frames through model.stream() where the length is fixed{unknown_axes(graph)}"
+        f"predict: the batch and time axes of {shapes} are not known: call the model on each sequence, or, if the"
+        f" length is fixed, push frames through model.stream(){unknown_axes(graph)}"
     )
 
 

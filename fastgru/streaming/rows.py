@@ -71,7 +71,7 @@ class Rows:
             shape = one[name].shape
             axis = known[name] if known is not None else _rows_axis(name, shape, two[name].shape)
             if shape[axis : axis + 1] != (1,):
-                raise UnsupportedModelError(f"output {name!r}: has shape {shape}, expected 1 on axis {axis}")
+                raise UnsupportedModelError(f"output {name!r} has shape {shape}, expected 1 on axis {axis}")
             self.outputs.append(End(name, shape, np.dtype(one[name].dtype), axis))
         self.shapes = tuple([end.shape for end in self.inputs])
 
@@ -205,7 +205,7 @@ def _rows_axis(name: str, one: tuple[int, ...], two: tuple[int, ...]) -> int:
     grown = [i for i, (m, n) in enumerate(zip(one, two, strict=False)) if m != n]
     if len(one) != len(two) or len(grown) != 1 or (one[grown[0]], two[grown[0]]) != (1, 2):
         raise UnsupportedModelError(
-            f"output {name!r}: has shape {one} with one row and {two} with two: the rows of this model depend on one"
+            f"output {name!r} has shape {one} with one row and {two} with two, so the rows of this model depend on one"
             " another; keep a stream for each session"
         )
     return grown[0]

@@ -71,13 +71,14 @@ def bind_sizes(
         came = {name: array.shape for name, array in frames.items()}
         found = " and ".join(str(shaped(sizes)) if sizes else "others" for sizes in fitting[:3]) or "none"
         raise StateError(
-            f"state {what}: its free sizes cannot be told from frames {came}, {found} fit: give the state by set_state"
+            f"state {what}: its free sizes do not follow from frames {came}, because {found} fit: give the state with"
+            " set_state"
         )
     bound = shaped(fitting[0])
     # Rows lie on a free axis, or on one before it that the file or batch_axes= has fixed.
     fixed = [n for shape in shapes.values() if None in shape for n in shape[: shape.index(None)]]
     if batch_size not in (1, *fixed, *fitting[0].values()):
-        raise ShapeError(f"batch_size is {batch_size}, but the frames tell states of {bound}")
+        raise ShapeError(f"batch_size is {batch_size}, but the frames need states {bound}")
     return bound
 
 

@@ -81,7 +81,7 @@ class Store:
             self._table = np.zeros((capacity >> self._shift) + 1, np.int64)
         except (MemoryError, OverflowError, ValueError):
             raise ShapeError(
-                f"capacity is {capacity}, of sessions of {self._slot} bytes: more than memory holds"
+                f"capacity is {capacity}, and each session takes {self._slot} bytes: this is more than memory can hold"
             ) from None
         self.words = np.zeros(POOL.words, np.int64)
         self.words[[POOL.process, POOL.blocks]] = process.ctypes.data, self._table.ctypes.data
@@ -142,10 +142,9 @@ class Store:
         """Raise what an answer of a native call says of a session."""
         if code == IN_USE:
             raise StateError(
-                f"session {session} is in use: another thread, or the call that a signal handler interrupts, has not"
-                " done with it"
+                f"session {session} is in use by another thread, or by the call that a signal handler has interrupted"
             )
-        raise SessionError(f"session {session!r} is not open; there are {len(self)} open sessions")
+        raise SessionError(f"session {session!r} is not open; the pool has {len(self)} open sessions")
 
     def banks(self, sessions: Array) -> Array:
         """A copy of the banks with the states of these open sessions, (n, bank) bytes."""
@@ -179,7 +178,7 @@ class Store:
             if self.words[POOL.used] < slots or self.words[POOL.free]:
                 return
             if slots == self.capacity:
-                raise SessionError(f"all {self.capacity} sessions are taken; close one, or make a larger pool")
+                raise SessionError(f"all {self.capacity} sessions are in use; close a session, or make a larger pool")
             block = zeros((count, self._slot // 8), np.int64)
             self._blocks.append(block)
             self._table[slots >> self._shift] = block.ctypes.data

@@ -120,7 +120,9 @@ class Stream:
     def _check_settled(self) -> None:
         for name, shape in self.state_shapes.items():
             if None in shape:
-                raise StateError(f"state {name!r} {shape}: the first push, or set_state, tells its free sizes")
+                raise StateError(
+                    f"state {name!r} {shape}: its free sizes are not known before the first push or set_state"
+                )
 
     def push(self, *frames: ArrayLike | Mapping[str, ArrayLike], out: Array | tuple[Array, ...] | None = None) -> Any:
         """Run one frame, or a chunk of frames, from the state that the last push left.
@@ -245,12 +247,12 @@ class Stream:
         arrays = {name: as_array(f"state {name!r}", a) for name, a in state.items()}
         for name, array in arrays.items():
             if name not in self.states:
-                raise StateError(f"state {name!r} is unknown; expected some of {list(self.states)}")
+                raise StateError(f"state {name!r} is unknown; expected one of {list(self.states)}")
             own, dtype = self.state_shapes[name], np.dtype(self._dtypes[name])
             if not _matches(array.shape, own) or not np.can_cast(array.dtype, dtype, "same_kind"):
                 raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {dtype} {own}")
             if dtype.kind in "iu" and not np.array_equal(array.astype(dtype), array):
-                raise ShapeError(f"state {name!r}: got {array.dtype} values that {dtype} does not hold")
+                raise ShapeError(f"state {name!r}: got {array.dtype} values that do not fit {dtype}")
         if self._is_open:
             self._first |= {name: array.astype(self._dtypes[name]) for name, array in arrays.items()}
             self._settle({name: array.shape for name, array in arrays.items()})
@@ -281,8 +283,8 @@ class Stream:
         axes = find_batch_axes(self.runnable.graph, self.states, self._axes)
         if unknown := [name for name, axis in axes.items() if axis is None]:
             raise StateError(
-                f"{', '.join(f'state {n!r} {self.state_shapes[n]}' for n in unknown)}: which axis is the batch cannot"
-                f" be told; make the stream with batch_axes={{{unknown[0]!r}: axis}}"
+                f"{', '.join(f'state {n!r} {self.state_shapes[n]}' for n in unknown)}: the batch axis is not known;"
+                f" make the stream with batch_axes={{{unknown[0]!r}: axis}}"
             )
         return {name: axis for name, axis in axes.items() if axis is not None}
 
@@ -292,7 +294,7 @@ class Stream:
         views = {name: np.moveaxis(a, axes[name], 0) for name, a in bank.items()}
         if len({a.shape[0] for a in views.values()}) > 1:
             came = ", ".join(f"{a.shape[0]} in {name!r} (axis {axes[name]})" for name, a in views.items())
-            raise StateError(f"the states have different numbers of rows: {came}; give batch_axes=")
+            raise StateError(f"the states have different numbers of rows: {came}; name the right axes with batch_axes=")
         return views
 
     def fork(self) -> Self:
@@ -305,8 +307,8 @@ class Stream:
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError(
-            "a Stream is neither copied nor pickled: fork() gives another that goes on from its state, and save_state()"
-            " the state as bytes, for a stream of the same model in any process"
+            "a Stream cannot be copied or pickled; fork() returns another stream with the same state, and save_state()"
+            " returns the state as bytes for a stream of the same model in any process"
         )
 
     def save_state(self, row: int | None = None) -> bytes:
@@ -369,17 +371,17 @@ def _copy(made: Iterable[Array], targets: Iterable[Array]) -> None:
 def check_out(targets: tuple[Any, ...], made: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
     """Raises `ShapeError` for arrays that results of these shapes and dtypes cannot be written to."""
     if len(targets) == 1 and isinstance(targets[0], dict):
-        raise ShapeError("out: got a dict, expected an array, or a tuple of them in the order of the outputs")
+        raise ShapeError("out: got a dict, expected an array, or a tuple of arrays in the order of the outputs")
     came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
     expected = [(dtype.name, shape) for shape, dtype in made]
     if came != expected:
         raise ShapeError(f"out: got {came}, expected {expected}")
     if not all(t.flags.writeable for t in targets):
-        raise ShapeError("out: got an array that cannot be written")
+        raise ShapeError("out: got a read-only array, expected a writable one")
     if any(np.may_share_memory(a, b) for a, b in itertools.combinations(targets, 2)):
-        raise ShapeError("out: two of the arrays overlap, expected arrays of their own")
+        raise ShapeError("out: two of the arrays overlap, expected separate arrays")
     if any(n > 1 and stride == 0 for t in targets for n, stride in zip(t.shape, t.strides, strict=True)):
-        raise ShapeError("out: got an array whose elements share memory, expected a place for each")
+        raise ShapeError("out: got an array whose elements share memory, expected separate elements")
 
 
 def _let_go(stream: weakref.ref[Stream], shapes: Shapes) -> None:

@@ -72,7 +72,7 @@ def test_an_option_that_the_file_has_no_use_for_is_refused(
     ):
         result = invoke(*arguments_of(command, file, x_npy), f"--{option}", value)
         assert result.exit_code == 2, (file, result.output)
-        assert f"{option.replace('-', '_')}= has no meaning for this file" in result.stderr
+        assert f"{option.replace('-', '_')}= does not apply to this file" in result.stderr
     assert invoke(*arguments_of(command, gru_onnx, x_npy), "--linear-before-reset", "2").exit_code == 2
 
 
@@ -153,7 +153,7 @@ def test_weights_go_with_a_description(
         )
         result = invoke(*arguments_of(command, wrong, x_npy), *options)
         assert result.exit_code == 2
-        assert "has no meaning for this file" in result.stderr
+        assert "does not apply to this file" in result.stderr
 
 
 def test_a_draft_is_for_weights_alone(invoke: Invoke, described: tuple[Path, Path], gru_onnx: Path) -> None:

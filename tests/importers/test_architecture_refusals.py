@@ -71,7 +71,7 @@ def test_what_is_right_is_read() -> None:
         (described({"type": "Softmax", "dim": 3}), ShapeError, ["'x' has shape (T, N, 5)", "an axis 3"]),
         (described({"type": "Softmax", "dim": 1.5}), InvalidModelError, ["dim is 1.5", "an integer"]),
         (described({"type": "Clamp", "min": float("nan")}), InvalidModelError, ["min is nan", "finite"]),
-        (described({**GRU, "inputs": "y"}), InvalidModelError, ["no value 'y'", "there are x"]),
+        (described({**GRU, "inputs": "y"}), InvalidModelError, ["no value 'y'", "expected one of x"]),
         (described({**GRU, "inputs": ["x", "x", "x", "x"]}), InvalidModelError, ["4 inputs, expected 1 to 3"]),
         (described({**GRU, "inputs": ["x", "x"]}), ShapeError, ["'x' has shape (T, N, 5)", "expected (1, N, 4)"]),
         (described({**GRU, "lengths": "x"}), ShapeError, ["lengths 'x' is float32", "expected int64 (N,)"]),
@@ -185,9 +185,9 @@ TEXT = "inputs: {x: [T, N, 5]}\nlayers:\n  - {type: GRU, prefix: rnn}\n  - {type
         ("# " + "x" * (1 << 18), "bytes, expected at most"),
         ("", "empty"),
         ("\n", "expected names and values"),
-        ("{", "not a JSON text"),
-        ('{"inputs": {"x": [1]}, "inputs": {"x": [2]}}', "'inputs' is there twice"),
-        ("{1: 2}", "not a JSON text"),
+        ("{", "the text is not JSON"),
+        ('{"inputs": {"x": [1]}, "inputs": {"x": [2]}}', "'inputs' occurs twice"),
+        ("{1: 2}", "the text is not JSON"),
         ("1: 2", "expected names and values"),
         ("\udcff", "the file is not UTF-8"),
     ],
@@ -218,9 +218,9 @@ def test_an_architecture_goes_with_weights_alone(tmp_path: Path) -> None:
     np.savez(tmp_path / "state.npz", **weights())
     description = described(GRU, FC)
     assert fastgru.load(tmp_path / "state.npz", architecture=description)(ones(3, 2, 5)).shape == (3, 2, 2)
-    with pytest.raises(UnsupportedModelError, match="outputs= has no meaning"):
+    with pytest.raises(UnsupportedModelError, match="outputs= does not apply"):
         fastgru.load(tmp_path / "state.npz", architecture=description, outputs=["rnn"])
-    with pytest.raises(UnsupportedModelError, match=r"architecture= has no meaning for this file \(onnx\)"):
+    with pytest.raises(UnsupportedModelError, match=r"architecture= does not apply to this file \(onnx\)"):
         fastgru.load(next((DATA / "onnx").glob("*.onnx")), architecture=description)
     with pytest.raises(InvalidModelError, match="has no nested dicts"):
         fastgru.load(tmp_path / "state.npz", architecture={**description, "key": "model"})

@@ -352,7 +352,9 @@ def test_a_pool_takes_no_model_that_decides_by_its_rows():
     model = make_model(nodes, {"x": x, "h_in": x}, ["y", "h_out"], {"zero": np.float32(0)})
     for value in (*model.graph.input,):
         value.type.tensor_type.shape.dim[0].ClearField("dim_value")
-    with pytest.raises(UnsupportedModelError, match=r"branch 'if' decides by .*keep a stream for each session"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"branch 'if' depends on all rows .*keep a stream for each session"
+    ):
         fastgru.SessionPool(fastgru.load(model.SerializeToString()), 4)
 
 

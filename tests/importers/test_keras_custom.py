@@ -312,7 +312,7 @@ def test_no_file_holds_a_function(tmp_path: Path) -> None:
 def test_only_keras_files_take_custom_objects(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
     path.write_text(json.dumps({"a": [1.0]}))
-    with pytest.raises(UnsupportedModelError, match="custom_objects= has no meaning"):
+    with pytest.raises(UnsupportedModelError, match="custom_objects= does not apply"):
         fastgru.load(path, custom_objects={"f": double})
 
 

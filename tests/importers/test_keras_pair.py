@@ -111,5 +111,5 @@ def test_load_takes_the_configuration_as_the_architecture(tmp_path: Path) -> Non
         fastgru.load(tmp_path / "model.json")
     with pytest.raises(UnsupportedModelError, match="names its outputs"):
         fastgru.load(weights, architecture={"inputs": {}, "layers": []}, outputs=["out"])
-    with pytest.raises(UnsupportedModelError, match="fallback= has no meaning"):
+    with pytest.raises(UnsupportedModelError, match="fallback= does not apply"):
         fastgru.load(weights, architecture=config, fallback="reference")

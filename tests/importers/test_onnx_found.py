@@ -93,7 +93,7 @@ def test_nodes_of_a_branch_in_any_order():
     [
         (
             [("Add", "x b", "a"), ("Relu", "a", "b"), ("Abs", "b", "y")],
-            "nodes that read each other in a cycle: '-> a', '-> b'$",
+            "some nodes read each other in a cycle: '-> a', '-> b'$",
         ),
         ([("Add", "x y", "y")], "in a cycle: '-> y'$"),
         ([("Abs", "q", "y")], "reads 'q', which is missing"),
@@ -139,7 +139,7 @@ def test_an_output_that_is_listed_twice_is_one_output():
 
 def test_an_input_that_is_listed_twice_is_not_read():
     x = info("x", F, ["N", 2])
-    with pytest.raises(InvalidModelError, match="input 'x' is there twice"):
+    with pytest.raises(InvalidModelError, match="input 'x' occurs twice"):
         load(model([helper.make_node("Neg", ["x"], ["y"])], [x, x], [info("y", F, None)]).SerializeToString())
 
 
@@ -149,7 +149,7 @@ def test_an_initializer_that_is_there_twice():
     x, y = (info(name, F, ["N", 2]) for name in "xy")
     loaded = load(model([node], [x], [y], [weight, weight]).SerializeToString())
     np.testing.assert_array_equal(loaded(np.zeros((1, 2), np.float32)), [[1, 2]])
-    with pytest.raises(InvalidModelError, match="initializer 'w' is there twice, with different contents"):
+    with pytest.raises(InvalidModelError, match="initializer 'w' occurs twice, with different contents"):
         load(model([node], [x], [y], [weight, other]).SerializeToString())
 
 
@@ -164,5 +164,5 @@ def test_domains_that_are_not_imported():
         with pytest.raises(error, match=match):
             load(model([node], [info("x", F, ["N"])], [info("y", F, ["N"])]).SerializeToString())
     node = helper.make_node("Relu", ["x"], ["y"])
-    with pytest.raises(InvalidModelError, match=r"no opset of ai\.onnx is imported"):
+    with pytest.raises(InvalidModelError, match=r"does not name an opset of ai\.onnx"):
         load(model([node], [info("x", F, ["N"])], [info("y", F, ["N"])], imports=[]).SerializeToString())

@@ -283,7 +283,7 @@ def test_weights_that_contradict_each_other(arrays, message):
 @pytest.mark.parametrize(
     ("attributes", "error", "message"),
     [
-        ({"hidden_size": 5}, InvalidModelError, "'hidden_size' is 5, but R is of 4"),
+        ({"hidden_size": 5}, InvalidModelError, "'hidden_size' is 5, but R has 4"),
         ({"direction": "sideways"}, InvalidModelError, "'direction' is 'sideways'"),
         ({"direction": "bidirectional"}, InvalidModelError, "'direction'"),
         ({"linear_before_reset": 2}, InvalidModelError, "'linear_before_reset' is 2"),
@@ -292,7 +292,7 @@ def test_weights_that_contradict_each_other(arrays, message):
         ({"activation_alpha": [0.5]}, UnsupportedModelError, "activation_alpha"),
         ({"clip": -1.0}, InvalidModelError, "clip is -1.0"),
         ({"clip": 1}, InvalidModelError, "'clip' is of type INT"),
-        ({"input_forget": 1}, UnsupportedModelError, "'input_forget' means nothing"),
+        ({"input_forget": 1}, UnsupportedModelError, "'input_forget' does not belong"),
         ({"layout": 3}, InvalidModelError, "'layout' is 3"),
     ],
 )
@@ -310,5 +310,5 @@ def test_attributes_that_are_refused(attributes, error, message):
 def test_layout_means_nothing_before_opset_14():
     _, model = make_case(21, opset=13)
     model.graph.node[0].attribute.append(helper.make_attribute("layout", 1))
-    with pytest.raises(UnsupportedModelError, match="'layout' means nothing to GRU-7"):
+    with pytest.raises(UnsupportedModelError, match="'layout' does not belong to GRU-7"):
         read(model)

@@ -23,7 +23,7 @@ from fastgru.importers.onnx import read_onnx
         (*case("Unique", 11, X).values, "X .* computed while the model runs"),
         (*case("LayerNormalization", 17, X, ROW, stash_type=11).values, "'stash_type'"),
         (*case("Cast", 19, X, to=TensorProto.FLOAT8E4M3FN).values, "FLOAT8E4M3FN"),
-        (*case("Relu", 13, X, consumed_inputs=[0]).values, "'consumed_inputs' means nothing to Relu-13"),
+        (*case("Relu", 13, X, consumed_inputs=[0]).values, "'consumed_inputs' does not belong to Relu-13"),
         (*case("Det", 11, X).values, "Det"),
     ],
 )
@@ -43,8 +43,8 @@ def test_what_is_refused(op, opset, inputs, constants, outputs, dtype, attribute
         (*case("Split", 13, X, constants={1: i64(1, 1, 1)}, axis=1, outputs=2).values, "split"),
         (*case("Split", 18, X, i64(1, 1, 1), axis=1, outputs=3, num_outputs=3).values, "both split and num_outputs"),
         (*case("Concat", 13, X).values, "'axis' is missing"),
-        (*case("Celu", 12, IDS, alpha=0.5, dtype="int64").values, "0.5 is no int64"),
-        (*case("Pad", 7, IDS, pads=[0, 1, 0, 1], value=1e30, dtype="int64").values, "e.30 is no int64"),
+        (*case("Celu", 12, IDS, alpha=0.5, dtype="int64").values, "0.5 does not fit int64"),
+        (*case("Pad", 7, IDS, pads=[0, 1, 0, 1], value=1e30, dtype="int64").values, "e.30 does not fit int64"),
         (
             *case("STFT", 17, X[:, :, :1], constants={1: i64(1), 2: f32([1, np.inf])}).values,
             "window .* NaN or infinite",

@@ -52,7 +52,7 @@ def test_the_element_type_that_is_asked_for():
     model = node_model(
         "QuantizeLinear", {"x": x}, {"s": scale, "z": np.int8(0)}, {"y": "int8"}, opset=21, output_dtype=2
     )
-    with pytest.raises(InvalidModelError, match="'output_dtype' is uint8 where y_zero_point has int8"):
+    with pytest.raises(InvalidModelError, match="'output_dtype' is uint8, but y_zero_point has int8"):
         read_onnx(model.SerializeToString())
 
 

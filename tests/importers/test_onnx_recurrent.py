@@ -149,7 +149,7 @@ def test_activations_against_onnxruntime(op, direction, names, alphas, betas):
         ({"W": (1, 15, 3)}, r"W has shape \(1, 15, 3\), expected \(1, 20\)"),
         ({"B": (1, 30)}, r"B has shape \(1, 30\), expected \(1, 40\)"),
         ({"P": (1, 20)}, r"P has shape \(1, 20\), expected \(1, 15\)"),
-        ({"W": (2, 20, 3), "R": (2, 20, 5), "B": (2, 40), "P": (2, 15)}, "are of 2 direction"),
+        ({"W": (2, 20, 3), "R": (2, 20, 5), "B": (2, 40), "P": (2, 15)}, "have 2 direction"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(change, message):

@@ -81,7 +81,9 @@ def test_what_is_not_between_is_not_read(value_info: bool) -> None:
         fastgru.load(source)
     s = fastgru.load(source, outputs=["s"])(X, H0)
     if not value_info:
-        with pytest.raises(UnsupportedModelError, match=r"does not tell dtype and shape of 'o'.*Oddity.*inputs=\{'o'"):
+        with pytest.raises(
+            UnsupportedModelError, match=r"does not have the dtype and shape of 'o'.*Oddity.*inputs=\{'o'"
+        ):
             fastgru.load(source, inputs=["o"], outputs=["y"])
     inputs: Any = ["o"] if value_info else {"o": (None, None, 4)}
     rest = fastgru.load(source, inputs=inputs, outputs=["y"])

@@ -205,7 +205,7 @@ def test_sequential_without_a_batch(runner, rng):
     net, state = classifier(rng)
     ids = rng.integers(0, 9, 6)
     np.testing.assert_allclose(net(ids), expected_classes(state, ids[:, None])[0], rtol=0, atol=1e-12)
-    with pytest.raises(ShapeError, match="without a batch"):
+    with pytest.raises(ShapeError, match="lengths need a batch"):
         net(ids, lengths=[3])
 
 

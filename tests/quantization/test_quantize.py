@@ -199,7 +199,7 @@ def test_an_lstm_keeps_its_weights_and_says_so():
         ({"max_error": math.nan}, ShapeError, "max_error is nan"),
         ({"min_db": math.nan}, ShapeError, "min_db is nan"),
         ({"outputs": ["y"]}, UnsupportedModelError, "outputs: options for reading a file"),
-        ({"data": {"y": [1.0]}}, ShapeError, "no input is called y; there are x, h0"),
+        ({"data": {"y": [1.0]}}, ShapeError, "no input is called y; expected one of x, h0"),
         ({"data": {"h0": [1.0]}}, ShapeError, "no array for input x"),
         ({"data": []}, ShapeError, "no call in it"),
         ({"data": [3]}, ShapeError, "got int, expected arrays by input name"),

@@ -97,7 +97,7 @@ NODE = Node("unary", ("x",), ("y",), {"kind": "exp"})
         (Graph((X, X), (), ()), "input 'x' is defined twice"),
         (Graph((X,), (), (Node("unary", ("z",), ("y",)),)), "reads 'z'"),
         (Graph((X,), (), (NODE, NODE)), "defines 'y' a second time"),
-        (Graph((X,), (TensorSpec("w", "float32", None),), (NODE,)), "output 'w' is defined by nothing"),
+        (Graph((X,), (TensorSpec("w", "float32", None),), (NODE,)), "no node defines output 'w'"),
         (Graph((X,), (TensorSpec("y", "float32", None),), (NODE,), states={"x": "h"}), "state 'x' -> 'h'"),
     ],
 )

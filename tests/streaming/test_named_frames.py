@@ -85,7 +85,7 @@ def test_names_that_do_not_fit(frames, message):
     stream = MODEL.stream()
     with pytest.raises(ShapeError, match=message):
         stream.push(frames)
-    with pytest.raises(StateError, match="'h' is a state, which is kept"):
+    with pytest.raises(StateError, match="'h' is a state, which the stream keeps"):
         stream.push({"x": 0, "gain": 0, "h": 0})
 
 

@@ -353,7 +353,7 @@ def test_networks_that_cannot_take_sequences_say_so() -> None:
         linear(3, I).predict([normal(4, I)])
     graph = gru(layout=1).to_graph()
     x = TensorSpec("x", "float32", (4, 6, I))
-    with pytest.raises(fastgru.UnsupportedModelError, match=r"cannot be told.*model.stream\(\)"):
+    with pytest.raises(fastgru.UnsupportedModelError, match=r"are not known.*model.stream\(\)"):
         Model(Graph((x,), graph.outputs, graph.nodes, graph.constants)).predict([])
 
 

@@ -80,7 +80,7 @@ def test_rows_that_are_not_there():
 
 def test_the_batch_axis_is_told_or_given_or_asked_for():
     ones = np.ones((2, 2), np.float32)
-    with pytest.raises(StateError, match=r"'s'.*cannot be told.*batch_axes="):
+    with pytest.raises(StateError, match=r"'s'.*is not known.*batch_axes="):
         counting().stream(2).reset(rows=[0])
     for axis in (0, 1, -1):
         stream = counting().stream(2, batch_axes={"s": axis, "s2": axis})

@@ -65,7 +65,7 @@ def frames(steps: int = 4, rows: int = 2, height: int = 6, width: int = 5) -> np
 def test_the_first_push_binds_the_sizes(dims: list, state_dims: list, stride: int) -> None:
     model, x = conv_gru(dims, state_dims, stride=stride), frames()
     stream = model.stream(2, state={"s": "s_out"}) if dims[0] == 2 else model.stream(state={"s": "s_out"})
-    with pytest.raises(StateError, match="the first push, or set_state, tells"):
+    with pytest.raises(StateError, match="not known before the first push or set_state"):
         _ = stream.state
     stream.reset()
     state = np.zeros((2, F, -(-6 // stride), -(-5 // stride)), np.float32)
@@ -106,7 +106,7 @@ def test_sizes_that_cannot_be_told_are_asked_for() -> None:
     with pytest.raises(UnsupportedModelError, match="keep a stream for each session"):
         SessionPool(model, 4, state={"s": "s_out"}, batch_axes={"s": 0, "x": 0})
     stream = model.stream(3, state={"s": "s_out"}, batch_axes={"s": 0})
-    with pytest.raises(StateError, match=r"cannot be told.*none fit"):
+    with pytest.raises(StateError, match=r"do not follow.*none fit"):
         stream.push(frames(1)[0])
     assert stream.push(frames(1, 3)[0]).shape == (3, F, 6, 5)
 
@@ -157,7 +157,7 @@ def test_a_size_of_which_the_model_takes_any_is_asked_for(steps: int) -> None:
     model = model_of(nodes, {"x": [None, 2, None], "s": [None, 2, None]}, ["y", "s_out"], init)
     stream = model.stream(state={"s": "s_out"})
     x = np.ones((1, 2, steps), np.float32)
-    with pytest.raises(StateError, match=r"cannot be told.*and others fit: give the state by set_state"):
+    with pytest.raises(StateError, match=r"do not follow.*and others fit: give the state with set_state"):
         stream.push(x)
     stream.set_state({"s": np.ones((1, 2, 3), np.float32)})
     np.testing.assert_array_equal(stream.push(x), [[3 + steps] * 2])

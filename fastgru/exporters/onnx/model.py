@@ -23,7 +23,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     nothing tells the number of axes, or a state that begins with something else than zeros.
     """
     if precision not in ("float32", "float64"):
-        raise UnsupportedModelError(f"precision {precision!r} is not exported; there are float32 and float64")
+        raise UnsupportedModelError(f"precision is {precision!r}, expected float32 or float64 for an ONNX file")
     if graph.starts:
         raise UnsupportedModelError(
             f"state {next(iter(graph.starts))!r} begins with numbers of its file, which ONNX has no place for: convert"
@@ -69,7 +69,7 @@ def _value_info(spec: TensorSpec, writer: OnnxWriter) -> Any:
     sizes = writer.facts(spec.name).sizes if spec.shape is None else spec.shape
     if sizes is None:
         raise UnsupportedModelError(
-            f"output {spec.name!r}: its number of axes cannot be told, and an ONNX file has to say it;"
+            f"output {spec.name!r}: its number of axes is not known, but an ONNX file needs this number;"
             " Model.save writes any model, for fastgru.load"
         )
     names: Mapping[int, str | None] = dict(enumerate(spec.dims))

@@ -27,7 +27,7 @@ def collect_attributes(
     found: dict[str, AttributeProto] = {}
     for proto in protos:
         if proto.name in found:
-            raise InvalidModelError(f"{what}: attribute {proto.name!r} is there twice")
+            raise InvalidModelError(f"{what}: attribute {proto.name!r} occurs twice")
         if not proto.ref_attr_name:
             found[proto.name] = proto
         elif outer is None:
@@ -81,7 +81,7 @@ class Attributes:
         """Axes that an array can have: what counts up to one of a file's would take any time and memory."""
         wrong = next((n for n in numbers if abs(n) > _MOST_AXES), None) if name in ("axis", "axes") else None
         if wrong is not None:
-            raise InvalidModelError(f"{self._what}: attribute {name!r} has {wrong}, and no tensor has so many axes")
+            raise InvalidModelError(f"{self._what}: attribute {name!r} has {wrong}, more axes than a tensor can have")
         return numbers
 
     def integer(self, name: str, default: int | None = None) -> int:

@@ -73,11 +73,11 @@ class OnnxGraphBuilder(GraphBuilder):
     def scalar(self, number: float, like: Value) -> Value:
         """A constant of the dtype of `like`; raise `InvalidModelError` if this dtype cannot hold the number."""
         if like.dtype is None:
-            raise InvalidModelError(f"{self.node_name}: the dtype of {like.hint!r} cannot be told from the file")
+            raise InvalidModelError(f"{self.node_name}: the dtype of {like.hint!r} does not follow from the file")
         kind = numpy_dtype(like.dtype)
         whole = float(number).is_integer()
         if kind.kind in "iu" and not (whole and np.iinfo(kind).min <= int(number) <= np.iinfo(kind).max):
-            raise InvalidModelError(f"{self.node_name}: {number} is no {like.dtype}, which {like.hint!r} is of")
+            raise InvalidModelError(f"{self.node_name}: {number} does not fit {like.dtype}, the dtype of {like.hint!r}")
         return self.constant(number, dtype=like.dtype)
 
     def emit(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:

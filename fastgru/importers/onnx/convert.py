@@ -129,7 +129,7 @@ class Converter:
             raise node.invalid(str(error)) from None
         if unread := attrs.unread():
             raise UnsupportedModelError(
-                f"{site.what}: attribute {', '.join(map(repr, unread))} means nothing to {node.op}-{version};"
+                f"{site.what}: attribute {', '.join(map(repr, unread))} does not belong to {node.op}-{version};"
                 " remove it, or export with an opset that defines it"
             )
         values = result if isinstance(result, tuple) else (result,)
@@ -173,11 +173,11 @@ class Converter:
         """See `Surroundings`."""
         scope, what = site.scope, site.what
         if len(given) != len(body.graph.input):
-            raise InvalidModelError(f"{what}: a subgraph of {len(body.graph.input)} inputs, expected {len(given)}")
+            raise InvalidModelError(f"{what}: its subgraph has {len(body.graph.input)} inputs, expected {len(given)}")
         inner = Scope(scope.opsets, lazy=body.lazy, attributes=scope.attributes, prefix=prefix, parent=scope)
         for info, value in zip(body.graph.input, given, strict=True):
             if info.name in inner.values or info.name in body.lazy:
-                raise InvalidModelError(f"{what}: a subgraph defines {info.name!r} a second time")
+                raise InvalidModelError(f"{what}: its subgraph defines {info.name!r} a second time")
             inner.values[info.name] = value
         if self._depth >= MAX_DEPTH:
             raise InvalidModelError(f"{what}: subgraphs are nested too deeply")

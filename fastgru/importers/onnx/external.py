@@ -45,19 +45,23 @@ class ExternalData:
         """
         entries = {entry.key: entry.value for entry in proto.external_data}
         if unknown := sorted(set(entries) - set(_KEYS)):
-            raise UnsupportedModelError(f"{what}: external data with {', '.join(unknown)} is not implemented")
+            raise UnsupportedModelError(
+                f"{what}: its external data have {', '.join(unknown)}, which is not implemented"
+            )
         location = entries.get("location", "")
         content = self._find(location, what)
         offset = _whole(entries.get("offset", "0"), "offset", what)
         length = _whole(entries.get("length", str(nbytes)), "length", what)
         if length != nbytes:
-            raise InvalidModelError(f"{what}: external data of {length} bytes, expected {nbytes} for its dims and type")
+            raise InvalidModelError(
+                f"{what}: its external data have {length} bytes, expected {nbytes} for its dims and type"
+            )
         if offset + length > len(content):
             raise InvalidModelError(
-                f"{what}: bytes {offset} to {offset + length} of {location!r}, which has {len(content)}"
+                f"{what}: it needs bytes {offset} to {offset + length} of {location!r}, which has {len(content)}"
             )
         if "checksum" in entries and entries["checksum"].lower() != self._digest(location, content):
-            raise InvalidModelError(f"{what}: the SHA-1 checksum of {location!r} is not the one the model gives")
+            raise InvalidModelError(f"{what}: the SHA-1 checksum of {location!r} is not the one in the model")
         return content.read(offset, offset + length)
 
     def _find(self, location: str, what: str) -> Content:
@@ -70,7 +74,9 @@ class ExternalData:
             )
         parts = location.replace("\\", "/").split("/")
         if not location or "\0" in location or os.path.isabs(location) or ":" in parts[0] or ".." in parts:
-            raise InvalidModelError(f"{what}: external data at {location!r}, expected a path inside the model's folder")
+            raise InvalidModelError(
+                f"{what}: its external data are at {location!r}, expected a path inside the folder of the model"
+            )
         where = os.path.join(self._folder, location)
         self._content = None
         self._open.close()
@@ -78,13 +84,13 @@ class ExternalData:
             if any(os.path.commonpath((root, os.path.realpath(where))) == root for root in self._roots):
                 self._content = self._open.enter_context(opened(os.path.realpath(where, strict=True)))
         except (OSError, ValueError) as error:
-            raise InvalidModelError(f"{what}: external data at {location!r} cannot be read ({error})") from None
+            raise InvalidModelError(f"{what}: its external data at {location!r} cannot be read ({error})") from None
         if self._content is None:
             raise InvalidModelError(
-                f"{what}: external data at {location!r} leads out of the model's folder; put the file there"
+                f"{what}: its external data at {location!r} are outside the folder of the model; put the file there"
             )
         if self._stamps.setdefault(location, self._content.stamp) != self._content.stamp:
-            raise InvalidModelError(f"{what}: external data at {location!r} changed while the model was read")
+            raise InvalidModelError(f"{what}: its external data at {location!r} changed while the model was read")
         self._location = location
         return self._content
 
@@ -99,5 +105,5 @@ class ExternalData:
 
 def _whole(text: str, name: str, what: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise InvalidModelError(f"{what}: external data with {name} {text[:40]!r}, expected a whole number")
+        raise InvalidModelError(f"{what}: its external data have the {name} {text[:40]!r}, expected a whole number")
     return int(text)

@@ -48,13 +48,13 @@ def attributes_of(function: FunctionProto, site: Site) -> dict[str, AttributePro
     outputs = site.proto.output
     if len(site.inputs) > len(function.input) or len(outputs) > len(function.output):
         raise InvalidModelError(
-            f"{site.what}: {len(site.inputs)} inputs and {len(outputs)} outputs for a function of"
-            f" {len(function.input)} and {len(function.output)}"
+            f"{site.what}: got {len(site.inputs)} inputs and {len(outputs)} outputs, expected at most"
+            f" {len(function.input)} and {len(function.output)} for this function"
         )
     given = collect_attributes(site.proto.attribute, site.what, site.scope.attributes)
     defaults = collect_attributes(function.attribute_proto, site.what)
     if unknown := sorted(set(given) - set(defaults) - set(function.attribute)):
-        raise InvalidModelError(f"{site.what}: attribute {', '.join(unknown)} is none of the function's")
+        raise InvalidModelError(f"{site.what}: the function has no attribute {', '.join(unknown)}")
     return {**defaults, **given}
 
 

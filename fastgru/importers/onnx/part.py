@@ -97,9 +97,9 @@ def _inferred(
         return read(before)
     except FastGRUError as error:
         raise UnsupportedModelError(
-            f"inputs: the file does not tell dtype and shape of {', '.join(map(repr, names))}, and what is before"
-            f" cannot be read ({' '.join(str(error).split())}): give them, inputs={{{names[0]!r}: (None, ...,"
-            " features)}, None for a free size"
+            f"inputs: the file does not have the dtype and shape of {', '.join(map(repr, names))}, and the nodes before"
+            f" cannot be read ({' '.join(str(error).split())}): give the shape as inputs={{{names[0]!r}: (None, ...,"
+            " features)}, with None for a free size"
         ) from None
 
 

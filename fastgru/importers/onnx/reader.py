@@ -101,11 +101,11 @@ def parse_model(content: Content) -> ModelProto:
     try:
         model.ParseFromString(content.tobytes())
         if not model.HasField("graph"):
-            raise InvalidModelError(f"{what}: no graph in it; expected an ONNX model")
+            raise InvalidModelError(f"{what}: the message has no graph, expected an ONNX model")
     except (DecodeError, RecursionError, UnicodeError, ValueError) as error:
         if isinstance(error, InvalidModelError):
             raise
-        raise InvalidModelError(f"{what}: not an ONNX model, or damaged ({error})") from None
+        raise InvalidModelError(f"{what}: the file is not an ONNX model, or is damaged ({error})") from None
     return model
 
 
@@ -185,7 +185,7 @@ def _opsets(model: ModelProto) -> dict[str, int]:
             if main_domain(entry.domain) == "":
                 _check_opset(entry.version, f"function {function.name!r}")
     if "" not in opsets and any(main_domain(node.domain) == "" for node in model.graph.node):
-        raise InvalidModelError("no opset of ai.onnx is imported (opset_import)")
+        raise InvalidModelError("opset_import of the model does not name an opset of ai.onnx")
     if "" in opsets:
         _check_opset(opsets[""], "the model")
     return opsets
@@ -194,7 +194,7 @@ def _opsets(model: ModelProto) -> dict[str, int]:
 def _check_opset(version: int, who: str) -> None:
     if not OLDEST_OPSET <= version <= NEWEST_OPSET:
         raise UnsupportedModelError(
-            f"{who} is of opset {version}, implemented are {OLDEST_OPSET} to {NEWEST_OPSET};"
+            f"{who} has opset {version}, expected {OLDEST_OPSET} to {NEWEST_OPSET};"
             " convert it with onnx.version_converter, or export it with another opset_version"
         )
 
@@ -212,7 +212,7 @@ def _initializers(graph: GraphProto, build: OnnxGraphBuilder, external: External
     tensors: dict[str, TensorProto] = {}
     for proto in graph.initializer:
         if tensors.setdefault(proto.name, proto) != proto:
-            raise InvalidModelError(f"initializer {proto.name!r} is there twice, with different contents")
+            raise InvalidModelError(f"initializer {proto.name!r} occurs twice, with different contents")
     return {name: reader(proto) for name, proto in tensors.items()}
 
 
@@ -226,7 +226,7 @@ def _check_unique(names: list[str], what: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise InvalidModelError(f"{what} {name!r} is there twice")
+            raise InvalidModelError(f"{what} {name!r} occurs twice")
         seen.add(name)
 
 

@@ -94,7 +94,7 @@ class OnnxNode(NamedTuple):
             return None
         array = self.constant(index)
         if array.dtype.kind not in "iu" or array.ndim > 1:
-            raise self.invalid(f"{what} is {array.dtype} of shape {array.shape}, expected integers")
+            raise self.invalid(f"{what} is {array.dtype} {array.shape}, expected integers")
         return [int(v) for v in array.reshape(-1)]
 
     def floats(self, *values: Value) -> None:
@@ -157,9 +157,11 @@ class OnnxOperator:
         proto, inputs = site.proto, site.inputs
         if len(inputs) < self.min_inputs or (self.max_inputs is not None and len(inputs) > self.max_inputs):
             expected = f"{self.min_inputs} to {'any number' if self.max_inputs is None else self.max_inputs}"
-            raise InvalidModelError(f"{site.what}: {len(inputs)} inputs, expected {expected}")
+            raise InvalidModelError(f"{site.what}: got {len(inputs)} inputs, expected {expected}")
         if self.max_outputs is not None and len(proto.output) > self.max_outputs:
-            raise InvalidModelError(f"{site.what}: {len(proto.output)} outputs, expected at most {self.max_outputs}")
+            raise InvalidModelError(
+                f"{site.what}: got {len(proto.output)} outputs, expected at most {self.max_outputs}"
+            )
         for index, name in self.constants.items():
             value = inputs[index] if index < len(inputs) else None
             if value is not None and value.array is None:

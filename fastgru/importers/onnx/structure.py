@@ -61,11 +61,13 @@ def in_order(
         if not defined.issuperset(names) and (missing := [n for n in names if n not in defined and not outer(n)]):
             raise InvalidModelError(
                 f"node {label(proto)!r} ({proto.op_type}) reads {missing[0]!r}, which is missing: no input,"
-                " initializer or node defines it"
+                " initializer or node defines this value"
             )
     for output in graph.output:
         if output.name not in defined and not outer(output.name):
-            raise InvalidModelError(f"output {output.name!r} is missing: no input, initializer or node defines it")
+            raise InvalidModelError(
+                f"output {output.name!r} is missing: no input, initializer or node defines this value"
+            )
     waits = [{makers[name] for name in names if name in makers} for names in reads]
     if all(max(before, default=-1) < i for i, before in enumerate(waits)):
         return nodes, False
@@ -74,7 +76,7 @@ def in_order(
         order = list(graphlib.TopologicalSorter(dict(enumerate(waits))).static_order())
     except graphlib.CycleError as error:
         circle = ", ".join(repr(label(nodes[i])) for i in sorted(set(error.args[1])))
-        raise InvalidModelError(f"nodes that read each other in a cycle: {circle}") from None
+        raise InvalidModelError(f"some nodes read each other in a cycle: {circle}") from None
     return [nodes[i] for i in order], True
 
 

@@ -44,7 +44,7 @@ def dtype_name(data_type: int, what: str) -> str:
     if came is None or data_type == TensorProto.UNDEFINED:
         raise InvalidModelError(f"{what}: element type {data_type} does not exist")
     raise UnsupportedModelError(
-        f"{what}: element type {came} is not implemented; there are {', '.join(sorted(_DTYPES.values()))}:"
+        f"{what}: element type {came} is not implemented; expected one of {', '.join(sorted(_DTYPES.values()))}:"
         " convert the model to one of them"
     )
 
@@ -64,7 +64,7 @@ def tensor_spec(info: ValueInfoProto) -> TensorSpec:
     shape = tuple(int(dim.dim_value) if has else None for dim, has in zip(tensor.shape.dim, fixed, strict=True))
     dims = tuple(dim.dim_param or None for dim in tensor.shape.dim)
     if len(shape) > MAX_RANK:
-        raise InvalidModelError(f"{what}: {len(shape)} axes, expected at most {MAX_RANK}")
+        raise InvalidModelError(f"{what}: got {len(shape)} axes, expected at most {MAX_RANK}")
     return TensorSpec(info.name, dtype, shape, dims if any(dims) else ())
 
 
@@ -76,11 +76,13 @@ def output_spec(info: ValueInfoProto, value: Value, warnings: list[str], dims: C
     """
     if not info.type.WhichOneof("value"):
         if value.dtype is None:
-            raise InvalidModelError(f"output {info.name!r}: its element type cannot be told from the file")
+            raise InvalidModelError(f"output {info.name!r}: its element type does not follow from the file")
         return value.spec(info.name, dims)
     spec = tensor_spec(info)
     if value.dtype is not None and value.dtype != spec.dtype:
-        raise InvalidModelError(f"output {info.name!r}: declared as {spec.dtype}, computed as {value.dtype}")
+        raise InvalidModelError(
+            f"output {info.name!r}: the file declares {spec.dtype}, but its nodes compute {value.dtype}"
+        )
     if spec.shape is not None and value.rank is not None and len(spec.shape) != value.rank:
         warnings.append(f"output {info.name!r} is declared with {len(spec.shape)} axes, and computed with {value.rank}")
         return value.spec(info.name, ())
@@ -96,9 +98,11 @@ def read_tensor(proto: TensorProto, what: str, external: ExternalData) -> Array:
     dtype = dtype_name(proto.data_type, what)
     dims = tuple(int(d) for d in proto.dims)
     if any(d < 0 for d in dims) or len(dims) > MAX_RANK:
-        raise InvalidModelError(f"{what}: dims {dims[:MAX_RANK]}, expected at most {MAX_RANK} sizes of at least 0")
+        raise InvalidModelError(f"{what}: dims are {dims[:MAX_RANK]}, expected at most {MAX_RANK} sizes of at least 0")
     if proto.HasField("segment"):
-        raise UnsupportedModelError(f"{what}: a tensor in segments is not implemented; save the model again")
+        raise UnsupportedModelError(
+            f"{what}: the tensor is stored in segments, which is not implemented; save the model again"
+        )
     count = math.prod(dims)
     itemsize = numpy_dtype(dtype).itemsize
     if proto.data_location == TensorProto.EXTERNAL:
@@ -114,7 +118,7 @@ def _from_bytes(raw: Any, dtype: str, count: int, what: str) -> Array:
     given = memoryview(raw).nbytes
     expected = count * numpy_dtype(dtype).itemsize
     if given != expected:
-        raise InvalidModelError(f"{what}: {given} bytes of data, expected {expected} for its dims and type {dtype}")
+        raise InvalidModelError(f"{what}: got {given} bytes of data, expected {expected} for its dims and type {dtype}")
     if dtype == "bool":
         return np.asarray(np.frombuffer(raw, np.uint8) != 0)
     kind = numpy_dtype(dtype)
@@ -126,7 +130,7 @@ def _from_bytes(raw: Any, dtype: str, count: int, what: str) -> Array:
 def _from_field(proto: TensorProto, dtype: str, count: int, what: str) -> Array:
     values = getattr(proto, _FIELDS.get(dtype, "int32_data"))
     if len(values) != count:
-        raise InvalidModelError(f"{what}: {len(values)} elements, expected {count} for its dims")
+        raise InvalidModelError(f"{what}: got {len(values)} elements, expected {count} for its dims")
     if dtype in _FIELDS:
         return np.array(values, dtype=dtype)
     wide = np.array(values, dtype=np.int64)

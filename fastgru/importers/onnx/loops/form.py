@@ -104,13 +104,14 @@ def loop_form(node: OnnxNode) -> LoopForm:
     graph = body.graph
     if len(graph.input) != 2 + len(states) or len(graph.output) < 1 + len(states):
         raise node.invalid(
-            f"a body of {len(graph.input)} inputs and {len(graph.output)} outputs for {len(states)} states"
+            f"its body has {len(graph.input)} inputs and {len(graph.output)} outputs, which do not fit {len(states)}"
+            " states"
         )
     limit: Size = None
     if count is not None:
         known = (None,) if count.elements is None else count.elements
         if len(known) != 1:
-            raise node.invalid(f"a number of iterations of {len(known)} elements, expected 1")
+            raise node.invalid(f"the number of iterations has {len(known)} elements, expected 1")
         limit = "?" if known[0] is None else max(known[0], 0) if isinstance(known[0], int) else known[0]
     return LoopForm(body, True, states, limit, condition, count=count)
 
@@ -124,8 +125,8 @@ def scan_form(node: OnnxNode) -> LoopForm:
     graph = body.graph
     if M < 1 or N < 0 or len(graph.input) != len(values) or len(graph.output) < N:
         raise node.invalid(
-            f"num_scan_inputs is {M}, with {len(values)} inputs and a body of {len(graph.input)} inputs and"
-            f" {len(graph.output)} outputs"
+            f"num_scan_inputs is {M}, which does not fit {len(values)} inputs and a body with {len(graph.input)} inputs"
+            f" and {len(graph.output)} outputs"
         )
     K = len(graph.output) - N
     axes = _listed(node, "scan_input_axes", M)
@@ -134,15 +135,15 @@ def scan_form(node: OnnxNode) -> LoopForm:
         known = value.sizes
         if known is None:
             raise UnsupportedModelError(
-                f"{node.what}: the number of axes of input {N + i} cannot be told from the file"
+                f"{node.what}: the number of axes of input {N + i} does not follow from the file"
             )
         if not -len(known) <= axes[i] < len(known):
-            raise node.invalid(f"scan_input_axes has {axes[i]} for {len(known)} axes")
+            raise node.invalid(f"scan_input_axes has {axes[i]}, but the input has {len(known)} axes")
         axes[i] %= len(known)
         sizes.append(known[axes[i]])
     limit = next((n for n in sizes if isinstance(n, int)), sizes[0])
     if any(isinstance(n, int) and n != limit for n in sizes):
-        raise node.invalid(f"sequences of {sizes} steps, expected one length")
+        raise node.invalid(f"its sequences have {sizes} steps, expected the same number")
     return LoopForm(
         body,
         False,

@@ -40,7 +40,7 @@ def _if(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     if condition.array is None:
         return _branch(node, build, condition)
     if condition.array.size != 1:
-        raise node.invalid(f"a condition of {condition.array.size} elements, expected 1")
+        raise node.invalid(f"its condition has {condition.array.size} elements, expected 1")
     name = "then_branch" if condition.array.reshape(-1)[0] else "else_branch"
     body = node.around.open_body(branches[name], node.site)
     outputs = node.around.run_body(body, [], f"{node.site.name}/", node.site)
@@ -60,7 +60,7 @@ def _without_weights(nodes: Sequence[BuiltNode], build: OnnxGraphBuilder) -> lis
 
 def _check_outputs(node: OnnxNode, name: str, count: int) -> None:
     if count < len(node.outputs):
-        raise node.invalid(f"{name} has {count} outputs, {len(node.outputs)} are named")
+        raise node.invalid(f"{name} has {count} outputs, expected {len(node.outputs)} as in the node")
 
 
 def _branch(node: OnnxNode, build: OnnxGraphBuilder, condition: Value) -> tuple[Value, ...]:
@@ -99,7 +99,7 @@ def _loop(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
 @operator("Scan", versions=(8, 9, 11, 16, 19, 21, 23, 24, 25), inputs=(1, None), outputs=None, limits=_LIMITS)
 def _scan(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     if node.version < 9:
-        raise node.unsupported("Scan with a batch axis, as before opset 9", "export with opset 9 or later")
+        raise node.unsupported("Scan has a batch axis, as before opset 9", "export with opset 9 or later")
     with lock:
         from fastgru.importers.onnx.loops.form import scan_form
 
@@ -111,7 +111,7 @@ def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[
         from fastgru.importers.onnx.loops.recognise import recognise
 
     if len(node.outputs) > len(form.states) + form.num_scans:
-        raise node.invalid(f"{len(node.outputs)} outputs are named, the body has fewer")
+        raise node.invalid(f"the node has {len(node.outputs)} outputs, but its body has fewer")
     # A body with a loop in it is no cell; to convert it once more for each loop around it would take for ever.
     nested = any(inner.op_type in ("Loop", "Scan") for inner in form.body.nodes)
     found: Sequence[Value] | None = None if nested else recognise(node, build, form)

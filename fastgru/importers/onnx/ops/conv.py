@@ -16,10 +16,10 @@ _LIMITS: Final = "one or two spatial axes"
 def check_axes(node: OnnxNode, rank: int) -> None:
     """Refuse windows over more spatial axes than are run."""
     if rank < 1:
-        raise node.invalid("there is no spatial axis, expected inputs of (N, C, D1, ...)")
+        raise node.invalid("its input has no spatial axis, expected (N, C, D1, ...)")
     if rank > _MOST_AXES:
         raise node.unsupported(
-            f"windows over {rank} spatial axes",
+            f"its windows have {rank} spatial axes",
             f"at most {_MOST_AXES} are supported: put one axis into the batch, or write it as a sum over slices",
         )
 
@@ -31,7 +31,7 @@ def padding(node: OnnxNode, rank: int) -> list[int] | str:
     if mode == "NOTSET":
         return _numbers(node, "pads", 2 * rank, 0)
     if pads is not None and any(pads):
-        raise node.invalid(f"attribute 'pads' is {pads} where 'auto_pad' is {mode!r}, expected one of the two")
+        raise node.invalid(f"attribute 'pads' is {pads} and 'auto_pad' is {mode!r}, expected only one of the two")
     return [0] * (2 * rank) if mode == "VALID" else mode.lower()
 
 
@@ -59,11 +59,11 @@ def kernel_axes(node: OnnxNode, x: Value, weight: Value) -> tuple[int, int]:
     rank = weight.array.ndim - 2
     check_axes(node, rank)
     if x.rank is not None and x.rank != rank + 2:
-        raise node.invalid(f"X has {x.rank} axes and W {rank + 2}, expected as many")
+        raise node.invalid(f"X has {x.rank} axes and W has {rank + 2}, expected the same number")
     taps = list(weight.array.shape[2:])
     shape = node.attrs.integers("kernel_shape")
     if shape is not None and shape != taps:
-        raise node.invalid(f"attribute 'kernel_shape' is {shape} where W has {taps}")
+        raise node.invalid(f"attribute 'kernel_shape' is {shape}, but W has {taps}")
     group = node.attrs.integer("group", 1)
     if group < 1 or weight.array.shape[0] % group:
         raise node.invalid(f"attribute 'group' is {group}, expected a divisor of the {weight.array.shape[0]} of W")

@@ -27,7 +27,9 @@ def _definition(node: OnnxNode) -> tuple[FunctionProto, dict[str, AttributeProto
     proto, what, attributes = node.site.proto, node.what, node.attrs.every()
     schema = defs.get_schema(node.op, node.version, "")
     if unknown := sorted(set(attributes) - set(schema.attributes)):
-        raise UnsupportedModelError(f"{what}: attribute {', '.join(map(repr, unknown))} means nothing to this operator")
+        raise UnsupportedModelError(
+            f"{what}: attribute {', '.join(map(repr, unknown))} does not belong to this operator"
+        )
     defaults = {n: a.default_value for n, a in schema.attributes.items() if a.default_value.type}
     given = {**defaults, **{name: named(a, name) for name, a in attributes.items()}}
     if schema.has_function:
@@ -55,7 +57,7 @@ def _serialised_type(value: Value | None, what: str) -> bytes:
         return b""
     if value.dtype is None:
         raise UnsupportedModelError(
-            f"{what}: the element type of input {value.hint!r} cannot be told from the file; declare it"
+            f"{what}: the element type of input {value.hint!r} does not follow from the file; declare it"
         )
     shape = None if value.rank is None else [None] * value.rank
     if value.array is not None:

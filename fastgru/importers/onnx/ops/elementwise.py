@@ -218,5 +218,5 @@ def _cast(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _cast_like(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     to = node.input(1).dtype
     if to is None:
-        raise node.unsupported("the element type of input 1 cannot be told from the file", "use Cast")
+        raise node.unsupported("the element type of input 1 does not follow from the file", "use Cast")
     return _cast_to(node, build, to)

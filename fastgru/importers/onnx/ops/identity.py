@@ -28,7 +28,7 @@ def _constant(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     }
     given = {name: value for name, value in forms.items() if value is not None}
     if len(given) != 1:
-        raise node.invalid(f"attributes {sorted(given)}, expected exactly one of {', '.join(sorted(forms))}")
+        raise node.invalid(f"it has the attributes {sorted(given)}, expected exactly one of {', '.join(sorted(forms))}")
     array = np.asarray(next(iter(given.values())))
     build.folding.grant(array.nbytes)
     return build.constant(array, build.node_name)
@@ -62,5 +62,5 @@ def _dropout(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ..
     if not node.wants(1):
         return x
     if node.version < 12:
-        raise node.unsupported("what the output mask is in inference is not defined before opset 12", "remove the mask")
+        raise node.unsupported("before opset 12 its output mask is not defined in inference", "remove the mask")
     return x, build.emit("constant_of_shape", build.emit("shape", x), value=1, dtype="bool")

@@ -26,17 +26,17 @@ def _split(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     parts = len(node.outputs)
     given = node.optional(1) if node.version >= 13 else None
     if given is not None and "num_outputs" in node.attrs:
-        raise node.invalid("both split and num_outputs are given")
+        raise node.invalid("it has both split and num_outputs, expected only one of the two")
     if given is not None and given.array is None:
         # Sizes that follow from shapes are checked against the axis when they are known.
         return build.emit_all("split", [x, positions(given, build)], parts, {"axis": axis})
     sizes = node.constant_integers(1, "split") if node.version >= 13 else node.attrs.integers("split")
     if sizes is not None:
         if len(sizes) != parts:
-            raise node.invalid(f"split {sizes} for {parts} outputs")
+            raise node.invalid(f"split is {sizes}, which does not fit {parts} outputs")
         return build.emit_all("split", [x], parts, {"axis": axis, "sizes": sizes})
     if node.version >= 18 and node.attrs.integer("num_outputs", parts) != parts:
-        raise node.invalid(f"num_outputs is {node.attrs.integer('num_outputs')} with {parts} outputs")
+        raise node.invalid(f"num_outputs is {node.attrs.integer('num_outputs')}, but the node has {parts} outputs")
     return build.emit_all("split", [x], parts, {"axis": axis, "parts": parts})
 
 
@@ -48,7 +48,7 @@ def _slice(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         return build.emit("slice", x, *(positions(node.optional(i), build) for i in range(1, 5)))
     starts, ends, axes = (node.attrs.integers(name) for name in ("starts", "ends", "axes"))
     if starts is None or ends is None:
-        raise node.invalid("attributes 'starts' and 'ends' must be there")
+        raise node.invalid("attribute 'starts' or 'ends' is missing")
     return build.emit(
         "slice", x, build.integers(starts), build.integers(ends), None if axes is None else build.integers(axes)
     )
@@ -65,7 +65,9 @@ def _pad(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x = node.input(0)
     mode = node.attrs.choice("mode", ("constant", "edge", "reflect", "wrap"), "constant")
     if mode == "wrap" and node.version < 19:
-        raise node.unsupported("attribute 'mode' is 'wrap', which opset 19 brings", "export with opset 19 or later")
+        raise node.unsupported(
+            "attribute 'mode' is 'wrap', which exists from opset 19 on", "export with opset 19 or later"
+        )
     if node.version >= 11:
         axes = node.constant_integers(3, "axes")
         attrs = {"mode": mode} if axes is None else {"mode": mode, "axes": axes}

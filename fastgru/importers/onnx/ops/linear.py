@@ -42,7 +42,7 @@ def gemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     alpha, beta = node.attrs.number("alpha", 1.0), node.attrs.number("beta", 1.0)
     if any(v is not None and v.rank not in (None, 2) for v in (a, b)) or (c is not None and (c.rank or 0) > 2):
         ranks = [None if v is None else v.rank for v in (a, b, c)]
-        raise node.invalid(f"inputs of {ranks} axes, expected matrices")
+        raise node.invalid(f"its inputs have {ranks} axes, expected matrices")
     if node.attrs.flag("transA", False):
         a = build.emit("transpose", a, perm=[1, 0])
     transposed = node.attrs.flag("transB", False)

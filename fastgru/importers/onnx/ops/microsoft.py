@@ -50,7 +50,7 @@ def _exchanged(node: OnnxNode, build: OnnxGraphBuilder, x: Value, name: str) -> 
     if not batches and not matrices:
         return x
     if x.rank is None:
-        raise node.unsupported(f"the number of axes of {name} cannot be told", "export with shape inference")
+        raise node.unsupported(f"the number of axes of {name} is not known", "export with shape inference")
     axes = list(range(x.rank))
     if batches and x.rank > 2:
         axes = [*axes[1:-1], axes[0], axes[-1]]

@@ -44,7 +44,7 @@ def _max_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _global(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, kind = node.input(0), "max" if node.op == "GlobalMaxPool" else "mean"
     if x.rank is None:
-        raise node.unsupported("the number of axes of X cannot be told", "export with shape inference")
+        raise node.unsupported("the number of axes of X is not known", "export with shape inference")
     if x.rank < 3:
         raise node.invalid(f"X has {x.rank} axes, expected (N, C, D1, ...)")
     return build.emit("reduce", x, kind=kind, axes=list(range(2, x.rank)), keepdims=True)

@@ -77,7 +77,7 @@ def _softmax(node: OnnxNode, build: OnnxGraphBuilder, x: Value) -> Value:
 
 def _rank(node: OnnxNode, x: Value) -> int:
     if x.rank is None:
-        raise node.unsupported("the number of axes of X cannot be told", "export with shape inference")
+        raise node.unsupported("the number of axes of X is not known", "export with shape inference")
     return x.rank
 
 

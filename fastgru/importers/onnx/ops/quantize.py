@@ -55,9 +55,9 @@ def quantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         )
     if zero_point is not None:
         if zero_point.dtype is None:
-            raise node.unsupported("the element type of y_zero_point cannot be told from the file", "make it constant")
+            raise node.unsupported("the element type of y_zero_point does not follow from the file", "make it constant")
         if to not in (None, zero_point.dtype):
-            raise node.invalid(f"attribute 'output_dtype' is {to} where y_zero_point has {zero_point.dtype}")
+            raise node.invalid(f"attribute 'output_dtype' is {to}, but y_zero_point has {zero_point.dtype}")
         to = zero_point.dtype
     to = to or "uint8"
     _checked(node, "the output", to, TARGET_DTYPES)
@@ -128,7 +128,7 @@ def requantized(node: OnnxNode, build: OnnxGraphBuilder, total: Value, factor: V
     """saturate(round(total * factor) + zero_point)."""
     y = build.emit("binary", build.emit("cast", total, to="float32"), factor, kind="mul")
     if zero_point.dtype is None:
-        raise node.unsupported("the element type of y_zero_point cannot be told from the file", "make it constant")
+        raise node.unsupported("the element type of y_zero_point does not follow from the file", "make it constant")
     _checked(node, "the output", zero_point.dtype, PRODUCT_DTYPES)
     one = build.constant(1.0, dtype="float32")
     if zero_point.array is not None:
@@ -167,7 +167,7 @@ def qlinear_conv(node: OnnxNode, build: OnnxGraphBuilder, x: Value) -> Value:
     axes = list(range(1, (weight.rank or 0) - 1))
     if bias is not None:
         if bias.dtype != "int32" or bias.rank != 1:
-            raise node.invalid(f"B is {bias.dtype} of {bias.rank} axes, expected a vector of int32")
+            raise node.invalid(f"B is {bias.dtype} with {bias.rank} axes, expected a vector of int32")
         total = build.emit("binary", total, build.emit("unsqueeze", bias, axes=axes), kind="add")
     factor = build.emit(
         "binary", single(node, build, 1, "x_scale", []), single(node, build, 4, "w_scale", axes), kind="mul"

@@ -167,10 +167,10 @@ def _common_fields(node: OnnxNode, weights: Sequence[Mapping[str, Value | None]]
     assert R is not None
     H = R.shape[1]
     if attrs.integer("hidden_size", H) != H:
-        raise node.invalid(f"attribute 'hidden_size' is {attrs.integer('hidden_size')}, but R is of {H}")
+        raise node.invalid(f"attribute 'hidden_size' is {attrs.integer('hidden_size')}, but R has {H}")
     direction = attrs.choice("direction", DIRECTIONS, "forward")
     if len(weights) != (2 if direction == "bidirectional" else 1):
-        raise node.invalid(f"attribute 'direction' is {direction!r}, but W and R are of {len(weights)} direction(s)")
+        raise node.invalid(f"attribute 'direction' is {direction!r}, but W and R have {len(weights)} direction(s)")
     return {
         "input_size": W.shape[1],
         "hidden_size": H,

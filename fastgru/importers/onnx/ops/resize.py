@@ -45,7 +45,7 @@ def _resize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         if (axes := node.attrs.integers("axes")) is not None:
             attrs["axes"] = axes
     if (scales is None) == (sizes is None):
-        raise node.invalid("expected either scales or sizes, not both and not none")
+        raise node.invalid("expected either scales or sizes, and not both")
     return build.emit("resize", x, roi, scales, sizes, **attrs)
 
 

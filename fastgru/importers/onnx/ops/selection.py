@@ -38,7 +38,7 @@ def _eye_like(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, k = node.input(0), node.attrs.integer("k", 0)
     to = dtype_name(node.attrs.integer("dtype"), node.what) if "dtype" in node.attrs else x.dtype
     if to is None:
-        raise node.unsupported("the element type of its input cannot be told from the file", "give attribute 'dtype'")
+        raise node.unsupported("the element type of its input does not follow from the file", "give attribute 'dtype'")
     ones = build.emit("compare", _diagonals(x, build), build.constant(k, dtype="int64"), kind="equal")
     return build.emit("cast", ones, to=to)
 
@@ -46,7 +46,7 @@ def _eye_like(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _along(positions: Value, axis: int, rank: int | None, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     """A vector that broadcasts along `axis` of a tensor of `rank` axes."""
     if axis >= 0 and rank is None:
-        raise node.unsupported("the number of axes of its input cannot be told from the file", "give a negative axis")
+        raise node.unsupported("the number of axes of its input does not follow from the file", "give a negative axis")
     after = -axis - 1 if axis < 0 else (rank or 0) - axis - 1
     if after < 0:
         raise node.invalid(f"attribute 'axis' is {axis} for {rank} axes")
@@ -79,7 +79,7 @@ def _hardmax(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 def _hit(x: Value, axis: int, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if x.dtype is None:
-        raise node.unsupported("the element type of its input cannot be told from the file", "declare it")
+        raise node.unsupported("the element type of its input does not follow from the file", "declare it")
     top = build.emit("arg", x, kind="max", axis=axis, keepdims=True, select_last=False)
     stop = {} if axis == -1 else {"end": axis + 1}
     places = _along(_count(build, build.emit("shape", x, start=axis, **stop)), axis, x.rank, node, build)
@@ -93,7 +93,7 @@ operator("NonZero", versions=(9, 13), inputs=(1, 1), sizes=(0,))(same("nonzero")
 def _compress(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     x, condition = node.input(0), node.constant(1)
     if condition.dtype != np.bool_ or condition.ndim != 1:
-        raise node.invalid(f"condition is {condition.dtype} of shape {condition.shape}, expected a vector of bool")
+        raise node.invalid(f"condition is {condition.dtype} {condition.shape}, expected a vector of bool")
     kept = build.integers(np.flatnonzero(condition).tolist())
     if "axis" in node.attrs:
         return build.emit("gather", x, kept, axis=node.attrs.integer("axis"))

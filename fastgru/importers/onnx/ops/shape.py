@@ -20,7 +20,7 @@ def _transpose(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if perm is None:
         if x.rank is None:
             raise node.unsupported(
-                "attribute 'perm' is absent and the number of axes cannot be told from the file", "give perm"
+                "attribute 'perm' is absent and the number of axes does not follow from the file", "give perm"
             )
         perm = list(reversed(range(x.rank)))
     if sorted(perm) != list(range(len(perm))) or x.rank not in (None, len(perm)):

@@ -64,8 +64,11 @@ def _mel_weights(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         numbers.append(array.item())
     bands, points, rate, lowest, highest = numbers
     if bands < 1 or points < 1 or rate < 1 or (points // 2 + 1) * bands > _MOST_WEIGHTS:
-        raise node.invalid(f"{bands} bands, {points} points, rate {rate}: expected at least 1 and a table that fits")
+        raise node.invalid(
+            f"it has {bands} bands, {points} points and the rate {rate}, expected at least 1 each, and a table that"
+            " fits"
+        )
     if not 0 <= lowest <= highest <= rate:
-        raise node.invalid(f"a band from {lowest} to {highest} Hz at a rate of {rate}")
+        raise node.invalid(f"its band is from {lowest} to {highest} Hz, which does not fit a rate of {rate}")
     to = dtype_name(node.attrs.integer("output_datatype", 1), node.what)
     return build.constant(mel_weights(bands, points, rate, lowest, highest), dtype=to)
