@@ -6,6 +6,7 @@ import os
 import re
 import select
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -51,6 +52,22 @@ class Terminal:
         return self.seen
 
 
+def installed(folder: Path) -> dict[str, str]:
+    """The environment of a shell that finds the command and two files in the folder."""
+    program = folder / "bin" / "fastgru"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nimport sys\nfrom fastgru.cli import main\nsys.exit(main())\n")
+    program.chmod(0o755)
+    (folder / "speech-model.onnx").write_bytes(b"")
+    (folder / "speech-notes.txt").write_bytes(b"")
+    return {
+        **os.environ,
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "HOME": str(folder),
+    }
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_tab_key_completes_commands_options_and_files(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
@@ -58,20 +75,7 @@ def test_the_tab_key_completes_commands_options_and_files(shell: str, tmp_path: 
     import pty
     import termios
 
-    program = tmp_path / "bin" / "fastgru"
-    program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nimport sys\nfrom fastgru.cli import main\nsys.exit(main())\n")
-    program.chmod(0o755)
-    (tmp_path / "speech-model.onnx").write_bytes(b"")
-    (tmp_path / "speech-notes.txt").write_bytes(b"")
-    environment = {
-        **os.environ,
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "HOME": str(tmp_path),
-        "TERM": "dumb" if shell == "bash" else "xterm",
-        "PS1": "> ",
-    }
+    environment = {**installed(tmp_path), "TERM": "dumb" if shell == "bash" else "xterm", "PS1": "> "}
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, 80))
     with child(
@@ -104,3 +108,25 @@ def test_the_tab_key_completes_commands_options_and_files(shell: str, tmp_path: 
         terminal.type("exit\n")
         process.wait(20)
     os.close(master)
+
+
+@pytest.mark.parametrize(("typed", "wanted", "other"), [
+    ("fastgru ins", "inspect", "run"),
+    ("fastgru inspect --arch", "--architecture", "--nodes"),
+    ("fastgru convert --precision bfl", "bfloat16", "int8"),
+    ("fastgru inspect speech-m", "speech-model.onnx", "speech-notes.txt"),
+    ("fastgru ", "warmup", "speech-model.onnx"),
+])  # fmt: skip
+def test_fish_completes_commands_options_and_files(typed: str, wanted: str, other: str, tmp_path: Path) -> None:
+    """Fish says itself what the Tab key would offer: a candidate on each line, and a description behind it."""
+    if shutil.which("fish") is None:
+        pytest.skip("not installed: fish")
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"{line_for('fish')}; complete -C '{typed}'"],
+        cwd=tmp_path, env=installed(tmp_path), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    offered = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert wanted in offered, (done.stdout, done.stderr)
+    assert other not in offered
