@@ -74,7 +74,7 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
     [
         ({"x": X}, r"got dict, expected an array of numbers: arrays by name go to run\("),
         (None, "got NoneType, expected an array of numbers"),
-        (TENSOR, r"Mine does not become an array \(Can't call.*: give it as tensor\.detach\(\)\.cpu\(\)\.numpy\(\)"),
+        (TENSOR, r"Mine cannot become an array \(Can't call.*: give it as tensor\.detach\(\)\.cpu\(\)\.numpy\(\)"),
         (foreign("pandas", "DataFrame"), r"got Mine, expected an array of numbers: .*frame\[columns\]\.to_numpy"),
         (np.array([[["a", 1, None]]], object), "got an array of objects"),
         (np.ones((5, 1, I), np.int64), r"got dtype int64, expected .*: give it as np\.asarray\(x, np\.float32\)"),

@@ -57,14 +57,14 @@ def integers(numbers: Iterable[Any]) -> tuple[int, ...]:
     try:
         return tuple(map(index, given))
     except TypeError:
-        raise ShapeError(f"{given!r:.200} where integers belong") from None
+        raise ShapeError(f"got {given!r:.200}, expected integers") from None
 
 
 def whole(shape: Iterable[Any]) -> tuple[int, ...]:
     """Sizes as Python's integers; `ShapeError` for what is none, or below 0."""
     sizes = integers(shape)
     if sizes and min(sizes) < 0:
-        raise ShapeError(f"a tensor of shape {sizes}, expected sizes of at least 0")
+        raise ShapeError(f"got a tensor of shape {sizes}, expected sizes of at least 0")
     return sizes
 
 
@@ -260,4 +260,6 @@ def constant_of(value: Value | None, what: str) -> Constant:
     """The value, which must be a constant when the plan is made."""
     if isinstance(value, Constant):
         return value
-    raise UnsupportedModelError(f"{what} depends on the data, not only on shapes; make it a constant of the model")
+    raise UnsupportedModelError(
+        f"{what} depends on the data, not only on shapes; make this value a constant of the model"
+    )

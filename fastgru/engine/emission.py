@@ -129,7 +129,7 @@ class Emitter(Memory):
             handler = find(op, dtype)
         except KeyError:
             raise UnsupportedModelError(
-                f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 before it"
+                f"{self.label}: there is no kernel {op!r} for {dtype}; cast the tensor to float32 first"
             ) from None
         tensors, words = operands.encode(given)
         if not all(isinstance(view, View | None) for view in tensors) or any(isinstance(n, View) for n in words):

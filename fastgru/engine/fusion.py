@@ -108,7 +108,7 @@ def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> Vie
     """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.fusion.CODES`."""
     assert len(views) == ARITIES[kind]
     if views[0].dtype != plan.float_dtype:
-        raise UnsupportedModelError(f"{kind} of {views[0].dtype}: cast its input to float32 before it")
+        raise UnsupportedModelError(f"{kind} of {views[0].dtype} is not implemented; cast its input to float32 first")
     shape = broadcast_shape(*(v.shape for v in views))
     order = _order(shape, views)
     if order is not None:

@@ -137,7 +137,8 @@ class LazyCopies(Emitter):
         shape, strides_in, strides_out = [n for n, _ in axes], [s[0] for _, s in axes], [s[1] for _, s in axes]
         if len(shape) > MAX_RANK:
             raise UnsupportedModelError(
-                f"{self.label}: a copy over {len(shape)} axes; at most {MAX_RANK} are supported: merge some axes"
+                f"{self.label}: a copy over {len(shape)} axes is not supported, expected at most {MAX_RANK}: merge some"
+                " axes"
             )
         op, width = "copy", 8 * itemsize(source.dtype)
         if width >= 32 and source.size >= LEAST_TRANSPOSED and (order := transposing(shape, strides_in, strides_out)):

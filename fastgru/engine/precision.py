@@ -100,14 +100,16 @@ def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPre
         name = node_name(node)
         asked = wished.get(name, common)
         if float_dtype_of(asked) != float_dtype:
-            raise UnsupportedModelError(f"{node}: weights in {asked} in a model that computes in {float_dtype}")
+            raise UnsupportedModelError(
+                f"{node}: its weights cannot be {asked} in a model that computes in {float_dtype}"
+            )
         if asked in AUTO:
             saved = graph.precisions.get(name)
             chosen[name] = _fastest(node, shape, (saved,) if saved in LOWP else AUTO[asked], name in integers)
             continue
         why = impossible(node, shape, asked)
         if why and name in wished:
-            raise UnsupportedModelError(f"{node}: weights in {asked}: {why}")
+            raise UnsupportedModelError(f"{node}: its weights cannot be {asked}: {why}")
         chosen[name] = WeightPrecision(node.op, float_dtype if why else asked, why)
     return chosen
 
@@ -161,12 +163,11 @@ def _by_output(nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str,
     for key, precision in overrides.items():
         meant = [n for n in nodes if key and key in n.outputs] or [n for n in nodes if key and key == n.name]
         if len(meant) != 1:
-            fault = f"{len(meant)} nodes are called" if meant else "no node with weights is called"
+            fault = f"{len(meant)} nodes have" if meant else "no node with weights has"
             there = [node_name(n) for n in nodes]
-            offer = (
-                f"did you mean {' or '.join(map(repr, close))}? There" if (close := nearest(key, there)) else "there"
-            )
-            raise UnsupportedModelError(f"precision of {key!r}: {fault} so; {offer} are {there}")
+            close = nearest(key, there)
+            offer = f"did you mean {' or '.join(map(repr, close))}? Expected" if close else "expected"
+            raise UnsupportedModelError(f"precision of {key!r}: {fault} this name; {offer} one of {there}")
         wished[node_name(meant[0])] = precision
     return wished
 

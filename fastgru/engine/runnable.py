@@ -134,7 +134,7 @@ def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> d
         raise ShapeError(f"out: got {type(out).__name__}, expected arrays by output name")
     out = dict(out)  # a mapping may answer otherwise the next time
     if unknown := [name for name in out if name not in slots]:
-        raise ShapeError(f"out: unknown outputs {unknown}; expected some of {list(slots)}")
+        raise ShapeError(f"out: got the unknown outputs {unknown}, expected some of {list(slots)}")
     for name, array in out.items():
         slot = slots[name]
         expected = f"expected {slot.dtype} {slot.shape}"
@@ -146,7 +146,7 @@ def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> d
             raise ShapeError(f"out {name!r}: got {array.dtype} {array.shape}{faults}, {expected}")
     for (first, a), (second, b) in itertools.combinations(out.items(), 2):
         if np.may_share_memory(a, b):
-            raise ShapeError(f"out: {first!r} and {second!r} overlap, expected arrays of their own")
+            raise ShapeError(f"out: {first!r} and {second!r} overlap, expected separate arrays")
     return out
 
 

@@ -73,7 +73,7 @@ class Team:
     def _start(self, number: int) -> None:
         asleep = _allocate()
         if not asleep:
-            raise OSError("no lock to be had")
+            raise OSError("no lock is available")
         _acquire(asleep, 1)
         self._team[ROSTER.locks + number] = asleep
         arguments = (int(self._control.ctypes.data), int(self._words[number].ctypes.data), asleep)
@@ -110,9 +110,11 @@ _left_behind: list[Team] = []  # of a parent, whose words a call in the middle o
 def check_threads(threads: int, spin_us: float = 0) -> None:
     """Raise `UnsupportedModelError` unless a call may use so many threads here, which look out so long for the next."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
-        raise UnsupportedModelError(f"threads={threads!r}: expected an integer from 1 to {_MOST_THREADS}")
+        raise UnsupportedModelError(f"threads is {threads!r}, expected an integer from 1 to {_MOST_THREADS}")
     if threads > 1 and os.name != "posix":
-        raise UnsupportedModelError(f"threads={threads}: on this system a call runs on one thread; use threads=1")
+        raise UnsupportedModelError(
+            f"threads is {threads}, expected 1, because a call runs on one thread on this system"
+        )
     if isinstance(spin_us, bool) or not isinstance(spin_us, Real) or not 0 <= spin_us <= _MOST_SPIN_US:
         raise UnsupportedModelError(
             f"spin_us={spin_us!r}: expected microseconds from 0 to {_MOST_SPIN_US:,}, for which threads look out for"
@@ -144,7 +146,7 @@ def team_address(members: int) -> int:
                 team = _teams.get(members) or _teams.setdefault(members, to_the_end(Team(members)))
             except (OSError, RuntimeError) as error:
                 raise UnsupportedModelError(
-                    f"threads={members}: the system refuses them ({error}); use fewer"
+                    f"threads is {members}, but the system refuses to start them ({error}); use fewer threads"
                 ) from error
     return team.address
 

@@ -131,7 +131,7 @@ def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int
     """How windows slide over x (N, C, ...), `read` channels for each output, to O channels of contiguous outputs."""
     if len(axes) > 2:
         raise UnsupportedModelError(
-            f"windows over {len(axes)} axes; one and two are supported: slide over one axis at a time"
+            f"windows over {len(axes)} axes are not supported, expected one or two: slide over one axis at a time"
         )
     h, w = axes if len(axes) == 2 else (POINT, axes[0])
     s_h, s_w = x.strides[-2:] if len(axes) == 2 else (0, x.strides[-1])

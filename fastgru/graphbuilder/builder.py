@@ -88,7 +88,7 @@ class GraphBuilder:
             values = tuple(Value(hint, facts) for hint, facts in zip(names, known, strict=True))
             for value in values:
                 if (value.rank or 0) > MAX_RANK:
-                    raise InvalidModelError(f"a tensor of {value.rank} axes, expected at most {MAX_RANK}")
+                    raise InvalidModelError(f"got a tensor with {value.rank} axes, expected at most {MAX_RANK}")
             folded = self._folded(op, given, attrs, values)
         except FastGRUError as error:
             raise InvalidModelError(f"{label}: {error}") from None

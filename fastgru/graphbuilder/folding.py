@@ -74,7 +74,7 @@ class Folding:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise InvalidModelError(f"{op} of constants: {error}") from None
         if len(results) != len(found):
-            raise InvalidModelError(f"{len(found)} outputs are named, {op} has {len(results)}")
+            raise InvalidModelError(f"got {len(found)} outputs, expected at most {len(results)} of {op}")
         return results
 
 

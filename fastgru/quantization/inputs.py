@@ -38,7 +38,7 @@ def cases_from(graph: Graph, data: Data) -> list[Case]:
     given = [data] if isinstance(data, Mapping) else list(data)
     calls = [call for entry in given for call in _unrolled(graph, entry)]
     if not calls:
-        raise ShapeError("data: no call in it")
+        raise ShapeError("data: got no calls, expected at least one")
     checked = []
     for number, call in enumerate(calls):
         states = {name: None for name in graph.states if name not in call}
@@ -56,7 +56,7 @@ def _unrolled(graph: Graph, entry: Mapping[str, ArrayLike]) -> list[dict[str, Ar
     if unknown := sorted(str(name) for name in entry if name not in specs):
         raise ShapeError(f"data: no input is called {', '.join(unknown)}; {offered(unknown, specs)}")
     if missing := [name for name in specs if name not in entry and name not in graph.states]:
-        raise ShapeError(f"data: no array for input {', '.join(missing)}")
+        raise ShapeError(f"data: the arrays for input {', '.join(missing)} are missing")
     arrays = {name: as_array(f"data {name!r}", value) for name, value in entry.items()}
     rows = {
         name: len(a)
@@ -66,7 +66,7 @@ def _unrolled(graph: Graph, entry: Mapping[str, ArrayLike]) -> list[dict[str, Ar
     if not rows:
         return [arrays]
     if len(set(rows.values())) > 1:
-        raise ShapeError(f"data: {rows} calls by their first axes, expected one and the same number")
+        raise ShapeError(f"data: the first axes have {rows} calls, expected the same number")
     count = next(iter(rows.values()))
     calls = [{name: a[i] if name in rows else a for name, a in arrays.items()} for i in range(count)]
     # A state that is given once is where the first call starts.

@@ -165,7 +165,7 @@ class QuantizeReport:
     def advice(self) -> str:
         """A text with bounds that would hold, or "" if the given ones hold."""
         bounds = " and ".join(f"{name} = {value:g}" for name, value in self.would_do.items())
-        return f"{bounds} would do" if bounds else ""
+        return f"{bounds} would hold" if bounds else ""
 
     def raise_for_failure(self) -> Self:
         """Return the report itself if it holds. Otherwise raise `VerificationError`, which lists the outputs."""

@@ -218,7 +218,9 @@ def _graph(model: Layer | Model | Graph | Source, options: Reading) -> tuple[Gra
     if not isinstance(model, Layer | Model | Graph):
         return load_graph(model, **options), source_name(model).strip("'")
     if options:
-        raise UnsupportedModelError(f"{', '.join(options)}: options for reading a file, but the model is read already")
+        raise UnsupportedModelError(
+            f"{', '.join(options)}: these options are for reading a file, but the model has already been read"
+        )
     graph = model if isinstance(model, Graph) else model.graph if isinstance(model, Model) else model.to_graph()
     return graph, graph.name or "the model"
 
@@ -227,11 +229,11 @@ def _check(graph: Graph, source: str, precision: Precision, max_error: float | N
     common, overrides = split_precision(precision)
     choices = PRECISIONS if isinstance(precision, str) else (*PRECISIONS, "float32")
     if unknown := sorted({str(p) for p in (common, *overrides.values())} - set(choices)):
-        raise UnsupportedModelError(f"precision {', '.join(unknown)} is not one of {', '.join(choices)}")
+        raise UnsupportedModelError(f"precision is {', '.join(unknown)}, expected one of {', '.join(choices)}")
     if "auto" in overrides.values() or (overrides and common == "auto"):
         raise UnsupportedModelError('"auto" is for a whole model: give each node a precision, or the model "auto"')
     if graph.precisions:
-        raise UnsupportedModelError(f"{source}: its weights are quantised already; quantise the file that it came from")
+        raise UnsupportedModelError(f"{source}: its weights are already quantised; quantise the original file")
     if foreign_nodes(graph):
         raise UnsupportedModelError(
             f"{source}: onnx or Python runs some of its nodes, between which nothing is measured;"

@@ -55,7 +55,9 @@ class OneOf:
 
     def __call__(self, value: Any) -> bool:
         if value not in self.names:
-            raise UnsupportedModelError(f"{value!r:.80} is not implemented; there are {', '.join(sorted(self.names))}")
+            raise UnsupportedModelError(
+                f"{value!r:.80} is not implemented; expected one of {', '.join(sorted(self.names))}"
+            )
         return True
 
 

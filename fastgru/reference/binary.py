@@ -82,7 +82,7 @@ def binary(a: Array, b: Array, *, kind: Annotated[str, OneOf(_BINARY)]) -> Array
         return np.asarray(np.power(a, exponent)).astype(a.dtype)
     same_dtype(a=a, b=b)
     if a.dtype == np.bool_:
-        raise ShapeError(f"{kind}: got bool, expected numbers; logical is for bool")
+        raise ShapeError(f"{kind}: got bool, expected numbers; use logical for bool")
     if kind in BITWISE and a.dtype.kind not in "iu":
         raise ShapeError(f"{kind}: got {a.dtype}, expected integers")
     if kind in ("div", "fmod", "mod") and not is_floating(b.dtype) and not np.all(b):

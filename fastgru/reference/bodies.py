@@ -23,8 +23,8 @@ def check_body(body: Subgraph) -> None:
     for node in body.nodes:
         if node.op in OUTSIDE:
             raise UnsupportedModelError(
-                f"{describe_foreign(node)} stands in the body of a loop or a branch, where onnx's implementation is not"
-                " called; write it in other operators"
+                f"{describe_foreign(node)} is in the body of a loop or a branch, where onnx's implementation is not"
+                " called; write this node with other operators"
             )
         check_node(node)
 
@@ -63,16 +63,16 @@ def decides(node: Node) -> bool:
 def number(value: Array, what: str, kinds: str) -> int:
     """The one integer ("i") or bool ("b") that `value` must be, or `ShapeError`."""
     if value.size != 1 or value.dtype.kind not in kinds:
-        raise ShapeError(
-            f"{what} is {value.dtype} of shape {value.shape}, expected one {'bool' if kinds == 'b' else 'integer'}"
-        )
+        raise ShapeError(f"{what} is {value.dtype} {value.shape}, expected one {'bool' if kinds == 'b' else 'integer'}")
     return int(value.reshape(-1)[0])
 
 
 def run_body(body: Subgraph, given: Sequence[Array], captured: Sequence[Array]) -> list[Any]:
     """Its outputs, None for one that there is not."""
     if len(captured) != len(body.captured):
-        raise ShapeError(f"{len(captured)} values for a body that reads {len(body.captured)} of the graph around it")
+        raise ShapeError(
+            f"got {len(captured)} values, expected {len(body.captured)} that the body reads from the graph around it"
+        )
     values = dict(zip((*body.inputs, *body.captured), (*given, *captured), strict=True))
     run_nodes(body.nodes, values)
     return [values[name] if name else None for name in body.outputs]

@@ -18,14 +18,14 @@ Inputs = Sequence[ValueFacts | None]
 
 def _agree(*, then: Subgraph, otherwise: Subgraph) -> None:
     if then.inputs or otherwise.inputs:
-        raise InvalidModelError("a branch has inputs besides what it reads of the graph around it")
+        raise InvalidModelError("a branch has inputs of its own, expected none")
     if len(then.captured) != len(otherwise.captured) or len(then.outputs) != len(otherwise.outputs):
         raise InvalidModelError(
             f"branches that read {len(then.captured)} and {len(otherwise.captured)} values, and have"
             f" {len(then.outputs)} and {len(otherwise.outputs)} outputs, expected as many"
         )
     if "" in (*then.outputs, *otherwise.outputs):
-        raise InvalidModelError("an output of a branch is absent")
+        raise InvalidModelError("an output of a branch is missing")
     check_body(then)
     check_body(otherwise)
 

@@ -45,14 +45,14 @@ def check_transposed(
     if group < 1 or x[1] != weight[0] or weight[0] % group:
         raise ShapeError(
             f"x {x} has {x[1]} channels, weight {weight} reads {weight[0]} in {group} groups;"
-            " expected as many, and a multiple of group"
+            " expected the same number, and a multiple of group"
         )
     _check_vectors(weight[1] * group, bias, slope)
 
 
 def _check_ranks(x: Shape, weight: Shape) -> None:
     if len(x) < 3 or len(x) != len(weight):
-        raise ShapeError(f"x {x} and weight {weight}, expected as many axes in both: (N, C, D1, ...)")
+        raise ShapeError(f"x has shape {x} and weight {weight}, expected the same number of axes, (N, C, D1, ...)")
 
 
 def _check_vectors(O: int, bias: Shape | None, slope: Shape | None) -> None:

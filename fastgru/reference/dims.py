@@ -127,7 +127,7 @@ def equal(*axes: Dim) -> Dim:
     sizes = [axis.size for axis in axes]
     fixed = {size for size in sizes if isinstance(size, int)}
     if len(fixed) > 1:
-        raise ShapeError(f"sizes {sorted(fixed)}, expected the same")
+        raise ShapeError(f"got the sizes {sorted(fixed)}, expected equal ones")
     named = [size for size in sizes if isinstance(size, str)]
     return joined([*fixed, *named, *sizes][0], axes)
 

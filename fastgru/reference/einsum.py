@@ -23,7 +23,9 @@ _EQUATION: Final = re.compile(rf"{_TERM}(,{_TERM})*(->{_TERM})?")
 def check_equation(*, equation: str) -> None:
     """Raise `InvalidModelError` unless the equation has terms of letters, each with one ellipsis at most."""
     if not _EQUATION.fullmatch(equation.replace(" ", "")):
-        raise InvalidModelError(f"einsum: equation {equation!r:.200}, expected terms of letters and one ellipsis each")
+        raise InvalidModelError(
+            f"einsum: equation is {equation!r:.200}, expected terms of letters with at most one ellipsis each"
+        )
 
 
 def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]:
@@ -36,7 +38,7 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], L
     left, arrow, right = text.partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
-        raise InvalidModelError(f"einsum: equation {equation!r} has {len(terms)} operands, {len(ranks)} came")
+        raise InvalidModelError(f"einsum: equation {equation!r} has {len(terms)}operands, but got {len(ranks)}")
     labels = [_term_labels(term, rank, equation) for term, rank in zip(terms, ranks, strict=True)]
     spread = max((sum(label.isdigit() for label in axes) for axes in labels), default=0)
     dots = tuple(str(i) for i in reversed(range(spread)))
@@ -45,13 +47,13 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], L
         return labels, (*dots, *sorted(label for label in set(counts) if counts.count(label) == 1))
     head, has_dots, tail = right.partition("...")
     if has_dots and "..." not in left:
-        raise InvalidModelError(f"einsum: equation {equation!r} has an ellipsis in its output alone")
+        raise InvalidModelError(f"einsum: equation {equation!r} has an ellipsis only in its output")
     if spread and not has_dots:
         raise InvalidModelError(f"einsum: equation {equation!r} sums over the axes of its ellipsis, which is undefined")
     output = (*head, *(dots if has_dots else ()), *tail)
     known = {label for axes in labels for label in axes}
     if len(set(output)) != len(output) or not set(output) <= known:
-        raise InvalidModelError(f"einsum: equation {equation!r} has an output that its operands do not give")
+        raise InvalidModelError(f"einsum: equation {equation!r} has an output axis that no operand has")
     return labels, output
 
 

@@ -75,7 +75,9 @@ def check_activation(*, kind: str, alpha: float = math.nan, beta: float = math.n
 def check_unary(*, kind: str, alpha: float | None = None, gamma: float | None = None) -> None:
     """Raise `InvalidModelError` unless selu has alpha and gamma, and others have neither."""
     if (kind == "selu") != (alpha is not None and gamma is not None) or (alpha is None) != (gamma is None):
-        raise InvalidModelError(f"{kind}: alpha and gamma came as {alpha} and {gamma}; selu takes both, others neither")
+        raise InvalidModelError(
+            f"{kind}: alpha and gamma came as {alpha} and {gamma}; selu needs both, and other kinds take neither"
+        )
 
 
 @operator("activation", Facts(same, flops=4, mixes=apart), agree=check_activation)

@@ -52,11 +52,11 @@ def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | 
     try:
         OPS[node.op].schema.check([a is not None for a in arrays], node.attrs)
         if max_elements is not None and (count := bound(node, arrays)) > max_elements:
-            raise ShapeError(f"{count} elements come out, expected at most {max_elements}")
+            raise ShapeError(f"the output would have {count} elements, expected at most {max_elements}")
         with np.errstate(all="ignore"):
             results = OPS[node.op].compute(arrays, node.attrs)
         if len(results) < len(node.outputs):
-            raise InvalidModelError(f"{len(node.outputs)} outputs are named, there are {len(results)}")
+            raise InvalidModelError(f"the node names {len(node.outputs)} outputs, but its operator has {len(results)}")
         return results
     except FastGRUError as error:
         raise type(error)(f"{node}: {error} ({_came(node, arrays)})") from None
@@ -95,7 +95,7 @@ def run_graph(
     values.update((name, _floats_as(a, kind)) for name, a in bind_inputs(graph.inputs, inputs).items())
     run_nodes([in_precision(node, dtype) for node in graph.nodes], values, kind, compute)
     if missing := [spec.name for spec in graph.outputs if spec.name not in values]:
-        raise InvalidModelError(f"graph {graph.name!r}: output {', '.join(missing)} is defined by nothing")
+        raise InvalidModelError(f"graph {graph.name!r}: no node defines output {', '.join(missing)}")
     return values if intermediates else {spec.name: values[spec.name] for spec in graph.outputs}
 
 
@@ -107,7 +107,7 @@ def run_nodes(
         try:
             arrays = [values[name] if name else None for name in node.inputs]
         except KeyError as error:
-            raise InvalidModelError(f"{node}: input {error} is defined by nothing before it") from None
+            raise InvalidModelError(f"{node}: no node before it defines input {error}") from None
         outputs = compute(node, arrays)
         if node.op in OUTSIDE and kind is not None:  # which computes in the dtype of its file
             outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)

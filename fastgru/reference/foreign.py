@@ -129,23 +129,25 @@ def _parse(node: Node) -> NodeProto:
 
     attrs = node.attrs
     if set(attrs) != _FIELDS or type(attrs["node"]) is not str or not isinstance(attrs["opsets"], Mapping):
-        raise InvalidModelError(f"{node}: attributes {sorted(attrs)}, expected {', '.join(sorted(_FIELDS))}")
+        raise InvalidModelError(f"{node}: its attributes are {sorted(attrs)}, expected {', '.join(sorted(_FIELDS))}")
     dtypes = attrs["dtypes"]
     if not isinstance(dtypes, list | tuple) or len(dtypes) != len(node.inputs):
-        raise InvalidModelError(f"{node}: dtypes must be a list of one entry an input")
+        raise InvalidModelError(f"{node}: dtypes must be a list with one entry for each input")
     if not all(dtype is None or dtype in DTYPES for dtype in dtypes):
         raise InvalidModelError(f"{node}: dtypes must hold names")
     if not all(isinstance(d, str) and type(v) is int and 0 < v < 1 << 31 for d, v in attrs["opsets"].items()):
-        raise InvalidModelError(f"{node}: opsets {dict(attrs['opsets'])!r:.200}, expected versions by domain")
+        raise InvalidModelError(f"{node}: opsets are {dict(attrs['opsets'])!r:.200}, expected versions by domain")
     proto = NodeProto()
     try:
         proto.ParseFromString(base64.b64decode(attrs["node"], validate=True))
     except (DecodeError, RecursionError, UnicodeError, ValueError) as error:
-        raise InvalidModelError(f"{node}: no ONNX node in it, or a damaged one ({error})") from None
+        raise InvalidModelError(f"{node}: its ONNX node is missing or damaged ({error})") from None
     if len(proto.input) != len(node.inputs) or len(proto.output) != len(node.outputs):
-        raise InvalidModelError(f"{node}: {len(node.inputs)} inputs and {len(node.outputs)} outputs are not its node's")
+        raise InvalidModelError(
+            f"{node}: {len(node.inputs)} inputs and {len(node.outputs)} outputs differ from its ONNX node"
+        )
     if [bool(a) for a in proto.input] != [bool(a) for a in node.inputs]:
-        raise InvalidModelError(f"{node}: other inputs are absent than in its node")
+        raise InvalidModelError(f"{node}: its absent inputs differ from those of its ONNX node")
     return proto
 
 

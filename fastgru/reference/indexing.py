@@ -84,7 +84,7 @@ def tile(x: Array, repeats: Array) -> Array:
     """x repeated along each axis."""
     counts = integers("repeats", repeats)
     if len(counts) != x.ndim or any(c < 0 for c in counts):
-        raise ShapeError(f"tile: repeats {counts} for {x.ndim} axes")
+        raise ShapeError(f"tile: repeats are {counts}, expected {x.ndim} numbers")
     return np.tile(x, counts)
 
 
@@ -129,7 +129,7 @@ def pad_widths(pads: Array, axes: Sequence[int] | None, rank: int) -> list[tuple
     amounts = integers("pads", pads)
     named = list(range(rank)) if axes is None else [normal_axis(a, rank) for a in axes]
     if len(amounts) != 2 * len(named) or len(set(named)) != len(named):
-        raise ShapeError(f"pad: {len(amounts)} pads for axes {named}, expected two an axis")
+        raise ShapeError(f"pad: got {len(amounts)} pads for axes {named}, expected two for each axis")
     widths = [(0, 0)] * rank
     for i, axis in enumerate(named):
         widths[axis] = (amounts[i], amounts[i + len(named)])

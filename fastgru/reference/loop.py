@@ -109,12 +109,14 @@ def loop(
     """The states after the last iteration, then what is stacked along `output_axes`, from the last iteration on where
     `output_backward`. axes, backward: where each sequence is read, and whether from its end."""
     if len(values) < states + len(axes):
-        raise ShapeError(f"{len(values)} inputs for {states} states and {len(axes)} sequences")
+        raise ShapeError(
+            f"got {len(values)} inputs for {states} states and {len(axes)} sequences, expected one for each"
+        )
     carried, sequences = list(values[:states]), values[states : states + len(axes)]
     rest, rows = values[states + len(axes) :], list[tuple[Array, ...]]()
     lengths = {x.shape[axis] for x, axis in zip(sequences, axes, strict=True)}
     if len(lengths) > 1:
-        raise ShapeError(f"sequences of {sorted(lengths)} steps, expected one length")
+        raise ShapeError(f"the sequences have {sorted(lengths)} steps, expected the same number")
     trips = min([*lengths, *([] if limit is None else [max(number(limit, "limit", "i"), 0)])], default=None)
     outer = _count.get()
     counts = outer is not None or not sequences

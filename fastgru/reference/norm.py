@@ -80,7 +80,7 @@ def check_group_norm(x: tuple[int, ...], scale: tuple[int, ...], bias: tuple[int
         raise ShapeError(f"group_norm: scale {scale} and bias {bias}, expected {(C,)} for x {x}")
     groups = C if groups is None else groups
     if groups < 0 or (groups == 0) != (C == 0) or (groups and C % groups):
-        raise ShapeError(f"group_norm: {groups} groups do not divide {C} channels")
+        raise ShapeError(f"group_norm: {C} channels cannot be divided into {groups} groups")
     return groups
 
 
@@ -98,7 +98,7 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axis, epsilon: Finit
 def check_row_norm(x: Any, axis: int, **factors: Any) -> None:
     """Raise `ShapeError` unless x has elements from `axis` on, and the factors that are there as many axes as that."""
     if math.prod(x.shape[axis:]) == 0:
-        raise ShapeError(f"nothing to normalise in x of shape {x.shape} from axis {axis} on")
+        raise ShapeError(f"x of shape {x.shape} has no elements to normalise from axis {axis} on")
     check_factors(x, x.shape[axis:], **factors)
 
 

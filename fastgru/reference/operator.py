@@ -42,9 +42,7 @@ def as_array(what: str, value: ArrayLike) -> Array:
     try:
         array: Array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ShapeError(
-            f"{what}: {type(value).__name__} does not become an array ({error}){way_round(value)}"
-        ) from None
+        raise ShapeError(f"{what}: {type(value).__name__} cannot become an array ({error}){way_round(value)}") from None
     if array.dtype.kind == "O":
         what_came = "an array of objects" if isinstance(value, np.ndarray) else type(value).__name__
         named = ": arrays by name go to run({name: array})" if isinstance(value, Mapping) else ""
@@ -84,7 +82,7 @@ def same_dtype(**arrays: Array | None) -> None:
     dtypes = {name: a.dtype for name, a in arrays.items() if a is not None}
     if len(set(dtypes.values())) > 1:
         came = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
-        raise ShapeError(f"got {came}, expected one and the same dtype")
+        raise ShapeError(f"got {came}, expected equal dtypes")
 
 
 @dataclass(frozen=True)
@@ -140,11 +138,11 @@ class Schema:
             missing = [n for i, n in enumerate(self.required_inputs) if i >= len(present) or not present[i]]
             raise InvalidModelError(f"input {', '.join(missing)} is missing")
         if self.rest is None and len(present) > named:
-            raise UnsupportedModelError(f"{len(present)} inputs came, at most {named} are known")
+            raise UnsupportedModelError(f"got {len(present)} inputs, expected at most {named}")
         if not self.gaps and not all(present[named:]):
             raise InvalidModelError(f"one of the inputs {self.rest} is missing")
         if outputs is not None and not 1 <= outputs <= (self.outputs or outputs):
-            raise InvalidModelError(f"{outputs} outputs are named, expected 1 to {self.outputs or 'any number'}")
+            raise InvalidModelError(f"got {outputs} outputs, expected 1 to {self.outputs or 'any number'}")
         if missing := [n for n in self.required_attrs if n not in attrs]:
             raise InvalidModelError(f"attribute {', '.join(missing)} is missing")
         if attrs.keys() - self.kinds.keys():

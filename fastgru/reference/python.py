@@ -89,7 +89,7 @@ class PythonFunction:
         if self.shapes is not None:
             if len(arrays) != len(self.shapes):
                 raise ShapeError(
-                    f"{self.layer}: its function {self}: {len(arrays)} outputs, expected {len(self.shapes)}"
+                    f"{self.layer}: its function {self}: got {len(arrays)} outputs, expected {len(self.shapes)}"
                 )
             for n, (array, shape) in enumerate(zip(arrays, self.shapes, strict=True)):
                 if array.ndim != len(shape) or any(
@@ -111,7 +111,7 @@ def _read_only(array: Any) -> Array:
 def _function(node: Node) -> PythonFunction:
     function = node.attrs.get("function")
     if not isinstance(function, PythonFunction) or len(node.attrs) != 1:
-        raise InvalidModelError(f"{node}: attributes {sorted(node.attrs)}, expected a function")
+        raise InvalidModelError(f"{node}: its attributes are {sorted(node.attrs)}, expected a function")
     return function
 
 
@@ -119,7 +119,7 @@ def check_python(node: Node) -> None:
     """Raise `InvalidModelError` for a node that is no call of a function."""
     shapes = _function(node).shapes
     if shapes is not None and len(shapes) != len(node.outputs):
-        raise InvalidModelError(f"{node}: {len(node.outputs)} outputs are named, its function has {len(shapes)}")
+        raise InvalidModelError(f"{node}: {len(node.outputs)} outputs, but its function returns {len(shapes)}")
 
 
 def evaluate_python(node: Node, inputs: Sequence[Any]) -> tuple[Array, ...]:

@@ -60,7 +60,7 @@ def check_blocks(name: str, parameter: Shape, x: Shape, axis: int, block_size: i
 def check_stored(name: str, dtype: str, known: Sequence[str]) -> None:
     """Raise `UnsupportedModelError` for integers of another kind."""
     if dtype not in known:
-        raise UnsupportedModelError(f"{name} has dtype {dtype}; there are {', '.join(known)}")
+        raise UnsupportedModelError(f"{name} has dtype {dtype}, expected one of {', '.join(known)}")
 
 
 def spread_parameter(name: str, parameter: Array, x: Shape, axis: int, block_size: int) -> Array:
@@ -83,7 +83,7 @@ def check_pair(scale: Any, zero_point: Any | None, dtype: Any) -> None:
     if zero_point is None:
         return
     if zero_point.shape != scale.shape and not math.prod(zero_point.shape) == math.prod(scale.shape) == 1:
-        raise ShapeError(f"zero_point has shape {zero_point.shape}, expected {scale.shape} as scale")
+        raise ShapeError(f"zero_point has shape {zero_point.shape}, expected {scale.shape}, the shape of scale")
     if zero_point.dtype != dtype:
         raise ShapeError(f"zero_point has dtype {zero_point.dtype}, expected {dtype}")
 

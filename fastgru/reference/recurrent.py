@@ -93,7 +93,7 @@ def weights_of_each(kind: Any, spec: RecurrentSpec, weights: Sequence[Array | No
     count = len(spec.weight_shapes)
     most = count * spec.num_directions
     if len(weights) > most:
-        raise ShapeError(f"{spec.KIND}: {len(weights)} weight inputs, expected {most}")
+        raise ShapeError(f"{spec.KIND}: got {len(weights)} weight inputs, expected {most}")
     weights = [*weights, *[None] * (most - len(weights))]
     return [kind(*weights[count * d : count * (d + 1)]) for d in range(spec.num_directions)]
 

@@ -26,7 +26,7 @@ def _log_sum_exp(x: Array, axes: Named) -> Array:
 def _mean(x: Array, axes: Named) -> Array:
     if 0 in (x.shape[a] for a in axes):
         if not is_floating(x.dtype):
-            raise ShapeError(f"mean: x of shape {x.shape} has nothing to average, and {x.dtype} has no NaN")
+            raise ShapeError(f"mean: x of shape {x.shape} has no elements to average, and {x.dtype} has no NaN")
         return _sum(x, axes) * np.nan
     return np.asarray(np.mean(x, axis=axes, keepdims=True)).astype(x.dtype)
 

@@ -46,7 +46,7 @@ def resize_axes(
     rank = len(shape)
     named = list(range(rank)) if axes is None else [normal_axis(a, rank) for a in axes]
     if len(set(named)) != len(named) or (scales is None) == (sizes is None):
-        raise ShapeError(f"resize: axes {named}, expected each once, and either scales or sizes")
+        raise ShapeError(f"resize: axes are {named}, expected each axis once, and either scales or sizes")
     n = len(named)
     crops = [(0.0, 1.0)] * n
     if coordinates == "tf_crop_and_resize":
@@ -55,14 +55,14 @@ def resize_axes(
         crops = [(float(roi[i]), float(roi[i + n])) for i in range(n)]
     if scales is not None:
         if scales.shape != (n,) or not (np.isfinite(scales).all() and (scales > 0).all()):
-            raise ShapeError(f"resize: scales {scales.tolist()}, expected {n} positive numbers")
+            raise ShapeError(f"resize: scales are {scales.tolist()}, expected {n} positive numbers")
         factors = [float(s) for s in scales]
         outs = [math.floor(shape[a] * s) for a, s in zip(named, factors, strict=True)]
     else:
         assert sizes is not None
         outs = integers("sizes", sizes)
         if len(outs) != n or min(outs, default=0) < 0 or any(shape[a] == 0 for a in named):
-            raise ShapeError(f"resize: sizes {outs} for axes {named} of shape {shape}")
+            raise ShapeError(f"resize: sizes are {outs}, which do not fit axes {named} of shape {shape}")
         factors = [o / shape[a] for a, o in zip(named, outs, strict=True)]
         if policy != "stretch" and n:
             one = (min if policy == "not_larger" else max)(factors)
@@ -117,7 +117,9 @@ def taps(
     reach = 1 if mode == "linear" else 2
     first = math.floor(-reach / stretch) + 1
     if 2 - 2 * first > MOST_TAPS:
-        raise ShapeError(f"resize: a scale of {axis.scale} takes {2 - 2 * first} neighbours, at most {MOST_TAPS}")
+        raise ShapeError(
+            f"resize: a scale of {axis.scale} takes {2 - 2 * first} neighbours, expected at most {MOST_TAPS}"
+        )
     if axis.out * (2 - 2 * first) > _MOST_WEIGHTS:
         raise ShapeError(f"resize: {2 - 2 * first} neighbours of each of {axis.out}, expected {_MOST_WEIGHTS} in all")
     base = np.floor(x)

@@ -81,4 +81,4 @@ def check_scatter_elements(x: tuple[int, ...], indices: tuple[int, ...], updates
     """Raise `ShapeError` unless the shapes fit each other."""
     check_beside("scatter_elements", indices, x, axis)
     if indices != updates:
-        raise ShapeError(f"scatter_elements: updates have shape {updates}, expected {indices} as indices")
+        raise ShapeError(f"scatter_elements: updates have shape {updates}, expected {indices}, the shape of indices")

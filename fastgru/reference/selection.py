@@ -37,7 +37,7 @@ def gather_nd(x: Array, indices: Array, *, batch_dims: Size = 0) -> Array:
 def check_gather_nd(x: tuple[int, ...], indices: tuple[int, ...], batch_dims: int) -> None:
     """Raise `ShapeError` unless the shapes fit each other."""
     if not 0 <= batch_dims < len(indices) or batch_dims > len(x):
-        raise ShapeError(f"gather_nd: batch_dims {batch_dims} for x {x} and indices {indices}")
+        raise ShapeError(f"gather_nd: batch_dims is {batch_dims}, which does not fit x {x} and indices {indices}")
     if x[:batch_dims] != indices[:batch_dims] or indices[-1] > len(x) - batch_dims:
         raise ShapeError(f"gather_nd: indices {indices} do not fit x {x} with batch_dims {batch_dims}")
 
@@ -66,7 +66,9 @@ def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: A
 def check_reverse(x: tuple[int, ...], lengths: tuple[int, ...], time_axis: int, batch_axis: int) -> None:
     """Raise `ShapeError` unless time and batch are axes 0 and 1 of x, and lengths has one number a row."""
     if len(x) < 2 or {time_axis, batch_axis} != {0, 1}:
-        raise ShapeError(f"reverse_sequence: time_axis {time_axis}, batch_axis {batch_axis} of {x}, expected 0 and 1")
+        raise ShapeError(
+            f"reverse_sequence: time_axis is {time_axis} and batch_axis is {batch_axis} for {x}, expected 0 and 1"
+        )
     if lengths != (x[batch_axis],):
         raise ShapeError(f"reverse_sequence: lengths have shape {lengths}, expected {(x[batch_axis],)}")
 

@@ -46,7 +46,7 @@ __all__ = [
 def integers(name: str, vector: Array) -> list[int]:
     """The values of an integer vector (or scalar) that says where."""
     if vector.dtype.kind not in "iu" or vector.ndim > 1:
-        raise ShapeError(f"{name}: got {vector.dtype} of shape {vector.shape}, expected a vector of integers")
+        raise ShapeError(f"{name}: got {vector.dtype} {vector.shape}, expected a vector of integers")
     return [int(v) for v in vector.reshape(-1)]
 
 
@@ -55,7 +55,7 @@ def check_positions(what: str, numbers: Array, low: Any, high: Any) -> None:
     if numbers.dtype.kind not in "iu":
         raise ShapeError(f"{what} have dtype {numbers.dtype}, expected an integer")
     if numbers.size and ((numbers < np.asarray(low)) | (numbers > np.asarray(high))).any():
-        raise ShapeError(f"{what} from {numbers.min()} to {numbers.max()}, expected {low} to {high}")
+        raise ShapeError(f"{what} are between {numbers.min()} and {numbers.max()}, expected {low} to {high}")
 
 
 def normal_axis(axis: int, rank: int) -> int:
@@ -93,10 +93,10 @@ def new_shape(old: tuple[int, ...], sizes: list[int], *, allow_zero: bool) -> li
     """The sizes that `reshape` gives an array of shape `old`. Raises `ShapeError` where there are none."""
     if not allow_zero:
         if any(s == 0 and i >= len(old) for i, s in enumerate(sizes)):
-            raise ShapeError(f"reshape: shape {sizes} copies an axis that shape {old} has not")
+            raise ShapeError(f"reshape: shape {sizes} copies an axis that shape {old} does not have")
         sizes = [old[i] if s == 0 else s for i, s in enumerate(sizes)]
     if any(s < -1 for s in sizes) or sizes.count(-1) > 1:
-        raise ShapeError(f"reshape: shape {sizes}, expected sizes of at least 0 and at most one -1")
+        raise ShapeError(f"reshape: shape is {sizes}, expected sizes of at least 0 and at most one -1")
     size, rest = math.prod(old), abs(math.prod(sizes))
     fits = rest > 0 and size % rest == 0 if -1 in sizes else size == rest
     if not fits:
@@ -183,7 +183,7 @@ def expand(x: Array, shape: Array) -> Array:
     """x and `shape` broadcast against each other: a size of 1 gives way on either side."""
     sizes = integers("shape", shape)
     if min(sizes, default=0) < 0:
-        raise ShapeError(f"expand: shape {sizes}, expected sizes of at least 0")
+        raise ShapeError(f"expand: shape is {sizes}, expected sizes of at least 0")
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(sizes)))
 
 
@@ -221,7 +221,7 @@ def arange(start: Array, limit: Array, delta: Array) -> Array:
         raise ShapeError(f"range: got shapes {start.shape}, {limit.shape}, {delta.shape}, expected three scalars")
     first, last, step = start.item(), limit.item(), delta.item()
     if step == 0:
-        raise ShapeError("range: delta is 0")
+        raise ShapeError("range: delta is 0, expected another number")
     count = max(math.ceil((last - first) / step), 0)
     return np.asarray(first + step * np.arange(count)).astype(start.dtype)
 
@@ -233,7 +233,7 @@ def check_constant(*, value: float, dtype: str) -> None:
         return
     limits = (0, 1) if kind == np.bool_ else (np.iinfo(kind).min, np.iinfo(kind).max)
     if not (limits[0] <= value <= limits[1] and float(value).is_integer()):
-        raise InvalidModelError(f"constant_of_shape: value is {value}, which is no {dtype}")
+        raise InvalidModelError(f"constant_of_shape: value is {value}, which does not fit {dtype}")
 
 
 def _filled(shape: Operand, *, value: float, dtype: str) -> list[Size]:

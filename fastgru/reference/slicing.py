@@ -73,7 +73,7 @@ def split(
 def split_sizes(length: int, given: Array | None, sizes: Sequence[int] | None, parts: int | None) -> list[int]:
     """The sizes into which `split` cuts an axis. Raises `ShapeError` where they do not make it up."""
     if (given is not None) + (sizes is not None) + (parts is not None) != 1:
-        raise InvalidModelError("split: expected either sizes or parts")
+        raise InvalidModelError("split: expected either sizes or parts, and not both")
     if parts is None:
         cut = integers("sizes", given) if given is not None else list(sizes or ())
     elif 1 <= parts <= max(length, 1):
@@ -82,7 +82,7 @@ def split_sizes(length: int, given: Array | None, sizes: Sequence[int] | None, p
     else:
         raise ShapeError(f"split: parts is {parts}, expected 1 to {max(length, 1)} for an axis of {length}")
     if sum(cut) != length or any(s < 0 for s in cut):
-        raise ShapeError(f"split: sizes {cut} for an axis of {length}")
+        raise ShapeError(f"split: sizes are {cut}, which do not add up to {length}, the size of the axis")
     return cut
 
 
@@ -159,7 +159,7 @@ def slice_(x: Array, starts: Array, ends: Array, axes: Array | None = None, step
     index: list[Any] = [slice(None)] * x.ndim
     for axis, s, e, k in zip(named, begin, stop, step, strict=True):
         if k == 0:
-            raise ShapeError("slice: a step is 0")
+            raise ShapeError("slice: a step is 0, expected another number")
         index[axis] = _positions(x.shape[axis], s, e, k)
     return np.asarray(x[tuple(index)])
 

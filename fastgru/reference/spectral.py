@@ -27,19 +27,19 @@ def dft_sizes(
         raise ShapeError(f"dft: x has shape {shape}, expected (..., 1) for real and (..., 2) for complex numbers")
     axis = normal_axis(axis, len(shape))
     if axis == len(shape) - 1:
-        raise ShapeError(f"dft: axis {axis} of shape {shape} is that of real and imaginary part")
+        raise ShapeError(f"dft: axis {axis} of shape {shape} holds the real and imaginary parts, expected another axis")
     have = shape[axis]
     if length is None:
         length = 2 * (have - 1) if onesided and inverse else have
     if not 1 <= length <= MOST_POINTS:
-        raise ShapeError(f"dft: {length} points, expected 1 to {MOST_POINTS}")
+        raise ShapeError(f"dft: got {length} points, expected 1 to {MOST_POINTS}")
     half = length // 2 + 1
     if onesided and inverse:
         if shape[-1] != 2:
             raise ShapeError(f"dft: x has shape {shape}, expected (..., 2) for a one-sided inverse")
         return axis, length, min(have, half), length
     if onesided and shape[-1] == 2:
-        raise ShapeError(f"dft: x has shape {shape}, expected (..., 1): one side says everything of real numbers only")
+        raise ShapeError(f"dft: x has shape {shape}, expected (..., 1): a one-sided transform needs real numbers")
     return axis, length, min(have, length), half if onesided else length
 
 
@@ -110,7 +110,7 @@ def check_stft(
         raise ShapeError(f"stft: signal has shape {signal}, expected (N, L), (N, L, 1) or (N, L, 2)")
     if length is None:
         if window is None:
-            raise ShapeError("stft: neither a window nor the length of a frame came")
+            raise ShapeError("stft: the window and the length of a frame are both missing, expected one of them")
         length = window[0] if window else 0
     if (window is not None and window != (length,)) or not 1 <= length <= signal[1] or step < 1:
         raise ShapeError(
@@ -118,7 +118,7 @@ def check_stft(
             " long as a frame, a frame no longer than the signal and a step of at least 1"
         )
     if onesided and len(signal) == 3 and signal[2] == 2:
-        raise ShapeError("stft: one side says everything of real signals only")
+        raise ShapeError("stft: a one-sided transform needs a real signal")
     return length, (signal[1] - length) // step + 1
 
 

@@ -157,11 +157,11 @@ def spread(
     _check_lengths(spatial, taps, strides, dilations, pads)
     rank = len(spatial)
     if len(output_padding) != rank or any(p < 0 or p > _MAX_NUMBER for p in output_padding):
-        raise ShapeError(f"output_padding {list(output_padding)}, expected {rank} numbers of at least 0")
+        raise ShapeError(f"output_padding is {list(output_padding)}, expected {rank} numbers of at least 0")
     if output_shape is not None and len(output_shape) == rank + 2:
         output_shape = output_shape[2:]  # some write batch and channels, too
     if output_shape is not None and len(output_shape) != rank:
-        raise ShapeError(f"output_shape {list(output_shape)}, expected {rank} sizes")
+        raise ShapeError(f"output_shape is {list(output_shape)}, expected {rank} sizes")
     begin, end, sizes = [], [], []
     for i, (n, k, s, d, e) in enumerate(zip(spatial, taps, strides, dilations, _edges(pads, rank), strict=True)):
         size = _spread_size(n, k, s, d, e, output_padding[i], None if output_shape is None else output_shape[i])
@@ -173,7 +173,9 @@ def spread(
             before = max(cut, 0) // 2 if pads == "same_upper" else max(cut, 0) - max(cut, 0) // 2
         after = cut - before
         if size < 0 or (size == 0 and n > 0):
-            raise ShapeError(f"axis {i + 2}: {size} outputs from {n} inputs, padding {before} and {after}")
+            raise ShapeError(
+                f"axis {i + 2}: {size} outputs do not follow from {n} inputs with padding {before} and {after}"
+            )
         begin.append(before)
         end.append(after)
         sizes.append(size if n else 0)
@@ -238,14 +240,17 @@ def _check_lengths(
 ) -> None:
     rank = len(spatial)
     if rank == 0:
-        raise ShapeError("there is no spatial axis, expected (N, C, D1, ...)")
+        raise ShapeError("x has no spatial axis, expected (N, C, D1, ...)")
     for name, numbers in (("kernel", taps), ("strides", strides), ("dilations", dilations)):
         if len(numbers) != rank or any(not 1 <= k <= _MAX_NUMBER for k in numbers):
-            raise ShapeError(f"{name} {list(numbers)}, expected {rank} numbers of at least 1")
+            raise ShapeError(f"{name} is {list(numbers)}, expected {rank} numbers of at least 1")
     if math.prod(taps) > _MAX_TAPS:
         raise ShapeError(f"kernel {list(taps)} has {math.prod(taps)} taps, expected at most {_MAX_TAPS}")
     if not isinstance(pads, str) and (len(pads) != 2 * rank or any(not 0 <= p <= _MAX_NUMBER for p in pads)):
-        raise ShapeError(f"pads {list(pads)}, expected {2 * rank} numbers of at least 0: all befores, then all afters")
+        raise ShapeError(
+            f"pads are {list(pads)}, expected {2 * rank} numbers of at least 0, first those before and then those"
+            " behind"
+        )
 
 
 def _check_outputs(sizes: Sequence[int], spatial: Sequence[int], taps: Sequence[int]) -> None:

@@ -88,17 +88,19 @@ def score(
     if not output.parent.is_dir():
         raise DataError(f"{output}: there is no folder {str(output.parent)!r}; make it first")
     if ids and files[0].suffix.lower() in ARRAYS:
-        raise DataError(f"{source}: arrays have names of their own, and no columns of an id")
+        raise DataError(
+            f"{source}: an archive of arrays has no columns for --id, because each array has a name; leave --id out"
+        )
     inputs = _inputs(model, columns)
     chosen = _outputs(model, outputs)
     if twice := sorted(set(ids) & {spec.name for spec in chosen}):
-        raise DataError(f"{', '.join(twice)}: a column of the id and an output have this name; rename the column")
+        raise DataError(f"{', '.join(twice)}: a column of --id and an output have the same name; rename the column")
     frames = None if rows is None else rows == "steps"
     labels = ("name",) if files[0].suffix.lower() in ARRAYS else tuple(ids)
     run = _Run(model, inputs, chosen, labels, files, frames, on_error, budget, progress, cluster)
     with alone(output):
         if output.exists() and not restart and not parts_of(output).exists():
-            raise DataError(f"{output} exists already; --restart overwrites it")
+            raise DataError(f"{output} exists already; overwrite it with --restart")
         if output.suffix == ".npz":
             return run.into_npz(output)
         job = {
@@ -166,7 +168,7 @@ class _Run(NamedTuple):
                 begun = waiting[0].first if begun is None else begun
                 yield waiting.popleft(), result
         except ShapeError as error:
-            raise DataError(f"counted from row {begun or 0} on, without those that have faults: {error}") from error
+            raise DataError(f"{error} (sequences are counted from row {begun or 0}, without faulty ones)") from error
         while waiting:
             yield waiting.popleft(), None
 
@@ -248,7 +250,10 @@ def _inputs(model: Model, columns: Mapping[str, Sequence[str]] | Sequence[str] |
     ]
     named = columns if isinstance(columns, Mapping) else {frames[0].name: columns} if columns else {}
     if unknown := sorted(set(named) - {spec.name for spec in frames}):
-        raise DataError(f"columns of {', '.join(unknown)}: the model's inputs are {', '.join(s.name for s in frames)}")
+        raise DataError(
+            f"columns of {', '.join(unknown)}: expected columns for inputs of the model:"
+            f" {', '.join(s.name for s in frames)}"
+        )
     if len(frames) > 1 and (missing := [spec.name for spec in frames if spec.name not in named]):
         raise DataError(
             f"the model has several inputs: name the columns of {', '.join(missing)} (--columns {missing[0]}=...)"
@@ -256,11 +261,13 @@ def _inputs(model: Model, columns: Mapping[str, Sequence[str]] | Sequence[str] |
     found = []
     for spec in frames:
         if spec.shape is None or spec.name not in layout.steps:
-            raise DataError(f"input {spec.name!r} has no axis of time: a sequence cannot be read from rows")
+            raise DataError(f"input {spec.name!r} has no time axis, so rows cannot become a sequence")
         row, step = layout.rows[spec.name], layout.steps[spec.name]
         axes = [axis for axis in range(len(spec.shape)) if axis != row]
         if axes[0] != step:
-            raise DataError(f"input {spec.name!r} has shape {spec.shape}: its first axis besides the batch is not time")
+            raise DataError(
+                f"input {spec.name!r} has shape {spec.shape}, expected time as its first axis besides the batch"
+            )
         found.append(
             Input(spec.name, spec.dtype, tuple(spec.shape[axis] for axis in axes[1:]), tuple(named.get(spec.name, ())))
         )
@@ -271,7 +278,7 @@ def _outputs(model: Model, names: Sequence[str] | None) -> tuple[TensorSpec, ...
     """Those that `predict` gives, or some of them."""
     known = {spec.name: spec for spec in model.outputs}
     if unknown := [name for name in names or () if name not in known]:
-        raise DataError(f"outputs {', '.join(unknown)}: the model's are {', '.join(known)}")
+        raise DataError(f"outputs {', '.join(unknown)}: expected outputs of the model: {', '.join(known)}")
     return tuple(known[name] for name in names) if names else model.outputs
 
 

@@ -51,13 +51,13 @@ def alone(output: Path) -> Iterator[None]:
         lock = FileLock(path)
     except HeldError as error:
         raise DataError(
-            f"{output} is being written by another run (process {error.holder}): wait until that has ended, or give"
-            " this one another output"
+            f"{output} is being written by another run (process {error.holder}): wait until that run has ended, or"
+            " choose another output"
         ) from None
     except OSError as error:
         if error.filename is not None:
             raise
-        raise DataError(f"{path}: {error.strerror}: write the output where files can be locked") from error
+        raise DataError(f"{path}: {error.strerror}: choose an output in a folder where files can be locked") from error
     try:
         yield
     finally:
@@ -77,12 +77,12 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.done = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.done"))]
         if [part["number"] for part in self.done] != list(range(len(self.done))):
-            raise DataError(f"{self.folder}: a part is missing; drop them with --restart")
+            raise DataError(f"{self.folder}: a part is missing; start again with --restart")
         before = json.loads((self.folder / "job.json").read_text(encoding="utf-8")) if self.done else self.job
         if changed := sorted(key for key in {*before, *self.job} if before.get(key) != self.job.get(key)):
             raise DataError(
-                f"{self.folder} holds parts of another job ({', '.join(changed)} changed); finish that one, or drop its"
-                " parts with --restart"
+                f"{self.folder} holds parts of another job ({', '.join(changed)} changed); finish that job, or delete"
+                " its parts with --restart"
             )
 
     @property
@@ -155,7 +155,7 @@ def write_npz(output: Path, arrays: Iterator[tuple[str, np.ndarray[Any, Any]]]) 
         with ZipFile(path, "w", ZIP_STORED, allowZip64=True) as archive:
             for name, array in arrays:
                 if f"{name}.npy" in archive.NameToInfo:
-                    raise DataError(f"{output}: two arrays of the name {name!r}")
+                    raise DataError(f"{output}: two arrays have the name {name!r}")
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
                 count += 1

@@ -62,7 +62,8 @@ class _Actor:
 
         if TARGET.name != target:
             raise DataError(
-                f"a node of the cluster is {TARGET.name}, this machine {target}: set FASTGRU_TARGET for both"
+                f"a node of the cluster runs the target {TARGET.name}, but this machine runs {target}: set the same"
+                " FASTGRU_TARGET for both"
             )
         self._model, self._budget = load(file, **options), budget
 

@@ -122,7 +122,7 @@ def records(
 def _of_arrays(files: Sequence[Path], inputs: Sequence[Input], skip: int) -> Iterator[Record]:
     if len(inputs) != 1:
         names = ", ".join(entry.name for entry in inputs)
-        raise DataError(f"arrays are sequences of one input, and the model has {names}: give a table instead")
+        raise DataError(f"arrays can be sequences of one input only, but the model has {names}: give a table instead")
     for row, (name, array) in enumerate(arrays(files)):
         if row < skip:
             continue
@@ -150,7 +150,7 @@ def _of_rows(
                     break
                 columns = [_numbers(cells[name][0][row]) for name in names]
                 if len({len(column) if column.ndim else -1 for column in columns}) > 1:
-                    raise ValueError(f"lists of different lengths in {', '.join(names)}")
+                    raise ValueError(f"the lists in {', '.join(names)} have different lengths")
                 found.append(_fitted(entry, columns[0] if len(columns) == 1 else np.stack(columns, -1)))
         except ValueError as error:
             fault = str(error)
@@ -192,11 +192,11 @@ def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str]) -
     others = [name for name in names if name not in ids]
     chosen: list[Sequence[str]] = [entry.columns or others for entry in inputs]
     if missing := [name for columns in (ids, *chosen) for name in columns if name not in names]:
-        raise DataError(f"the data has no column {', '.join(missing)}; there are {', '.join(names)}")
+        raise DataError(f"the data has no column {', '.join(missing)}; its columns are {', '.join(names)}")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise DataError(f"the data has several columns of the name {', '.join(twice)}")
+        raise DataError(f"the data has several columns with the name {', '.join(twice)}")
     if not all(chosen):
-        raise DataError("the data has no column besides those of the id")
+        raise DataError("the data has no columns besides those of --id")
     return chosen
 
 
@@ -229,7 +229,7 @@ def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int
     if pa.types.is_null(kind):
         return (np.zeros(len(column)) if not deep else column.to_pylist()), faults, deep
     if not deep or not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise DataError(f"column {name!r}: expected numbers or lists of numbers, got {column.type}")
+        raise DataError(f"column {name!r}: got {column.type}, expected numbers or lists of numbers")
     return column.to_pylist(), faults, deep
 
 
@@ -271,7 +271,7 @@ def _steps(entry: Input, columns: Sequence[Any], first: int, faults: dict[int, s
     shape = tuple(n or found.shape[1] for n in entry.rest)
     if math.prod(shape) != found.shape[1]:
         wanted = _said(entry.rest) or "one value"
-        raise DataError(f"input {entry.name!r} takes {wanted} a step, and the columns give {found.shape[1]} values")
+        raise DataError(f"input {entry.name!r} takes {wanted} values a step, but the columns have {found.shape[1]}")
     cast, reasons = _cast(entry, found)
     for row in np.flatnonzero(reasons.any(-1)).tolist():
         faults.setdefault(first + row, _REASONS[reasons[row].max()].format(entry.dtype))

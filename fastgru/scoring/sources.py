@@ -36,7 +36,9 @@ def files_of(path: Path) -> list[Path]:
     found = sorted(p for p in path.iterdir() if p.suffix.lower() in kinds_read and not p.name.startswith("."))
     kinds = sorted({p.suffix.lower() for p in found})
     if len(kinds) != 1:
-        raise DataError(f"{path}: expected files of one kind ({', '.join(kinds_read)}), got {kinds or 'none'}")
+        raise DataError(
+            f"{path}: got files of {kinds or 'no known kind'}, expected one kind of {', '.join(kinds_read)}"
+        )
     return found
 
 
@@ -110,7 +112,7 @@ def types_of(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
     try:
         return {field.name: field.type for field in pa.unify_schemas(schemas, promote_options="permissive")}
     except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-        raise DataError(f"a column of the id has other types in other files: {error}") from error
+        raise DataError(f"a column of --id has different types in the files: {error}") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
@@ -209,7 +211,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) != len(pairs):
-            raise ValueError("a name is there twice in one object")
+            raise ValueError("a name occurs twice in one object")
         return found
 
     row = json.loads(line, object_pairs_hook=unique)

@@ -120,7 +120,7 @@ def _free_axes(graph: Graph) -> list[tuple[TensorSpec, int]]:
 def _working_plan(graph: Graph, roles: AxisRoles, domains: Mapping[str, Domain]) -> dict[Any, str]:
     free = [(spec.name, axis, len(spec.shape or ())) for spec, axis in _free_axes(graph)]
     if unknown := [spec.name for spec in graph.inputs if spec.shape is None]:
-        raise ShapeError(f"inputs {', '.join(unknown)} declare no shape: give inputs to run this model with")
+        raise ShapeError(f"inputs {', '.join(unknown)} have no shape in the file: pass arrays with inputs=")
     open_groups = {roles.group(name, axis): (axis, rank) for name, axis, rank in free if not roles.role(name, axis)}
     settled = {roles.group(name, axis): roles.role(name, axis) or "" for name, axis, _ in free}
 
@@ -137,7 +137,7 @@ def _working_plan(graph: Graph, roles: AxisRoles, domains: Mapping[str, Domain])
             return plan
         except FastGRUError as error:
             failure = failure or error
-    raise ShapeError(f"no random inputs were found that this model takes ({failure}): give inputs to run it with")
+    raise ShapeError(f"no random inputs were found that fit this model ({failure}): pass arrays with inputs=")
 
 
 def _draw(

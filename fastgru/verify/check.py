@@ -74,7 +74,9 @@ def verify_source(
 
 def _as_model(network: Layer | Model | Graph, precision: str | None, options: Mapping[str, Any]) -> Model:
     if options:
-        raise UnsupportedModelError(f"{', '.join(options)}: options for reading a file, but the model is read already")
+        raise UnsupportedModelError(
+            f"{', '.join(options)}: these options are for reading a file, but the model has already been read"
+        )
     if precision is None and not isinstance(network, Graph):
         return network if isinstance(network, Model) else network.to_model()
     graph = network.to_graph() if isinstance(network, Layer) else network
@@ -125,7 +127,7 @@ def verify_graph(
 ) -> Report:
     """`verify_source` for any function `run` from inputs to outputs by name that claims to compute `graph`."""
     if precision not in TOLERANCES:
-        raise UnsupportedModelError(f"precision {precision!r} is not one of {', '.join(sorted(TOLERANCES))}")
+        raise UnsupportedModelError(f"precision is {precision!r}, expected one of {', '.join(sorted(TOLERANCES))}")
     if tol is not None and not tol > 0:
         raise ShapeError(f"tol is {tol!r}, expected a positive number")
     allowed = TOLERANCES[precision] if tol is None else tol

@@ -242,7 +242,7 @@ def test_initializers_from_outside_have_to_fit(tmp_path):
     for name, array, match in (
         ("w", X[:2], r"got float \[2, 2\], expected float \[3, 2\]"),
         ("w", X.astype(np.float64), r"got double \[3, 2\]"),
-        ("other", X, "the model has none of this name"),
+        ("other", X, "the model has no initializer with this name"),
     ):
         options = ours.SessionOptions()
         options.add_initializer(name, ours.OrtValue.ortvalue_from_numpy(array))

@@ -122,7 +122,7 @@ def test_a_model_in_the_format_of_ort_is_refused_by_name(tmp_path):
     options.log_severity_level, options.optimized_model_filepath = 4, str(tmp_path / "model.ort")
     options.add_session_config_entry("session.save_model_format", "ORT")
     theirs.InferenceSession(faulty("Relu", [("x", F, ["N", 2])]), options)
-    with pytest.raises(ours.onnxruntime_pybind11_state.NotImplemented, match="give the ONNX file"):
+    with pytest.raises(ours.onnxruntime_pybind11_state.NotImplemented, match="load the original ONNX file"):
         ours.InferenceSession(str(tmp_path / "model.ort"))
 
 

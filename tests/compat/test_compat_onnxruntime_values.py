@@ -155,7 +155,7 @@ def test_a_device_that_is_not_there_is_refused_where_it_would_be_used():
         lambda: ours.OrtValue.ortvalue_from_numpy(X, "cpu", 1),
         lambda: ours.InferenceSession(scaled()).io_binding().bind_output("y", "cuda"),
     ):
-        with pytest.raises(RuntimeError, match="is not there; there is 'cpu' 0"):
+        with pytest.raises(RuntimeError, match="does not exist here; the only device is 'cpu' 0"):
             call()
     with pytest.raises(RuntimeError, match="Unsupported device type: quantum"):
         ours.OrtDevice.make("quantum", 0)

@@ -97,8 +97,8 @@ def test_nothing_but_an_error_of_the_tree(pair: tuple[str, str], value: Any) -> 
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (Node("softmax", ("x",), ("y", "z"), {"axis": 0}), "2 outputs are named, expected 1 to 1"),
-        (Node("softmax", ("x",), (), {"axis": 0}), "0 outputs are named"),
+        (Node("softmax", ("x",), ("y", "z"), {"axis": 0}), "got 2 outputs, expected 1 to 1"),
+        (Node("softmax", ("x",), (), {"axis": 0}), "got 0 outputs"),
         (Node("concat", ("x", ""), ("y",), {"axis": 0}), "one of the inputs others is missing"),
         (
             Node("pool", ("x",), ("y",), {
@@ -112,8 +112,8 @@ def test_nothing_but_an_error_of_the_tree(pair: tuple[str, str], value: Any) -> 
             }),
             "clamp: got",
         ),
-        (Node("constant_of_shape", ("x",), ("y",), {"value": 0.5, "dtype": "int64"}), "0.5, which is no int64"),
-        (Node("constant_of_shape", ("x",), ("y",), {"value": 256, "dtype": "uint8"}), "256, which is no uint8"),
+        (Node("constant_of_shape", ("x",), ("y",), {"value": 0.5, "dtype": "int64"}), "0.5, which does not fit int64"),
+        (Node("constant_of_shape", ("x",), ("y",), {"value": 256, "dtype": "uint8"}), "256, which does not fit uint8"),
         (Node("activation", ("x",), ("y",), {"kind": "elu", "alpha": float("inf")}), "must be finite"),
         (Node("gru", ("x",), ("y",), {"spec": {"input_size": 1.5, "hidden_size": 2}}), "input_size is 1.5"),
     ],

@@ -251,7 +251,7 @@ def test_operators_without_a_counterpart_are_listed():
         to_onnx(graph, precision="int8")
     leaky = gru(candidate_activations=(Activation("leaky_relu", 0.1),)).to_graph()
     to_onnx(leaky)
-    with pytest.raises(UnsupportedModelError, match=r"alpha = 0\.1 is no float32"):
+    with pytest.raises(UnsupportedModelError, match=r"alpha = 0\.1 does not fit float32"):
         to_onnx(leaky, precision="float64")
 
 
@@ -305,7 +305,7 @@ def test_what_reads_a_node_without_counterpart_is_not_the_fault():
     missing = [node.op for node in nodes if node.op not in exported()]
     assert missing
     with pytest.raises(
-        UnsupportedModelError, match=rf"^{len(missing)} node.s. that have no counterpart in ONNX: {missing[0]}"
+        UnsupportedModelError, match=rf"^{len(missing)} node.s. have no counterpart in ONNX: {missing[0]}"
     ):
         to_onnx(graph)
 

@@ -81,7 +81,7 @@ def test_two_state_dicts_need_a_key(form: str) -> None:
     assert [str(gru) for gru in find_grus(read_weights(path, key="discriminator"))] == [
         "GRU '' (3 -> 4, bidirectional)"
     ]
-    with pytest.raises(InvalidModelError, match=r"under 'critic'; there are 'generator'"):
+    with pytest.raises(InvalidModelError, match=r"under 'critic'; expected one of 'generator'"):
         read_weights(path, key="critic")
 
 

@@ -112,7 +112,7 @@ def test_verify_takes_whatever_runs():
     assert fastgru.verify(network("bfloat16")).precision == "bfloat16"
     assert fastgru.verify(network().to_model(initial_state=True)).holds
     assert fastgru.verify(network(), precision="int8").precision == "int8"
-    with pytest.raises(fastgru.UnsupportedModelError, match="key: options for reading a file"):
+    with pytest.raises(fastgru.UnsupportedModelError, match="key: these options are for reading a file"):
         fastgru.verify(network(), key="a")
 
 

@@ -127,8 +127,8 @@ def test_a_layer_can_be_pickled(runner, rng):
         ({"x": np.zeros((5, 2, 3)), "lengths": [-1, 2]}, "lengths"),
         ({"x": np.zeros((5, 2, 3)), "lengths": [1.0, 2.0]}, "lengths: got dtype float64"),
         ({"x": np.zeros((5, 2, 3)), "lengths": [[1, 2]]}, r"lengths: got \[\[1, 2\]\]"),
-        ({"x": np.zeros((5, 2, 3)), "lengths": [[1], [1, 2]]}, "lengths: list does not become an array"),
-        ({"x": [[1.0], [1.0, 2.0]]}, "x: list does not become an array"),
+        ({"x": np.zeros((5, 2, 3)), "lengths": [[1], [1, 2]]}, "lengths: list cannot become an array"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "x: list cannot become an array"),
     ],
 )
 def test_calls_that_do_not_fit(rng, call, said):
@@ -205,7 +205,7 @@ def test_layers_of_a_stack_must_fit():
     w = GRUWeights(np.zeros((12, 3)), np.zeros((12, 4)))
     with pytest.raises(SpecError, match="layer 1: input_size is 3, expected 4"):
         GRU([GRUSpec(3, 4)] * 2, [[w], [w]])
-    with pytest.raises(SpecError, match=r"2 spec\(s\) and weights for 1"):
+    with pytest.raises(SpecError, match=r"2 spec\(s\), and weights for 1"):
         GRU([GRUSpec(3, 4)] * 2, [[w]])
 
 

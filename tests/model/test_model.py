@@ -83,7 +83,7 @@ def test_an_output_may_lie_over_an_input_and_not_over_another():
         ([normal(5, 4)], "expected arrays by name: x"),
         ({}, "missing x"),
         ({"x": normal(5, 4), 3: 4, "u": 1}, "unknown 3, u"),
-        ({"x": [[1.0], [1.0, 2.0]]}, "input 'x': list does not become an array"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "input 'x': list cannot become an array"),
         ({"x": normal(5, 3)}, r"input 'x': got shape \(5, 3\)"),
         ({"x": np.zeros((5, 4), int)}, "got dtype int64"),
         ({"x": "text"}, "got dtype"),

@@ -159,7 +159,7 @@ def test_single_nodes_by_name_or_output():
         "z": "int8",
     }
     for fault, precision in (
-        ("no node with weights is called so; there are", {"nobody": "int8"}),
+        ("no node with weights has this name; expected one of", {"nobody": "int8"}),
         ("float64 in a model that computes in float32", {"cell": "float64"}),
         ("'int4' is not supported", {"cell": "int4"}),
     ):
@@ -170,7 +170,7 @@ def test_single_nodes_by_name_or_output():
 def test_a_name_of_two_nodes_is_refused():
     graph = network()
     twins = dataclasses.replace(graph, nodes=tuple(dataclasses.replace(n, name="twin") for n in graph.nodes))
-    with pytest.raises(UnsupportedModelError, match="3 nodes are called so"):
+    with pytest.raises(UnsupportedModelError, match="3 nodes have this name"):
         fastgru.Model(twins, precision={"twin": "int8"})
     assert fastgru.Model(twins, precision={"y": "int8"}).weight_precisions["y"].precision == "int8"
 
@@ -192,22 +192,22 @@ def test_an_lstm_keeps_its_weights_and_says_so():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"precision": "float32"}, UnsupportedModelError, "'?float32'? is not one of bfloat16, int8, auto"),
+        ({"precision": "float32"}, UnsupportedModelError, "precision is float32, expected one of bfloat16, int8, auto"),
         ({"precision": {"cell": "auto"}}, UnsupportedModelError, '"auto" is for a whole model'),
         ({"precision": {"*": "auto", "cell": "int8"}}, UnsupportedModelError, '"auto" is for a whole model'),
         ({"max_error": 0}, ShapeError, "max_error is 0, expected a positive number"),
         ({"max_error": math.nan}, ShapeError, "max_error is nan"),
         ({"min_db": math.nan}, ShapeError, "min_db is nan"),
-        ({"outputs": ["y"]}, UnsupportedModelError, "outputs: options for reading a file"),
+        ({"outputs": ["y"]}, UnsupportedModelError, "outputs: these options are for reading a file"),
         ({"data": {"y": [1.0]}}, ShapeError, "no input is called y; expected one of x, h0"),
-        ({"data": {"h0": [1.0]}}, ShapeError, "no array for input x"),
-        ({"data": []}, ShapeError, "no call in it"),
+        ({"data": {"h0": [1.0]}}, ShapeError, "the arrays for input x are missing"),
+        ({"data": []}, ShapeError, "got no calls"),
         ({"data": [3]}, ShapeError, "got int, expected arrays by input name"),
         ({"data": {"x": np.zeros((2, 1, 19))}}, ShapeError, "input 'x': got shape"),
         (
             {"data": {"x": np.zeros((4, 2, 1, 20)), "h0": np.zeros((3, 1, 1, 96))}},
             ShapeError,
-            "one and the same number",
+            "expected the same number",
         ),
     ],
 )

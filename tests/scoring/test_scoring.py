@@ -283,14 +283,21 @@ def refused(model: fastgru.Model, tmp_path: Path, match: str, table: dict[str, l
 
 def test_what_does_not_fit_is_refused_by_name(model: fastgru.Model, tmp_path: Path) -> None:
     table = steps(*make([3, 2]))
-    refused(model, tmp_path, "no column wrong; there are id, a, b, c", table, ids=["wrong"])
-    refused(model, tmp_path, "takes 3 a step, and the columns give 2 values", table, ids=["id"], columns=["a", "b"])
+    refused(model, tmp_path, "no column wrong; its columns are id, a, b, c", table, ids=["wrong"])
+    refused(model, tmp_path, "takes 3 values a step, but the columns have 2", table, ids=["id"], columns=["a", "b"])
     refused(model, tmp_path, "name the columns that tell which rows make a sequence", table, columns=["a", "b", "c"])
-    refused(model, tmp_path, "outputs z: the model's are y, hn", table, ids=["id"], outputs=["z"])
-    refused(model, tmp_path, "columns of z: the model's inputs are x", table, ids=["id"], columns={"z": ["a"]})
+    refused(model, tmp_path, "outputs z: expected outputs of the model: y, hn", table, ids=["id"], outputs=["z"])
+    refused(
+        model,
+        tmp_path,
+        "columns of z: expected columns for inputs of the model: x",
+        table,
+        ids=["id"],
+        columns={"z": ["a"]},
+    )
     again = steps(["s", "t", "s"], make([1, 1, 1])[1])
     refused(model, tmp_path, r"row 2 .*'s' comes again", again, ids=["id"])
-    refused(model, tmp_path, "column 'a': expected numbers", {"id": [1], "a": [{"b": 1}]}, ids=["id"])
+    refused(model, tmp_path, "column 'a': got struct", {"id": [1], "a": [{"b": 1}]}, ids=["id"])
     for bad in ("out.csv", "out"):
         with pytest.raises(DataError, match="expected a name that ends in"):
             score(model, tmp_path / "in.parquet", tmp_path / bad)
@@ -298,7 +305,7 @@ def test_what_does_not_fit_is_refused_by_name(model: fastgru.Model, tmp_path: Pa
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=name):
             score(model, tmp_path / name, tmp_path / "out.jsonl")
-    with pytest.raises(DataError, match="expected files of one kind"):
+    with pytest.raises(DataError, match="expected one kind of"):
         score(model, tmp_path, tmp_path / "out.jsonl")
 
 
@@ -447,7 +454,7 @@ def test_the_command(file: Path, model: fastgru.Model, tmp_path: Path) -> None:
     assert "3 sequences, 9 rows" in done.stdout
     assert "row 3: a is null" in done.stdout
     again = CliRunner().invoke(main, words)
-    assert "exists already; --restart overwrites it" in again.stderr
+    assert "exists already; overwrite it with --restart" in again.stderr
     out.unlink()
     told = CliRunner().invoke(main, [*words, "--on-error", "null", "--columns", "x=a,b,c", "--json"])
     assert json.loads(told.stdout)["faults"][0]["row"] == 3
@@ -515,7 +522,7 @@ def test_an_output_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
 def test_a_name_that_an_output_has_is_none_for_an_id(model: fastgru.Model, tmp_path: Path) -> None:
     table = steps(*make([2]))
     table["y"] = table.pop("id")
-    refused(model, tmp_path, "y: a column of the id and an output have this name", table, ids=["y"])
+    refused(model, tmp_path, "y: a column of --id and an output have the same name", table, ids=["y"])
 
 
 @pytest.mark.parametrize("target", ["jsonl", "parquet"])
@@ -594,13 +601,13 @@ def test_files_whose_ids_are_of_other_types(model: fastgru.Model, tmp_path: Path
     score(model, folder, tmp_path / "out.parquet", ids=["id"], outputs=["y"])
     assert pq.read_schema(tmp_path / "out.parquet").field("id").type == pa.int64()
     pq.write_table(pa.table({"id": ["x"], **{c: [1.0] for c in "abc"}}), folder / "2.parquet")
-    with pytest.raises(DataError, match="a column of the id has other types in other files"):
+    with pytest.raises(DataError, match="a column of --id has different types in the files"):
         score(model, folder, tmp_path / "other.parquet", ids=["id"])
 
 
 LINES = [
     ("[1]", "expected an object"),
-    ('{"id": 1, "a": 1, "a": 2, "b": 1, "c": 1}', "a name is there twice"),
+    ('{"id": 1, "a": 1, "a": 2, "b": 1, "c": 1}', "a name occurs twice"),
     ('{"id": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}", "no JSON"),
     ('{"id": 1, "a": ' + "9" * 5_000 + "}", "no JSON"),
 ]
@@ -655,7 +662,7 @@ def test_decimals_are_numbers(model: fastgru.Model, tmp_path: Path) -> None:
 
 def test_a_column_that_is_there_twice(model: fastgru.Model, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("id,a,a,b,c\ns,1,1,2,3\n")
-    with pytest.raises(DataError, match="several columns of the name a"):
+    with pytest.raises(DataError, match="several columns with the name a"):
         score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", ids=["id"])
 
 

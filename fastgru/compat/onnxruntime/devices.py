@@ -119,7 +119,7 @@ _KINDS: Final = {
 def get_ort_device_type(device_type: str) -> int:
     """The number of a kind of device: 0 for "cpu"."""
     if device_type not in _KINDS:
-        raise RuntimeException(f"Unsupported device type: {device_type}; there are {', '.join(_KINDS)}")
+        raise RuntimeException(f"Unsupported device type: {device_type}; expected one of {', '.join(_KINDS)}")
     return int(_KINDS[device_type][0])
 
 
@@ -180,7 +180,7 @@ def check_device(device_type: str | OrtDevice, device_id: int = 0) -> None:
         kind, number = get_ort_device_type(str(device_type).lower()), int(device_id)
     if (kind, number) != (OrtMemoryInfoDeviceType.CPU, 0):
         name = device_type if isinstance(device_type, str) else OrtMemoryInfoDeviceType(kind).name.lower()
-        raise NoDevice(f"device {name!r} {number} is not there; there is 'cpu' 0")
+        raise NoDevice(f"device {name!r} {number} does not exist here; the only device is 'cpu' 0")
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class OrtArenaCfg:
         elif len(given) == self._given:
             values = dict(zip(names, given, strict=False))
         else:
-            raise TypeError(f"OrtArenaCfg takes a dict, or {', '.join(names[: self._given])}")
+            raise TypeError(f"OrtArenaCfg expects a dict, or {', '.join(names[: self._given])}")
         if unknown := sorted(map(repr, set(values) - set(names))):
             raise RuntimeException(f"Invalid OrtArenaCfg option: {', '.join(unknown)}")
         for name, value in values.items():

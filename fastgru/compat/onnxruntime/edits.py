@@ -92,7 +92,7 @@ class Edits:
 
 def _replace(tensor: TensorProto | None, name: str, array: Array) -> None:
     if tensor is None:
-        raise InvalidArgument(f"initializer {name!r}: the model has none of this name")
+        raise InvalidArgument(f"initializer {name!r}: the model has no initializer with this name")
     made = numpy_helper.from_array(np.asarray(array, order="C"), name)
     if (made.data_type, list(made.dims)) != (tensor.data_type, list(tensor.dims)):
         expected = f"{_type_word(tensor.data_type)} {list(tensor.dims)}"

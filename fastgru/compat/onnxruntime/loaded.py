@@ -110,7 +110,9 @@ class LoadedFile:
             target = out.get(name)
             if target is not None and target is not result:
                 if target.shape != result.shape:
-                    raise InvalidArgument(f"output {name}: bound is shape {target.shape}, computed {result.shape}")
+                    raise InvalidArgument(
+                        f"output {name}: the bound array has shape {target.shape}, but the result has {result.shape}"
+                    )
                 target[...] = result
                 result = target
             found[name] = result
@@ -182,7 +184,7 @@ def _as_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     try:
         return np.asarray(value, dtype if isinstance(value, list | tuple | int | float | bool) else None)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise RuntimeException(f"input {name}: {type(value).__name__} does not become an array ({error})") from None
+        raise RuntimeException(f"input {name}: {type(value).__name__} cannot become an array ({error})") from None
 
 
 def _read(
@@ -218,7 +220,7 @@ def _overridable(proto: ModelProto) -> dict[str, TensorSpec]:
 def _parse(content: Content) -> ModelProto:
     """The file as it is, without its external data, for what it says of itself."""
     if bytes(content[4:8]) == b"ORTM":
-        raise OrtNotImplemented("models in ORT's format are not implemented; give the ONNX file that it was made from")
+        raise OrtNotImplemented("models in ORT's format are not implemented; load the original ONNX file")
     proto = ModelProto()
     try:
         proto.ParseFromString(content.tobytes())

@@ -18,7 +18,7 @@ def lower_branch(builder: PlanBuilder, node: Node, condition: Value, *values: Va
     """The outputs of one of two bodies, in the same place whichever it is."""
     then, otherwise = node.attrs["then"], node.attrs["otherwise"]
     if prod(condition.shape) != 1 or condition.dtype != "bool":
-        raise ShapeError(f"condition is {condition.dtype} of shape {condition.shape}, expected one bool")
+        raise ShapeError(f"condition is {condition.dtype} {condition.shape}, expected one bool")
     if isinstance(condition, Constant):
         return _carried_out(builder, then if condition.array.all() else otherwise, values)
     holds = builder.contiguous(condition)
@@ -79,7 +79,7 @@ def _joined(builder: PlanBuilder, values: list[Value] | None, results: list[View
 
 def _carried_out(builder: PlanBuilder, body: Subgraph, values: tuple[Value, ...]) -> list[Value]:
     if len(values) != len(body.captured):
-        raise ShapeError(f"{len(values)} values for a branch that reads {len(body.captured)}")
+        raise ShapeError(f"got {len(values)} values, expected {len(body.captured)} for this branch")
     label, found = builder.label, dict(zip(body.captured, values, strict=True))
     lower_nodes(builder, body.nodes, found)
     builder.label = label

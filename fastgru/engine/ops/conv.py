@@ -66,7 +66,7 @@ def _checked(
 ) -> tuple[View, Constant, Constant | None, Constant | None]:
     dtype = same_dtype(builder, x=x, weight=weight, bias=bias, slope=slope)
     if dtype != builder.float_dtype:
-        raise UnsupportedModelError(f"a convolution of {dtype}: cast its inputs to float32 before it")
+        raise UnsupportedModelError(f"a convolution of {dtype} is not implemented; cast its inputs to float32 first")
     return (
         builder.rows(x),
         constant_of(weight, "the weight"),

@@ -25,9 +25,7 @@ def same_dtype(builder: PlanBuilder, **values: Value | None) -> str:
     """The one dtype of the values that are there; `ShapeError` where there are several: only cast converts."""
     dtypes = {name: builder.dtype(value) for name, value in values.items() if value is not None}
     if len(set(dtypes.values())) > 1:
-        raise ShapeError(
-            f"got {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}, expected one and the same dtype"
-        )
+        raise ShapeError(f"got {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}, expected equal dtypes")
     return next(iter(dtypes.values()))
 
 
@@ -86,7 +84,7 @@ def apply_binary(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
     """a (op) b of one dtype, a kind of the operator `binary` or prelu."""
     dtype = same_dtype(builder, a=a, b=b)
     if dtype == "bool":
-        raise ShapeError(f"{kind}: got bool, expected numbers; logical is for bool")
+        raise ShapeError(f"{kind}: got bool, expected numbers; use logical for bool")
     if kind in BITWISE and dtype == builder.float_dtype:
         raise ShapeError(f"{kind}: got {dtype}, expected integers")
     if dtype != builder.float_dtype:
@@ -156,7 +154,9 @@ def lower_binary(builder: PlanBuilder, node: Node, a: Value, b: Value) -> list[V
     kind, dtype = node.attrs["kind"], builder.dtype(a)
     if kind == "pow" and dtype != (exponent := builder.dtype(b)):
         if dtype == "bool":
-            raise UnsupportedModelError(f"pow of a bool to the power of {exponent}: cast it to a number before")
+            raise UnsupportedModelError(
+                f"pow of a bool to the power of {exponent} is not implemented; cast the bool to a number first"
+            )
         if exponent == builder.float_dtype and dtype != builder.float_dtype:
             # An integer to a real power is a real number, cut off at the end.
             result = apply_binary(builder, kind, as_dtype(builder, a, exponent), b)
@@ -222,7 +222,7 @@ def lower_clip(
                 for v, e in zip(bounds, (-np.inf, np.inf), strict=True)]  # fmt: skip
         return [computed(builder, "clip", builder.view(x), *ends)]
     if dtype == "bool":
-        raise UnsupportedModelError("clip of bool: cast it to a number before")
+        raise UnsupportedModelError("clip of bool is not implemented; cast the bool to a number first")
     result: Value = x
     for kind, bound_view in zip(("max", "min"), bounds, strict=True):
         if bound_view is not None:

@@ -114,7 +114,7 @@ def lower_last(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value)
     x = builder.view(x_value)
     N, T, C = x.shape
     if T == 0 and N:
-        raise ShapeError(f"x has shape {x.shape}: there is no step to take")
+        raise ShapeError(f"x has shape {x.shape}, expected at least one step")
     if x.strides[2] != 1 and C > 1:
         x = builder.contiguous(x)
     y = builder.new((N, C), x.dtype)
@@ -134,7 +134,7 @@ def lower_tile(builder: PlanBuilder, node: Node, value: Value, repeats: Value) -
     x = builder.view(value)
     counts = integers("the repeats", constant_of(repeats, "the repeats of tile").array)
     if len(counts) != x.ndim or any(c < 0 for c in counts):
-        raise ShapeError(f"repeats {counts} for {x.ndim} axes")
+        raise ShapeError(f"repeats are {counts}, expected {x.ndim} numbers")
     for axis in reversed(range(x.ndim)):
         if counts[axis] == 1:
             continue

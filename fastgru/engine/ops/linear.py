@@ -13,7 +13,7 @@ def _lower_linear(builder: PlanBuilder, node: Node, x: Value, weight: Value, bia
     """y = x W^T + b over the last axis."""
     dtype = same_dtype(builder, x=x, weight=weight, bias=bias)
     if dtype != builder.float_dtype:
-        raise UnsupportedModelError(f"a linear layer of {dtype}: cast its inputs to float32 before it")
+        raise UnsupportedModelError(f"a linear layer of {dtype} is not implemented; cast its inputs to float32 first")
     check_linear(x, weight, bias)
     if isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant)):
         name = "" if bias is None else node.inputs[2]

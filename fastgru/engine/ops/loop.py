@@ -73,7 +73,7 @@ class _Loop:
         builder = self.builder
         lengths = {x.shape[axis] for x, axis in zip(self.sequences, self.axes, strict=True)}
         if len(lengths) > 1:
-            raise ShapeError(f"sequences of {sorted(lengths)} steps, expected one length")
+            raise ShapeError(f"the sequences have {sorted(lengths)} steps, expected the same number")
         if limit is not None:
             check_integers(builder, limit=limit)
             known = _one(limit, "limit")
@@ -225,12 +225,12 @@ class _Loop:
         """How many rows are stacked before they are taken away."""
         if len(self.builder.scopes) > 2:
             raise UnsupportedModelError(
-                "a loop within a loop or a branch stacks outputs, and how many is known only when it has run; stack a"
-                " fixed number of them"
+                "a loop within a loop or a branch stacks outputs, and their number is known only after it has run;"
+                " stack a fixed number"
             )
         if any(axes) or any(backward):
             raise UnsupportedModelError(
-                "what is stacked by a loop of unknown length goes along the first axis, forward"
+                "a loop of unknown length can stack its outputs only along the first axis, and only forward"
             )
         nbytes = sum(row.size * itemsize(row.dtype) for row in rows)
         most = self.most if self.trips < 0 else max(self.trips, 1)
@@ -247,5 +247,5 @@ class _Loop:
 def _one(value: Value, what: str, dtype: str = "") -> int | None:
     """The one number of a constant, None where it is known only when the plan runs."""
     if prod(value.shape) != 1 or (dtype and value.dtype != dtype):
-        raise ShapeError(f"{what} is {value.dtype} of shape {value.shape}, expected one {dtype or 'integer'}")
+        raise ShapeError(f"{what} is {value.dtype} {value.shape}, expected one {dtype or 'integer'}")
     return int(value.array.reshape(-1)[0]) if isinstance(value, Constant) else None

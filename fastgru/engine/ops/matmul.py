@@ -22,7 +22,9 @@ def lower_matmul(builder: PlanBuilder, node: Node, a_value: Value, b_value: Valu
     """y = a b; a vector is a row on the left, a column on the right."""
     dtype = same_dtype(builder, a=a_value, b=b_value)
     if dtype != builder.float_dtype:
-        raise UnsupportedModelError(f"a matrix product of {dtype}: cast both to float32 before it")
+        raise UnsupportedModelError(
+            f"a matrix product of {dtype} is not implemented; cast both matrices to float32 first"
+        )
     if not a_value.ndim or not b_value.ndim:
         raise ShapeError(f"a {a_value.shape} and b {b_value.shape}, expected at least one axis each")
     if a_value.shape[-1] != b_value.shape[-2 if b_value.ndim > 1 else 0]:

@@ -25,7 +25,7 @@ def _lower_pool(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     if kind == "max" and given in ("int8", "uint8"):  # every one of their values is a float
         value = as_dtype(builder, value, dtype)
     elif given != dtype:
-        raise UnsupportedModelError(f"a pool of {given}: cast its input to float32 before it")
+        raise UnsupportedModelError(f"a pool of {given} is not implemented; cast its input to float32 first")
     if value.ndim < 3:
         raise ShapeError(f"x has shape {value.shape}, expected (N, C, D1, ...)")
     x = builder.rows(value)

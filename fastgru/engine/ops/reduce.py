@@ -44,7 +44,7 @@ def _reduced(builder: PlanBuilder, x: View, kind: str, rows: int, n: int) -> Vie
     """The x (rows, n) -> (rows,), by the kernel of its dtype."""
     if x.dtype == "bool":
         if kind not in kernel.BOOL_CODES:
-            raise UnsupportedModelError(f"{kind} of bool: cast it to a number before")
+            raise UnsupportedModelError(f"{kind} of bool is not implemented; cast the bool to a number first")
         return _emit(builder, "reduce", x, rows, n, kernel.BOOL_CODES[kind])
     if x.dtype == builder.float_dtype:
         return _of_floats(builder, x, kind, rows, n)
@@ -94,7 +94,7 @@ def lower_cumsum(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """The running sum or product along an axis."""
     dtype = builder.dtype(value)
     if dtype == "bool":
-        raise UnsupportedModelError(f"{node.op} of bool: cast it to a number before")
+        raise UnsupportedModelError(f"{node.op} of bool is not implemented; cast the bool to a number first")
     x, back = last_axis(builder, wide(builder, value), node.attrs["axis"])
     y = builder.new(x.shape, x.dtype)
     if x.size:

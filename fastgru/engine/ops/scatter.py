@@ -28,7 +28,7 @@ def _lower_scatter_nd(builder: PlanBuilder, node: Node, x: Value, indices: Value
     if prod(updates.shape) == 0:
         return [builder.view(x)]
     if prod(x.shape) == 0:
-        raise ShapeError(f"there is nothing to replace in x of shape {x.shape}")
+        raise ShapeError(f"x of shape {x.shape} has no elements to replace")
     if isinstance(indices, Constant) and reduction == "none":
         target = _block(x.shape, indices, updates.shape)
         if target is not None:
@@ -102,7 +102,9 @@ def _reduction(builder: PlanBuilder, node: Node, x: Value, updates: Value) -> st
     reduction: str = node.attrs["reduction"]
     dtype = same_dtype(builder, x=x, updates=updates)
     if reduction != "none" and dtype == "bool":
-        raise UnsupportedModelError(f"reduction {reduction!r} of bool: cast it to a number before")
+        raise UnsupportedModelError(
+            f"reduction {reduction!r} of bool is not implemented; cast the bool to a number first"
+        )
     return reduction
 
 

@@ -127,7 +127,7 @@ class SequenceLayer:
 def _weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Value | None]) -> list[Any]:
     """The arrays of each direction, which must be constants, as its dataclass."""
     if any(a is not None and not isinstance(a, Constant) for a in arrays):
-        raise UnsupportedModelError(f"{node}: weights that are computed from the inputs; make them constants")
+        raise UnsupportedModelError(f"{node}: its weights are computed from the inputs; make them constants")
     plain: list[Any] = [a.matrix if isinstance(a, Constant) else None for a in arrays]
     weights = weights_of_each(kind, spec, plain)
     check_weights(spec, weights, what=str(node))

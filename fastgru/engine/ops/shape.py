@@ -104,7 +104,7 @@ def lower_frame(builder: PlanBuilder, node: Node, value: Value, *parameters: Val
         first = moved.__array_interface__["data"][0] - frame.__array_interface__["data"][0] if moved.size else 0
         views.append(View(x.buffer, x.offset + first, moved.shape, tuple(s // step for s in moved.strides), x.dtype))
     if len(views) != len(node.outputs):
-        raise ShapeError(f"{node}: {len(views)} parts for {len(node.outputs)} outputs")
+        raise ShapeError(f"{node}: got {len(views)} parts, expected {len(node.outputs)} for its outputs")
     return views
 
 
@@ -128,7 +128,7 @@ def lower_concat(builder: PlanBuilder, node: Node, *inputs: Value) -> list[Value
         raise ShapeError(f"{node}: got {', '.join(f'{p.dtype} {p.shape}' for p in views)}, expected one dtype and rank")
     rest = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in views}
     if len(rest) != 1:
-        raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in views)} differ beside axis {axis}")
+        raise ShapeError(f"{node}: shapes {', '.join(str(p.shape) for p in views)} differ on other axes than {axis}")
     first = views[0]
     shape = (*first.shape[:axis], sum(p.shape[axis] for p in views), *first.shape[axis + 1 :])
     regions, at = [], 0

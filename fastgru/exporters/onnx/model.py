@@ -26,13 +26,13 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
         raise UnsupportedModelError(f"precision is {precision!r}, expected float32 or float64 for an ONNX file")
     if graph.starts:
         raise UnsupportedModelError(
-            f"state {next(iter(graph.starts))!r} begins with numbers of its file, which ONNX has no place for: convert"
-            " the model as it is without open_states; Model.save writes any model, for fastgru.load"
+            f"state {next(iter(graph.starts))!r} begins with numbers of its file, which an ONNX file cannot hold:"
+            " convert the model as it is without open_states; Model.save writes any model, for fastgru.load"
         )
     writer = OnnxWriter(graph.validate(), precision)
     if faults := written(graph.nodes, writer):
         raise UnsupportedModelError(
-            f"{len(faults)} node(s) that have no counterpart in ONNX: {'; '.join(faults)};"
+            f"{len(faults)} node(s) have no counterpart in ONNX: {'; '.join(faults)};"
             " Model.save writes any model, for fastgru.load"
         )
     made = {name for node in writer.nodes for name in node.output}
@@ -59,7 +59,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     helper.set_model_props(model, props)
     if (size := model.ByteSize()) > _PROTOBUF_LIMIT:
         raise UnsupportedModelError(
-            f"{size} bytes do not fit one ONNX file (at most {_PROTOBUF_LIMIT}); use Model.save"
+            f"the model has {size} bytes, but an ONNX file has at most {_PROTOBUF_LIMIT}; use Model.save"
         )
     return model
 

@@ -200,7 +200,7 @@ def attribute(value: float, name: str, node: Node, write: OnnxWriter) -> float:
     """A number that ONNX stores in float32; refused where a float64 model would compute with another one."""
     if write.precision == "float64" and float(np.float32(value)) != value:
         raise UnsupportedModelError(
-            f"{node}: {name} = {value!r} is no float32, which is all that the attribute holds; export in float32"
+            f"{node}: {name} = {value!r} does not fit float32, the type of the attribute; export in float32"
         )
     return float(value)
 

@@ -97,8 +97,10 @@ def choose_state_dict(
         key = left[0]
     elif key not in candidates:
         close = nearest(key, candidates)
-        offer = f"did you mean {close[0]!r}? There" if close else "there"
-        raise InvalidModelError(f"{name}: there is no dict of tensors under {key!r}; {offer} are {_listed(candidates)}")
+        offer = f"did you mean {close[0]!r}? Expected" if close else "expected"
+        raise InvalidModelError(
+            f"{name}: there is no dict of tensors under {key!r}; {offer} one of {_listed(candidates)}"
+        )
     where = f"{name}, under {key[:80]!r}" if key else name
     tensors = {}
     for label, entry in found[key].items():

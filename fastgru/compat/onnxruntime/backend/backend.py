@@ -49,7 +49,7 @@ class OnnxRuntimeBackend(Backend):  # type: ignore[misc]
                     setattr(options, name, value)
                 elif hasattr(options, name):
                     raise RuntimeException(
-                        f"SessionOptions attribute {name!r} is none of {', '.join(_SESSION_OPTIONS)}"
+                        f"SessionOptions attribute is {name!r}, expected one of {', '.join(_SESSION_OPTIONS)}"
                     )
             model = InferenceSession(model, options)
         if device is not None and not cls.supports_device(device):

@@ -32,7 +32,7 @@ class OnnxRuntimeBackendRep(BackendRep):  # type: ignore[misc]
             if name in _RUN_OPTIONS:
                 setattr(options, name, value)
             elif hasattr(options, name):
-                raise RuntimeException(f"RunOptions attribute {name!r} is none of {', '.join(_RUN_OPTIONS)}")
+                raise RuntimeException(f"RunOptions attribute is {name!r}, expected one of {', '.join(_RUN_OPTIONS)}")
         names = [arg.name for arg in self._session.get_inputs()]
         given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         if len(given) != len(names):

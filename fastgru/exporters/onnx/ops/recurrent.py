@@ -25,7 +25,7 @@ def _recurrent(node: Node, write: OnnxWriter) -> None:
     spec = spec_of(node.op, node.attrs)
     x, h0, lengths, mask, *rest = (*node.inputs, *("" for _ in range(4 - len(node.inputs))))
     if mask:
-        raise UnsupportedModelError(f"{node}: a mask of steps has no counterpart in ONNX; lengths have")
+        raise UnsupportedModelError(f"{node}: a mask of steps has no counterpart in ONNX; use lengths")
     more = len(spec.STATES) - 1
     weights = _weights(node, spec, rest[more:], write)
     if spec.batch_first:
