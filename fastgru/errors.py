@@ -53,7 +53,7 @@ class MissingTensorError(InvalidModelError, KeyError):
 class UnsupportedModelError(FastGRUError, NotImplementedError):
     """A valid model needs something that is not implemented.
 
-    The message names the node, the operator, the attribute, and a way round.
+    The message names the node, the operator, the attribute, and a workaround.
     """
 
 

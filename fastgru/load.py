@@ -115,8 +115,8 @@ def load(
         the steps of an input do not count.
     open_states: make every state that begins inside the file an input and an output of the model, so that it streams.
 
-    Raises `UnsupportedModelError` with everything that cannot be run and a way round, `InvalidModelError` for a damaged
-    file, `UnreadTensorsError` for tensors that nothing reads, and `FileNotFoundError`.
+    Raises `UnsupportedModelError` with everything that cannot be run and a workaround, `InvalidModelError` for a
+    damaged file, `UnreadTensorsError` for tensors that nothing reads, and `FileNotFoundError`.
     """
     with _collector_paused():
         _prepare("model")

@@ -72,7 +72,7 @@ def onnx_refused() -> str:
     rows.append(
         ("ai.onnx", "every other", '[`fallback="reference"`](#by-the-fallback); simplify the file, or cut it there')
     )
-    return _table(("domain", "operators", "way round"), rows)
+    return _table(("domain", "operators", "workaround"), rows)
 
 
 def onnx_fallback() -> str:

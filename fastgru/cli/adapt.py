@@ -114,8 +114,8 @@ _COUNT = click.IntRange(min=1)
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file from which an interrupted run continues. It is kept at the end of the run.  [default:"
-    " OUTPUT.checkpoint, which is removed at the end]",
+    help="The file from which an interrupted run continues. A file that you name is kept when the run ends."
+    "  [default: OUTPUT.checkpoint, which is removed when the run ends]",
 )
 @click.option("--restart", is_flag=True, help="Start over: discard the checkpoint of an earlier run.")
 @click.option("--force", is_flag=True, help="Overwrite OUTPUT if it exists.")

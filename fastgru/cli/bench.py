@@ -85,7 +85,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--fail-below",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATIO",
-    help="With --against: exit with 1 if the geometric mean is lower than this, or if a cell is slower or cannot be"
+    help="With --against: exit with 1 if the geometric mean is lower than this, or if a case is slower or cannot be"
     " compared.",
 )
 @click.option(
@@ -127,7 +127,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--turn-ms",
     type=click.FloatRange(0.1, 10_000),
-    help="How long a turn takes.  [default: 30; with --against 4, or 30 and fewer rounds on several threads]",
+    help="How long a turn takes.  [default: 30. With --against: 4 on one thread; 30, with fewer rounds, on several]",
 )
 @click.option(
     "--interval-ms",
@@ -156,11 +156,11 @@ def command(
 
     MODEL runs on inputs of the shapes that --shape gives, next to the rivals that read its format. Free dimensions that
     you do not give are 1. --suite steady also measures what a call allocates, how long the slowest calls take, and
-    whether memory grows. --suite models measures networks around GRUs on one row, one frame or one request, as servers
-    run them.
+    whether memory grows. --suite models measures whole networks with GRUs, one row, frame or request at a time,
+    as servers run them.
 
     --against PYTHON compares this fastgru with the one in another environment. Each runs in a process of its own. A
-    cell counts as faster or slower if three repeats agree.
+    case counts as faster or slower if three repeats agree.
 
     --serve URL measures only a server that speaks KServe V2, such as fastgru serve, under load. By default, each
     connection sends its next request when it has the answer to the previous one. With --rate, --sessions or --ramp,
@@ -168,8 +168,8 @@ def command(
     far.
 
     The exit status is 1 if fastgru fails, if its outputs differ from the float64 definition, or if --fail-below is not
-    met. With --serve, it is 1 if a request ended in an error, if none was answered, or if the server kept up with no
-    step of a ramp.
+    met. With --serve, it is 1 if a request ended in an error, if none was answered, or if the server could not
+    sustain even the lowest step of a ramp.
     """
     for path in filter(None, (json_path, html_path)):
         if not path.parent.is_dir():  # told before anything is measured

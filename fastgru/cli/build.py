@@ -39,7 +39,8 @@ def command(
     """Build the kernels that the MODELs need, or all kernels, for other CPUs and systems.
 
     A process that runs on one of the targets, with this version of fastgru and with FASTGRU_CACHE_DIR set to DIR,
-    compiles nothing. A kernel whose code is the same on a lower level is stored in the folder of that level.
+    compiles nothing. If a kernel has the same code for two levels of an architecture, such as v3 and v4, only the
+    folder of the lower level holds it.
     """
     if options and not files:
         raise click.UsageError(f"{flags(options)}: only for reading a MODEL, and no MODEL is given")

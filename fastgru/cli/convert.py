@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option(
     "--precision",
     type=click.Choice(("float32", *LOWP)),
-    help="The precision of the weights in a .safetensors file, wherever there are kernels for it."
+    help="The precision of the weights in a .safetensors file. Layers that have no kernels for it stay as they are."
     "  [default: that of FILE]",
 )
 @json_option

@@ -60,17 +60,19 @@ _WIDTH: Final = 720
 @click.option(
     "--horizon",
     type=_COUNT,
-    help="Through how many frames to follow a chunk, a state or a frame.  [default: 256; for chunks, half of the frames"
-    " that predict]",
+    help="For how many frames to follow the effect of a state, of a frame and of a missing warm-up.  [default: 256;"
+    " for the warm-up, half of the frames that predict it]",
 )
 @click.option(
     "--chunks",
     type=_COUNT,
     default=32,
     show_default=True,
-    help="How many chunks predict the warm-up, and how many others check it.",
+    help="How many chunks predict the warm-up; the same number of others check it.",
 )
-@click.option("--runs", type=_COUNT, default=4, show_default=True, help="At how many frames to measure the norms.")
+@click.option(
+    "--runs", type=_COUNT, default=4, show_default=True, help="At how many frames of the data to measure the norms."
+)
 @click.option(
     "--risk",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -103,9 +105,11 @@ def command(
 ) -> None:
     """Show how much of the past the model in FILE uses, on real input.
 
-    A file of --data holds the model's input along time. It may also have one more axis, in front, whose entries are the
-    inputs of single calls. Half of the data predicts how long a warm-up a chunk needs before its outputs are those of
-    an uncut run, within the bound; the other half checks the prediction. Norms and half-lives are computed in float64.
+    A file of --data holds the model's input along time, or the inputs of single calls stacked along an additional first
+    axis. The report has three parts: the norms of the derivatives with respect to earlier states and frames, the
+    half-lives of the units, and the warm-up. The warm-up is the number of frames to run ahead of a chunk so that its
+    outputs are within the bound of those of an uncut run. Half of the data predicts the warm-up, and the other half
+    checks the prediction. Norms and half-lives are computed in float64.
 
     The exit status is 1 if the check fails.
     """

@@ -67,13 +67,13 @@ def command(
 ) -> None:
     """Give the model in FILE weights of low precision, and show how far each layer and output moves from float32.
 
-    Weights become bfloat16 or int8 wherever there are kernels for it. auto makes as many weights int8 as the bounds
-    allow, then as many others bfloat16, and leaves the rest in float32; weights that are too small to gain on any CPU
-    always stay in float32.
+    A layer gets weights of the precision that you choose if it has kernels for it. With auto, as many weights as the
+    bounds allow become int8, then as many of the others as possible become bfloat16. The rest stay in float32, as do
+    all weights that are too small to gain on any CPU.
 
-    Errors on random inputs are only a rough guide: give representative inputs with --data, as for `fastgru run`. An
-    array with one axis more than its input holds one call in each entry. Activations are scaled at run time, so nothing
-    has to be calibrated.
+    Errors on random inputs are only a rough guide: give representative inputs with --data, as for `fastgru run`. For
+    several calls, stack their inputs along an additional first axis. Activations are scaled at run time, so nothing has
+    to be calibrated.
 
     -o saves the model with these weights, and `fastgru.load` runs it as it was measured.
 

@@ -66,7 +66,7 @@ __all__ = ["command"]
     default=256,
     show_default=True,
     metavar="MIB",
-    help="The memory for sequences and results, besides the weights. A single sequence that does not fit takes more.",
+    help="The memory for sequences and results, besides the weights. If one sequence needs more, the run stops.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="The number of cores to use.")
 @click.option(

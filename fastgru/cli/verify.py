@@ -29,7 +29,7 @@ __all__ = ["command"]
 @click.option(
     "--tol",
     type=click.FloatRange(min=0, min_open=True),
-    help="The difference that is allowed for outputs of magnitude up to 1; it grows with the output above that.",
+    help="The difference that is allowed for outputs of magnitude up to 1; for larger outputs it is relative to them.",
 )
 @click.option(
     "--runtimes/--no-runtimes",

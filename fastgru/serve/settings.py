@@ -119,7 +119,7 @@ class Settings:
         None, "A folder that keeps the states of all sessions when the process ends; only one server may use it."
     )
     any_target: bool = _option(
-        False, "Also continue from states of another target, from clients or --state-dir; the bits may then differ."
+        False, "Also accept states that another target saved, from clients or in --state-dir; the bits may then differ."
     )
     state_sync: bool = _option(
         False, "With --state-dir: answer only after the state is on the disk, so that it survives a power cut."
@@ -134,7 +134,7 @@ class Settings:
     )
     deadline_seconds: float = _option(
         30.0,
-        "A request has to arrive within this time. It is then answered within the same time, unless it asks for less.",
+        "How long a request may take to arrive, and then how long its answer may take. A request can ask for less.",
         "seconds",
         least=0.001,
     )
@@ -143,7 +143,7 @@ class Settings:
     )
     drain_delay_seconds: float = _option(
         0.0,
-        "How long after SIGTERM the server reports that it is not ready, but still serves, before it drains.",
+        "After SIGTERM, how long the server still serves, but reports that it is not ready, before it drains.",
         "seconds",
         least=0,
     )
@@ -158,7 +158,9 @@ class Settings:
         None, "Serve only clients with a certificate of these authorities, which are in a PEM file."
     )
     allow_origin: tuple[str, ...] = _option(
-        (), "Allow pages of this origin, such as https://example.org, and requests for its host; * allows every origin."
+        (),
+        "Allow pages of this origin, such as https://example.org, and requests with its host in the header Host;"
+        " * allows every origin.",
     )
     log_format: str = _option("text", "The format of the log, which goes to standard error.", choices=("text", "json"))
     max_body_bytes: int = _option(16 << 20, "The largest size of the body of a request.", "bytes", least=1)

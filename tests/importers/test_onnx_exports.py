@@ -108,7 +108,7 @@ def test_every_operator_that_is_missing_is_named_at_once(tmp_path):
     assert "'missing.onnx'" in message
     assert "operator Det (ai.onnx opset 17) is not implemented: 2 nodes, 'det_0" in message
     assert "operator MyOp (my.domain opset 1)" in message
-    assert "way round" in message
+    assert "workaround" in message
 
 
 @pytest.mark.parametrize("name", ["gtcrn", "gtcrn_simple"])

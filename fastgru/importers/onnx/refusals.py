@@ -77,7 +77,7 @@ class Refusals:
         lines += self._faults[:_SHOWN_FAULTS]
         if (more := len(self._faults) - _SHOWN_FAULTS) > 0:
             lines.append(f"and {more} more")
-        way = f"\nA way round: {_WAY}." if any(not _way(op, domain) for op, domain, _ in self._operators) else ""
+        way = f"\nA workaround: {_WAY}." if any(not _way(op, domain) for op, domain, _ in self._operators) else ""
         if not self._fallback and (self._faults or any(domain in _WITH_REFERENCE for _, domain, _ in self._operators)):
             way += f"\n{_FALLBACK}"
         if len(lines) == 1:

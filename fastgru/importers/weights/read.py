@@ -52,7 +52,7 @@ def read_weights(source: Source, *, format: str | None = None, key: str | None =
     original names, in float32 or float64. Objects of unknown classes are skipped (`Weights.passed_over` names them).
 
     Raises `AmbiguousStateDictError` if several dicts may be meant; `InvalidModelError` for a damaged or hostile file;
-    `UnsupportedModelError`, with a way round, for pickled code and for dtypes and forms that are not read;
+    `UnsupportedModelError`, with a workaround, for pickled code and for dtypes and forms that are not read;
     `FileNotFoundError` and `PermissionError`.
     """
     with opened(source) as content:
