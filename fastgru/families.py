@@ -1,4 +1,4 @@
-"""Which file has which names, so that a process imports only those that its model needs. Written by tools/families."""
+"""The file of each operator, so that a process imports only the files its model needs. Written by tools/families."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Locks between processes: a process holds the lock of a file until it releases it, or ends in whatever way."""
+"""Locks between processes: a process holds the lock of a file until it releases it or ends, even by a crash."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The end of error messages about wrong types, which says what an object is and what to do with it.
+"""The last part of error messages about wrong types: it says what an object is and what to do with it.
 
 Other packages are told by the names of their classes; nothing of them is imported.
 """

@@ -69,10 +69,16 @@ def onnx_refused() -> str:
     for domain, ways in (("ai.onnx", _WAYS), ("com.microsoft", _OF_MICROSOFT)):
         names = [op for op in ways if domain != "ai.onnx" or op not in read]
         rows += [(domain, _named(op for op in names if ways[op] == way), way) for way in dict.fromkeys(ways.values())]
+<<<<<<< HEAD
     rows.append(
         ("ai.onnx", "every other", '[`fallback="reference"`](#by-the-fallback); simplify the file, or cut it there')
     )
     return _table(("domain", "operators", "workaround"), rows)
+=======
+    part = "[load a part](onnx.md#load-a-part-of-a-model) without the operator"
+    rows.append(("ai.onnx", "every other", f'[`fallback="reference"`](#by-the-fallback); simplify the file, or {part}'))
+    return _table(("domain", "operators", "way round"), rows)
+>>>>>>> aa292aa (docs: sentences that had to be read twice)
 
 
 def onnx_fallback() -> str:
@@ -104,7 +110,7 @@ def onnx_fallback_refused() -> str:
     refused = sorted({(schema.domain, schema.name) for schema in defs.get_all_schemas()} - known)
     domains = dict.fromkeys(domain for domain, _ in refused)
     rows = [(domain or "ai.onnx", _named(op for d, op in refused if d == domain)) for domain in domains]
-    rows.append(("any", "operators that fastgru or the fallback runs, in all other forms"))
+    rows.append(("any", "operators that fastgru or the fallback runs, in forms that neither of them runs"))
     return _table(("domain", "operators"), rows)
 
 

@@ -50,7 +50,7 @@ def main() -> None:
 
     before, after = decibels(sound), decibels(clean)
     print(f"{len(sound) / RATE:.2f} s of sound in {frames} frames: {before:.1f} dB before, {after:.1f} after")
-    print(f"a frame took {1e6 * np.median(took):.0f} us (median); it lasts {1e6 * HOP / RATE:.0f} us")
+    print(f"a frame of {1e6 * HOP / RATE:.0f} us took {1e6 * np.median(took):.0f} us (median)")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print every keyword that is heard in a WAV file of 16 kHz.")
     parser.add_argument("model")
     parser.add_argument("sound")
-    parser.add_argument("--keywords", required=True, help="in the order of the model's logits, after that of silence")
+    parser.add_argument("--keywords", required=True, help="names of the logits after the first (silence), in order")
     args = parser.parse_args()
     names, (sound, _) = ["", *args.keywords.split(",")], soundfile.read(args.sound, dtype="float32")
 

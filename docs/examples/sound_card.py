@@ -3,8 +3,8 @@
     pip install sounddevice
     python docs/examples/sound_card.py amp.json --seconds 10
 
-The callback must return before the next block is due. So `warm_up` makes the plan and the memory for blocks of this
-size before the sound begins, and `out=` writes into the driver's own block.
+The callback must return before the next block is due. So `warm_up` makes the plan for blocks of this size and
+allocates its memory before the sound begins, and `out=` writes into the driver's own block.
 """
 
 import argparse

@@ -112,9 +112,7 @@ def _print_speed(console: Console, model: CharModel, timing: Timing) -> None:
     )
     table.add_row(
         "characters a second",
-        Text(f"{rate:,.0f}", style="bold green").append(
-            "  on one core, drawing each character included", style="not bold default"
-        ),
+        Text(f"{rate:,.0f}", style="bold green").append("  on one core, including sampling", style="not bold default"),
     )
     table.add_row("kernels that ran", kernels_used())
     console.print(table)

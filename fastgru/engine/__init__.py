@@ -1,4 +1,4 @@
-"""Turns a graph into programs, one for each shape, and runs them: passes and planning. See `engine.runnable`."""
+"""Simplifies a graph by passes, plans a program for each shape, and runs the programs. See `engine.runnable`."""
 
 from fastgru.engine.executable import Executable
 from fastgru.engine.partition import foreign_nodes, make_runnable

@@ -48,7 +48,7 @@ class GraphBuilder:
         return values | {name: self.constant(array, name) for name, array in graph.constants.items()}
 
     def constant(self, array: Any, hint: str) -> Value:
-        """A constant; equal arrays that follow each other under one hint, such as tied weights, become one."""
+        """A new constant, or the first one with this hint if its array is equal, as that of tied weights is."""
         array = np.asarray(array)
         seen = self._constants.get(hint)
         if seen is not None and _equal(seen.array, array):

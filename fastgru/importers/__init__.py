@@ -1,1 +1,1 @@
-"""Reads files into graphs. All other conventions are converted here; nothing here runs a kernel."""
+"""Reads files into graphs. The conventions of other frameworks are converted here. Nothing here runs a kernel."""

@@ -1,4 +1,4 @@
-"""Weights of low precision: how much they change the outputs, what they save, and which nodes should not have them.
+"""Quantization: how weights of low precision change the outputs, what they save, and which nodes should not have them.
 
 report = fastgru.quantize("model.onnx", precision="auto", max_error=0.01)
 print(report)
