@@ -69,16 +69,9 @@ def onnx_refused() -> str:
     for domain, ways in (("ai.onnx", _WAYS), ("com.microsoft", _OF_MICROSOFT)):
         names = [op for op in ways if domain != "ai.onnx" or op not in read]
         rows += [(domain, _named(op for op in names if ways[op] == way), way) for way in dict.fromkeys(ways.values())]
-<<<<<<< HEAD
-    rows.append(
-        ("ai.onnx", "every other", '[`fallback="reference"`](#by-the-fallback); simplify the file, or cut it there')
-    )
-    return _table(("domain", "operators", "workaround"), rows)
-=======
     part = "[load a part](onnx.md#load-a-part-of-a-model) without the operator"
     rows.append(("ai.onnx", "every other", f'[`fallback="reference"`](#by-the-fallback); simplify the file, or {part}'))
-    return _table(("domain", "operators", "way round"), rows)
->>>>>>> aa292aa (docs: sentences that had to be read twice)
+    return _table(("domain", "operators", "workaround"), rows)
 
 
 def onnx_fallback() -> str:
