@@ -5,13 +5,14 @@ gradient of weights, a product over all steps, reads activations and gradients w
 operation a k, in ascending order, whatever M and U are.
 """
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.tile import largest, load_vector
+from fastgru.simd.tile import add_products, largest, load_vector
 from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_value, vec_of
 
 __all__ = ["make_strided_tiles"]
@@ -24,6 +25,10 @@ def _places(builder: ir.IRBuilder, p: ir.Value, stride: ir.Value, count: int) ->
     for _ in range(1, count):
         places.append(builder.gep(places[-1], [stride]))
     return places
+
+
+def _splat_at(builder: ir.IRBuilder, vec: Vec, places: list[ir.Value], m: int) -> ir.Value:
+    return splat_value(builder, builder.load(places[m]), vec.lanes)
 
 
 def _sums(
@@ -52,12 +57,8 @@ def _sums(
         builder.position_at_end(body)
         after = [*sums]
         for _ in range(steps):
-            weights = [load_vector(builder, vec, b_at, u) for u in range(vectors)]
-            for m, p in enumerate(row_at):
-                value = splat_value(builder, builder.load(p), vec.lanes)
-                for u, weight in enumerate(weights):
-                    i = m * vectors + u
-                    after[i] = multiply_add(builder, vec, value, weight, after[i])
+            value, weight = partial(_splat_at, builder, vec, row_at), partial(load_vector, builder, vec, b_at)
+            add_products(after, len(row_at), vectors, value, weight, partial(multiply_add, builder, vec))
             b_at, row_at = builder.gep(b_at, [b_k]), [builder.gep(p, [a_k]) for p in row_at]
         made = (further, b_at, *row_at, *after)
         for phi, first, later in zip(phis, (*state, *acc), made, strict=True):

@@ -5,22 +5,27 @@ whatever M and U are: results do not depend on which tile computed them.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
-from fastgru.simd.target import IS_X86
+from fastgru.simd.target import IS_X86, REGISTERS
 from fastgru.simd.vector import Vec, llvm_vec, multiply_add, splat_lane, splat_value, vec_of
 
-__all__ = ["FLOATS", "Floats", "TileFormat", "largest", "load_vector", "make_tiles"]
+__all__ = ["FLOATS", "Floats", "TileFormat", "add_products", "largest", "load_vector", "make_tiles"]
 
 _INT64 = ir.IntType(64)
 
 # An instruction of Arm multiplies by one lane of a vector, so that a load brings several units. x86 has one number in
 # every lane with the load, or within the multiplication.
 _BY_ELEMENT: Final = not IS_X86
+
+# 16 registers hold the 12 sums of 3 rows by 4 vectors, and beside them 3 values and one weight, but not 4 weights and
+# one value: LLVM then keeps a sum in memory, and every k waits for its store.
+_FEW_REGISTERS: Final = REGISTERS < 32
 
 
 class TileFormat(Protocol):
@@ -128,6 +133,29 @@ def _unit(builder: ir.IRBuilder, p: ir.Value, k: ir.Value, each: int, head: int)
     return builder.gep(p, [builder.add(builder.mul(k, ir.Constant(_INT64, each)), ir.Constant(_INT64, head))])
 
 
+def add_products(
+    acc: list[ir.Value],
+    rows: int,
+    columns: int,
+    value: Callable[[int], Any],
+    weight: Callable[[int], ir.Value],
+    add: Callable[[Any, ir.Value, ir.Value], ir.Value],
+) -> None:
+    """acc[m * columns + j] becomes add(value(m), weight(j), itself), in an order that needs few registers."""
+    if _FEW_REGISTERS and rows < columns:
+        values = [value(m) for m in range(rows)]
+        for j in range(columns):
+            one = weight(j)
+            for m, each in enumerate(values):
+                acc[m * columns + j] = add(each, one, acc[m * columns + j])
+        return
+    weights = [weight(j) for j in range(columns)]
+    for m in range(rows):
+        each = value(m)
+        for j, one in enumerate(weights, m * columns):
+            acc[j] = add(each, one, acc[j])
+
+
 class _Tile(NamedTuple):
     """Writes the code of a tile of as many rows as `x` and as many matrices of `vectors` vectors as `w`; one is 1.
 
@@ -151,21 +179,26 @@ class _Tile(NamedTuple):
         """The sums after units k to k + steps."""
         builder, form, width, acc = self.builder, self.form, self.vectors * self.sums.lanes, [*acc]
         rows = [_unit(builder, p, k, form.x_unit, form.x_head) for p in self.x]
-        lanes, units = self.sums.lanes, [None] * len(rows)
+        units = [None] * len(rows)
         matrices = [_unit(builder, p, k, width * form.w_unit, width * form.w_head) for p in self.w]
         for i in range(steps):
             vectors = range(i * self.vectors, (i + 1) * self.vectors)
-            weights = [form.weight(builder, self.sums, p, u) for p in matrices for u in vectors]
-            for m, row in enumerate(rows):
-                if _BY_ELEMENT and steps % lanes == 0:
-                    if i % lanes == 0:
-                        units[m] = form.units(builder, self.sums, row, i)
-                    value = form.lane(builder, self.sums, units[m], i % lanes)
-                else:
-                    value = form.value(builder, self.sums, row, i)
-                for j, weight in enumerate(weights, m * len(weights)):
-                    acc[j] = form.accumulate(builder, self.sums, value, weight, acc[j])
+            places = [(p, u) for p in matrices for u in vectors]
+            value, weight = partial(self._value, rows, units, steps, i), partial(self._weight, places)
+            add_products(acc, len(rows), len(places), value, weight, partial(form.accumulate, builder, self.sums))
         return acc
+
+    def _weight(self, places: list[tuple[ir.Value, int]], j: int) -> ir.Value:
+        return self.form.weight(self.builder, self.sums, *places[j])
+
+    def _value(self, rows: list[ir.Value], units: list[Any], steps: int, i: int, m: int) -> Any:
+        """Unit i of `steps` of row m; where a vector brings several, `units` keeps the last of each row."""
+        builder, form, sums, lanes = self.builder, self.form, self.sums, self.sums.lanes
+        if not (_BY_ELEMENT and steps % lanes == 0):
+            return form.value(builder, sums, rows[m], i)
+        if i % lanes == 0:
+            units[m] = form.units(builder, sums, rows[m], i)
+        return form.lane(builder, sums, units[m], i % lanes)
 
     def loop(self, acc: list[ir.Value], k: ir.Value, units: ir.Value, steps: int) -> tuple[list[ir.Value], ir.Value]:
         """(sums, k) after `steps` units at a time, as often as all of them lie before `units`."""
