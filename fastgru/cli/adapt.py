@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fastgru.cli.adapted import figures_of, named, print_adapted, value_of
+from fastgru.cli.adapted import UNIT, figures_of, named, number_of, print_adapted
+from fastgru.cli.biases import lone_biases
 from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.graph import Graph
 from fastgru.load import load_graph
@@ -190,6 +192,12 @@ def _arguments(graph: Graph, data: Path, asked: dict[str, Any]) -> tuple[dict[st
     kept = ("lr", "weight_decay", "clip_norm", "epochs", "steps", "patience", "seed", "threads", "dtype")
     arguments = {each: asked[each] for each in kept if asked[each] is not None}
     arguments |= {"data": pairs.data, "reset": pairs.reset, "optimizer": rule, "train": _names(asked["train"])}
+    for beginning, bias, matrices in lone_biases(graph, arguments["train"] or ()):
+        warnings.warn(
+            f"--train {beginning} trains {bias} without its matrix, which has the name {' or '.join(matrices)}; name"
+            f" the matrix, too: --train {beginning},{','.join(matrices)}",
+            stacklevel=2,
+        )
     more = {"held_out": pairs.held_out, "window": window, "output": asked["output_name"]}
     if asked["gate_memory"] is not None:
         more["gate_bytes"] = asked["gate_memory"] << 20
@@ -244,8 +252,8 @@ def _until_a_step_is_whole(
     def hear(step: "FitStep") -> None:
         last[:] = [step]
         if step.held_out is not None:
-            held[:] = [f", held out {value_of(step.held_out, as_text)}"]
-        losses = f"loss {value_of(step.loss, as_text)}{''.join(held)}"
+            held[:] = [f", held out {number_of(step.held_out, as_text)}"]
+        losses = f"loss {number_of(step.loss, as_text)}{''.join(held)}{UNIT if as_text else ''}"
         tell(f"Step {step.step:,} of {step.steps:,}, epoch {step.epoch}: {losses}")
         if asked.is_set():
             raise KeyboardInterrupt

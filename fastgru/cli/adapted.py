@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
@@ -14,12 +14,14 @@ from fastgru.terminal import counted, print_facts, stdout, time_of
 if TYPE_CHECKING:
     from fastgru.learn import Fit
 
-__all__ = ["figures_of", "named", "print_adapted", "value_of"]
+__all__ = ["UNIT", "figures_of", "named", "number_of", "print_adapted"]
+
+UNIT: Final = " bits a character"  # of the loss of a text
 
 
-def value_of(loss: float, as_text: bool) -> str:
-    """A loss, of a text in bits a character."""
-    return f"{loss / math.log(2):.4f} bits a character" if as_text else f"{loss:.5g}"
+def number_of(loss: float, as_text: bool) -> str:
+    """A loss, of a text in bits."""
+    return f"{loss / math.log(2):.4f}" if as_text else f"{loss:.5g}"
 
 
 def figures_of(done: "Fit[Graph]", facts: dict[str, Any]) -> dict[str, Any]:
@@ -28,12 +30,25 @@ def figures_of(done: "Fit[Graph]", facts: dict[str, Any]) -> dict[str, Any]:
     after = None if done.before is None else min([done.before, *held])
     found: dict[str, Any] = {
         "steps_done": len(done.history), "epochs_done": done.history[-1].epoch, "best_epoch": done.best_epoch,
-        "first_loss": done.history[0].loss, "last_loss": done.history[-1].loss,
+        "first_loss": done.history[0].loss, "last_loss": done.history[-1].loss, **_epochs_of(done),
         "held_out_before": done.before, "held_out_after": after,
     }  # fmt: skip
     if "characters" in facts and done.before is not None and after is not None:
         found |= {"bits_before": done.before / math.log(2), "bits_after": after / math.log(2)}
     return found
+
+
+def _epochs_of(done: "Fit[Graph]") -> dict[str, Any]:
+    """The mean losses of the first epoch and of the last one that is whole: over the same data, unlike two steps."""
+    losses: dict[int, list[float]] = {}
+    for step in done.history:
+        losses.setdefault(step.epoch, []).append(step.loss)
+    first, *others = losses
+    whole = [epoch for epoch in others if len(losses[epoch]) == len(losses[first])]
+    if not whole:
+        return {"last_whole_epoch": None, "first_epoch_loss": None, "last_epoch_loss": None}
+    means = {epoch: math.fsum(losses[epoch]) / len(losses[epoch]) for epoch in (first, whole[-1])}
+    return {"last_whole_epoch": whole[-1], "first_epoch_loss": means[first], "last_epoch_loss": means[whole[-1]]}
 
 
 def named(done: "Fit[Graph]", data: Path, facts: dict[str, Any], file: Path) -> Graph:
@@ -56,13 +71,20 @@ def print_adapted(found: dict[str, Any]) -> None:
         lines["text"] = f"{counted(found['characters'], 'character')} in {counted(found['rows'], 'row')}{skipped}"
     else:
         lines["data"] = f"{counted(found['rows'], 'row')} of {counted(found['steps'], 'step')}"
-    first, last = value_of(found["first_loss"], as_text), value_of(found["last_loss"], as_text)
-    lines["loss"] = f"{found['loss']}: {first} at first, {last} at last"
+    unit = UNIT if as_text else ""
+    losses = {name: number_of(v, as_text) for name, v in found.items() if name.endswith("_loss") and v is not None}
+    if found["last_whole_epoch"] is not None:
+        first, last = losses["first_epoch_loss"], losses["last_epoch_loss"]
+        lines["loss"] = f"{found['loss']}: {first}{unit} in epoch 1, {last} in epoch {found['last_whole_epoch']}"
+    else:
+        first, last = losses["first_loss"], losses["last_loss"]
+        steps = f"{first}{unit} in step 1, {last} in step {found['steps_done']}"
+        lines["loss"] = f"{found['loss']}: {steps}; each step sees other data"
     lines["held out"], best = "nothing", ""
     if found["held_out_before"] is not None:
         before, after = found["held_out_before"], found["held_out_after"]
         change = f", {1 - after / before:.1%} less" if before > 0 and after < before else ""
-        lines["held out"] = f"{value_of(before, as_text)} before, {value_of(after, as_text)} now{change}"
+        lines["held out"] = f"{number_of(before, as_text)}{unit} before, {number_of(after, as_text)} now{change}"
         none = "no epoch was better than the model before, which was saved as it is"
         best = f"; epoch {found['best_epoch']} was the best" if found["best_epoch"] else f"; {none}"
     much = f"{counted(found['steps_done'], 'step')} in {counted(found['epochs_done'], 'epoch')}"

@@ -5,20 +5,25 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import Result
 from readme_files import make_readme_files
 from users import child
 
 import fastgru
+from fastgru.cli.biases import lone_biases
 from fastgru.cli.charmodel import DATA
 from fastgru.load import load_graph
 
@@ -64,7 +69,8 @@ def test_the_shipped_model_learns_a_text_and_writes_it(invoke: Invoke, text: Pat
     assert "exists already" in invoke(*typed).output
     said = invoke(*typed[:-1], "--force")
     assert said.exit_code == 0
-    assert "bits a character now" in said.stdout
+    assert re.search(r"in step 1, [\d.]+ in step 40; each step sees other data", " ".join(said.stdout.split()))
+    assert re.search(r"held out +[\d.]+ bits a character before, [\d.]+ now, [\d.]+% less", said.stdout)
 
 
 def test_the_same_call_gives_the_same_file(invoke: Invoke, text: Path, tmp_path: Path) -> None:
@@ -251,3 +257,52 @@ def test_the_shipped_model_learns_the_devils_dictionary(invoke: Invoke, tmp_path
     before, after = constants_of(DEMO), constants_of(made)
     for name in ("embedding.weight", *(name for name in before if name.endswith("_l0"))):
         np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_the_losses_of_two_epochs_are_of_the_same_data(invoke: Invoke, tmp_path: Path) -> None:
+    make_readme_files(tmp_path)
+    typed = ("adapt", tmp_path / "model.onnx", "--data", tmp_path / "pairs.npz", "-o", tmp_path / "made.safetensors",
+             "--force", "--train", "fc.weight", "--batch", 4, "--held-out", 0, "--window", 10)  # fmt: skip
+    found = json.loads(invoke(*typed, "--lr", 0, "--epochs", 3, "--json").stdout)
+    assert found["last_whole_epoch"] == 3
+    assert found["last_epoch_loss"] == pytest.approx(found["first_epoch_loss"], rel=1e-6)
+    assert found["first_epoch_loss"] != pytest.approx(found["first_loss"], rel=1e-6)
+    said = invoke(*typed, "--epochs", 2).stdout
+    assert re.search(r"loss +\w+: [\d.]+ in epoch 1, [\d.]+ in epoch 2\n", said), said
+    one = json.loads(invoke(*typed, "--epochs", 1, "--json").stdout)
+    assert (one["last_whole_epoch"], one["first_epoch_loss"]) == (None, None)
+
+
+@pytest.mark.parametrize(("train", "warned"), [("fc.", True), ("fc.bias", False), ("fc.,onnx::MatMul_1", False)])
+def test_a_bias_that_learns_without_its_matrix_is_told(
+    train: str, warned: bool, invoke: Invoke, tmp_path: Path
+) -> None:
+    make_readme_files(tmp_path)
+    model = onnx.load(tmp_path / "model.onnx")
+    for array in model.graph.initializer:
+        array.name = array.name.replace("fc.weight", "onnx::MatMul_1")
+    for node in model.graph.node:
+        node.input[:] = [name.replace("fc.weight", "onnx::MatMul_1") for name in node.input]
+    onnx.save(model, tmp_path / "model.onnx")
+    typed = ("adapt", tmp_path / "model.onnx", "--data", tmp_path / "pairs.npz", "-o", tmp_path / "a.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        result = invoke(*typed, "--train", train, "--steps", 1)
+    assert result.exit_code == 0, result.output
+    expected = "warning: --train fc. trains fc.bias without its matrix, which has the name onnx::MatMul_1; name the"
+    assert (expected in " ".join(result.stderr.split())) is warned
+
+
+def test_a_bias_of_the_same_node_as_its_matrix() -> None:
+    graph = load_graph(DEMO)
+    assert lone_biases(graph, ["head."]) == []
+    assert lone_biases(graph, ["gru."]) == []
+    other = replace(
+        graph,
+        constants={**graph.constants, "val_1": graph.constants["head.weight"]},
+        nodes=tuple(
+            replace(n, inputs=tuple("val_1" if i == "head.weight" else i for i in n.inputs)) for n in graph.nodes
+        ),
+    )
+    assert lone_biases(other, ["head."]) == [("head.", "head.bias", ("val_1",))]
+    assert lone_biases(other, ["head.bias"]) == lone_biases(other, ["head.", "val_1"]) == []
