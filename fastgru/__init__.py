@@ -39,8 +39,8 @@ from fastgru.verify import verify  # here, so that the name is the function: a l
 
 if "free-threading" in sys.version:
     raise ImportError(
-        "fastgru has not been tested on a free-threaded build of Python, whose objects are laid out in another way: use"
-        " an ordinary build"
+        "fastgru has not been tested on a free-threaded build of Python, whose objects have another layout: use an"
+        " ordinary build"
     )
 
 if TYPE_CHECKING:

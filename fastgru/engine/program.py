@@ -202,8 +202,8 @@ class CallFrame:
 def refuse_second_user() -> NoReturn:
     """Raise `StateError` for whoever comes to a stream in the middle of a push."""
     raise StateError(
-        "this stream is in use: another thread, or the call that a signal handler interrupts, pushes or changes its"
-        " state; give each a stream of its own, or keep many sessions in a SessionPool"
+        "this stream is in use by another thread, or by the call that a signal handler has interrupted; use a separate"
+        " stream for each, or keep many sessions in a SessionPool"
     )
 
 

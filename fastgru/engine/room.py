@@ -36,6 +36,6 @@ class Room:
         """Raise `ShapeError` unless there is room for `nbytes`."""
         if nbytes > self.left:
             raise ShapeError(
-                f"{what} takes {nbytes} bytes, expected at most {max(self.left, 0)}, beside {self.made} of constants"
-                f" that are made, in a plan of {self.given} bytes of inputs and constants"
+                f"{what} takes {nbytes} bytes, expected at most {max(self.left, 0)} for {self.given} bytes of inputs"
+                f" and constants, of which computed constants already take {self.made}"
             )

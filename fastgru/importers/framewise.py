@@ -199,10 +199,10 @@ class Framewise:
                 axis = self._steps[node.inputs[i]].axis
                 places = [b for a, (k, b) in same if a == (i, axis) and k == j]
                 if mixing is None or len(places) != 1 or (i == 0 and axis in mixing) or len(around) > 1:
-                    raise self._refused(node, "looks at other frames than its own, or at how many there are")
+                    raise self._refused(node, "looks at other frames, or at the number of frames")
                 found.add(places[0])
             if len(found) > 1:
-                raise self._refused(node, "sets frames beside one another")
+                raise self._refused(node, "puts frames next to each other")
             (place,) = found
             for (i, axis), (k, b) in same:
                 size = (self._facts[node.inputs[i]].sizes or ())[axis] if node.inputs[i] in self._facts else None
@@ -222,12 +222,12 @@ class Framewise:
             begins = [np.asarray(self._graph.constants.get(name, 0.0)) for _, name in states]
             alike = all(a.ndim < 3 or (a == a[:, :1]).all() for a in begins)
             if lengths or mask or not alike or any(self._steps.get(n, _Steps(1)) != _Steps(1) for _, n in states):
-                raise self._refused(node, "goes through each frame with a state, lengths or a mask of its own")
+                raise self._refused(node, "runs over each frame with a state, lengths or a mask of its own")
             self._steps[node.outputs[0]] = _Steps(1 - t)
             self._steps.update({name: _Steps(1) for name in node.outputs[1:] if name})
             return
         if self._steps.get(x) != _Steps(t) or any(n in self._steps for n in node.inputs if n not in (x, mask)):
-            raise self._refused(node, "takes frames as something else than its steps")
+            raise self._refused(node, "reads frames on another axis than its steps")
         if spec.get("direction", "forward") != "forward":
             way = "feed it whole sequences, or train it with forward layers"
             raise self._refused(node, f"is {spec['direction']}, and begins with the last frame", way)
@@ -269,7 +269,7 @@ class Framewise:
         axes = [axis % rank for axis in node.attrs.get("axes") or range(rank)]
         if read[0] is None or value is None or steps.axis not in axes:
             if steps.axis in axes:
-                raise self._refused(node, "is of sizes that only a call tells")
+                raise self._refused(node, "has sizes that are known only in a call")
             self._steps[node.outputs[0]] = steps
             return
         widths: Array = read[0].reshape(2, -1)

@@ -41,7 +41,7 @@ def check_known(what: str, names: Collection[str], known: Collection[str]) -> No
     """Raise `InvalidModelError` for names of nothing."""
     if unknown := [name for name in names if name not in known]:
         raise InvalidModelError(
-            f"{what} names {', '.join(map(repr, unknown))}, which is no tensor of the model;"
+            f"{what} names {', '.join(map(repr, unknown))}, which is not a tensor of the model;"
             f" {offered(unknown, list(known)[:40])}"
         )
 

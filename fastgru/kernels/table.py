@@ -70,9 +70,9 @@ FAILURES: Final = {
     LENGTH_OUT_OF_RANGE: "length {0} is not within 0 to {1}",
     DIVISION_BY_ZERO: "integer division of {0} by zero",
     NEGATIVE_EXPONENT: "an integer to the negative power {0}",
-    TOO_MANY_ITERATIONS: "a loop, with those inside it, goes on after {0} iterations, the most it may take: load the"
-    " model with a larger max_iterations",
-    DEAD_END: "the branch that is taken cannot be carried out for these shapes",
+    TOO_MANY_ITERATIONS: "a loop, with the loops inside it, takes more than {0} iterations: load the model with a"
+    " larger max_iterations",
+    DEAD_END: "the branch that is taken cannot run for these shapes",
     FORKED: "a signal handler has forked inside a call of several threads, which cannot end in the child",
 }
 

@@ -34,7 +34,9 @@ def stack_weights(
     suffixes = ("", "_reverse") if any(match[4] for match in found.values()) else ("",)
     parts = _PARTS if any(match[1] == "bias" for match in found.values()) else _PARTS[:2]
     if num_layers > len(found):
-        raise SpecError(f"GRU: {start}: a layer {num_layers - 1} is named, but there are {len(found)} arrays in all")
+        raise SpecError(
+            f"GRU: {start}: the keys name a layer {num_layers - 1}, but the weights have only {len(found)} arrays"
+        )
     wanted = [f"{part}_l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes for part in parts]
     _check_keys(f"GRU: prefix {prefix!r}", start, own, wanted)
 

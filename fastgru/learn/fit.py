@@ -142,7 +142,7 @@ def _learner(net: Network, loss: Loss, asked: Asked, train: Sequence[str] | None
         for node in stated.nodes:
             if node.op in RECURRENT and node.op != "gru" and not all(n in stated.states for n in node.inputs[1:2]):
                 raise UnsupportedModelError(
-                    f"window: the state of {node} would begin anew in every window; make this state an input of the"
+                    f"window: the state of {node} would start again in every window; make this state an input of the"
                     " model"
                 )
     names = _trained(stated, train)

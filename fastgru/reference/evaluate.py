@@ -28,7 +28,9 @@ def check_node(node: Node) -> None:
         check_foreign(node)
         return
     if node.op not in OPS:
-        raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
+        raise UnsupportedModelError(
+            f"{node}: operator {node.op!r} is unknown; expected one of {', '.join(sorted(OPS))}"
+        )
     try:
         OPS[node.op].schema.check([bool(name) for name in node.inputs], node.attrs, len(node.outputs))
     except FastGRUError as error:
@@ -47,7 +49,9 @@ def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | 
     if node.op in OUTSIDE:
         return evaluate_foreign(node, inputs)
     if node.op not in OPS:
-        raise UnsupportedModelError(f"{node}: operator {node.op!r} is unknown; there are {', '.join(sorted(OPS))}")
+        raise UnsupportedModelError(
+            f"{node}: operator {node.op!r} is unknown; expected one of {', '.join(sorted(OPS))}"
+        )
     arrays = [None if a is None else np.asarray(a) for a in inputs]
     try:
         OPS[node.op].schema.check([a is not None for a in arrays], node.attrs)

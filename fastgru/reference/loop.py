@@ -41,13 +41,13 @@ def _agree(
 ) -> None:  # fmt: skip
     if len(axes) != len(backward) or len(output_axes) != len(output_backward):
         raise InvalidModelError(
-            f"{len(axes)} axes and {len(backward)} directions of sequences, {len(output_axes)} and"
-            f" {len(output_backward)} of what is stacked: expected one of each"
+            f"got {len(axes)} axes and {len(backward)} directions of sequences, and {len(output_axes)} axes and"
+            f" {len(output_backward)} directions of stacked outputs, expected as many axes as directions"
         )
     if len(body.inputs) != 1 + states + len(axes) or len(body.outputs) != 1 + states + len(output_axes):
         raise InvalidModelError(
-            f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs for {states} states, {len(axes)}"
-            f" sequences and {len(output_axes)} stacked outputs"
+            f"the body has {len(body.inputs)} inputs and {len(body.outputs)} outputs, which do not fit {states} states,"
+            f" {len(axes)} sequences and {len(output_axes)} stacked outputs"
         )
     if "" in body.outputs[1:]:
         raise InvalidModelError("only the first output of a body may be absent")
@@ -128,8 +128,8 @@ def loop(
             count[0] += counts
             if count[0] > max_iterations:
                 raise ShapeError(
-                    f"a loop, with those inside it, goes on after {max_iterations} iterations, the most it may take:"
-                    " load the model with a larger max_iterations"
+                    f"a loop, with the loops inside it, takes more than {max_iterations} iterations: load the model"
+                    " with a larger max_iterations"
                 )
             going, carried, stacked = _iteration(
                 body, len(rows), carried, _slices(sequences, axes, backward, len(rows)), rest

@@ -156,9 +156,9 @@ def refuse_file(graph: Graph) -> None:
     """Raise `UnsupportedModelError` where a function runs in the graph, which no file can hold."""
     if found := describe_functions(graph):
         raise UnsupportedModelError(
-            f"{', '.join(found[:8])} runs in Python, which no file of a model can hold: load the model with its"
-            " custom_objects= where it runs, or save the parts before and behind it, which inputs= and outputs= of"
-            " fastgru.load read"
+            f"{', '.join(found[:8])} runs in Python, and a file of a model cannot hold a function: load the model with"
+            " custom_objects= where it runs, or save the parts before and behind this layer, which inputs= and outputs="
+            " of fastgru.load cut out"
         )
 
 
@@ -167,7 +167,7 @@ def refuse_steps(graph: Graph) -> None:
     found = [_function(node) for node in graph.nodes if node.op == PYTHON]
     if whole := [str(function.layer) for function in found if not function.per_step]:
         raise UnsupportedModelError(
-            f"{', '.join(whole[:8])} runs in Python, and may look across steps: a stream would give it one at a time."
-            " Where each step of its output depends on that step of its input alone, say so:"
+            f"{', '.join(whole[:8])} runs in Python, and may look across steps, but a stream would pass one step at a"
+            " time. If each step of its output depends only on the same step of its input, pass"
             " custom_objects={...: fastgru.CustomLayer(function, per_step=True)}"
         )

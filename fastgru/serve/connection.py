@@ -282,7 +282,7 @@ class Connection:
         """Tell the client that the server is about to go down."""
         session = self.lease.session
         name = None if session is None else session.id
-        message = f"the server goes down in {seconds:g} s: save what is to go on elsewhere"
+        message = f"the server shuts down in {seconds:g} s: save the states that should continue elsewhere"
         self._send({"type": "event", "event": "draining", "sequence_id": name, "message": message})
 
     def end(self, why: str) -> None:

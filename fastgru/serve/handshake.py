@@ -45,7 +45,9 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         """The answer to a handshake that is none, as all others are written."""
         response = ServerProtocol.reject(self.conn, status, text)
         sentence = text.strip().removeprefix("Failed to open a WebSocket connection: ").removesuffix(".")
-        response.body = write_json({"error": f"this is no handshake of a WebSocket: {sentence}", "reason": "malformed"})
+        response.body = write_json(
+            {"error": f"the request is not a handshake of a WebSocket: {sentence}", "reason": "malformed"}
+        )
         for name, value in ("Content-Type", "application/json"), ("Content-Length", str(len(response.body))):
             del response.headers[name]
             response.headers[name] = value

@@ -74,7 +74,7 @@ def breach(first: int, size: int, within: bool, room: int) -> Breach | None:
         if size > _CONTROL_BYTES or not first & FINAL:
             return 1002, "a control frame has at most 125 bytes and is not fragmented"
     elif (opcode == CONTINUATION) != within:
-        return 1002, "a message begins before the last one is complete, or goes on where there is none"
+        return 1002, "a message begins before the last message is complete, or continues without a beginning"
     elif size > room:
         return 1009, "the message is larger than this server takes"
     return None

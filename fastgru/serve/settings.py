@@ -266,7 +266,7 @@ class Settings:
         if self.grpc_port and self.unix is not None:
             faults.append(f"{grpc} is a port of {host}, whose place {unix} takes: give one or the other")
         if self.grpc_port and self.grpc_port == self.port:
-            faults.append(f"{port} and {grpc} are {self.port}, both: gRPC has a port of its own")
+            faults.append(f"{port} and {grpc} are both {self.port}: give gRPC another port")
         cert_and_key = f"{named('tls_cert')} and {named('tls_key')}"
         if (self.tls_cert is None) != (self.tls_key is None):
             faults.append(f"{cert_and_key} go together")

@@ -64,8 +64,8 @@ def check_layout() -> None:
             or bool(words[head + FLAGS] & WRITEABLE) != array.flags.writeable
         ):
             raise UnsupportedModelError(
-                f"arrays of NumPy {np.__version__} are laid out in another way than NumPy 1.0 to 2.4 lay them out: use"
-                " one of those"
+                f"arrays of NumPy {np.__version__} have another layout than those of NumPy 1.0 to 2.4: use one of these"
+                " versions"
             )
     items = (object(), object(), object())
     words = (ctypes.c_int64 * (items_at + len(items))).from_address(id(items))

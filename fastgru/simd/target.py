@@ -210,7 +210,7 @@ def best() -> Target:
         return lowest
     if not found:
         raise FastGRUError(
-            f"{why_not_runnable(lowest)}, which {lowest.short} has, the lowest level that there are kernels for:"
+            f"{why_not_runnable(lowest)}, which {lowest.short} needs, the lowest level with kernels:"
             " FASTGRU_TUNE=native compiles them for this CPU as it is"
         )
     return found[-1]

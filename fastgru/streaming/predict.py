@@ -36,7 +36,7 @@ from fastgru.streaming.scratch import Copies, Scratch
 __all__ = ["PREDICT_BYTES", "Finish", "Predictor"]
 
 PREDICT_BYTES: Final = 256 << 20
-_NOTE: Final = "; predict takes no states: they begin with zeros"
+_NOTE: Final = "; predict takes no states, because they always begin with zeros"
 _LEAST_BYTES: Final = 1 << 20
 
 
@@ -127,7 +127,7 @@ class Predictor:
                 reading.ended = True
                 break
             except Exception as error:
-                error.add_note(f"predict: raised in the place of sequence {number} (the first is 0)")
+                error.add_note(f"predict: raised while sequence {number} was read (the first is 0)")
                 window.failure, reading.ended = error, True
                 break
             try:

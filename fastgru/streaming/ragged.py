@@ -218,9 +218,9 @@ class _Trace:
                 else:
                     reason = reason or f"{node} looks ahead, or at the length"
             if list(marks.values()).count(N) > 1:
-                raise _MixedError(f"{node} sets rows of the batch beside one another")
+                raise _MixedError(f"{node} puts rows of the batch next to each other")
             if list(marks.values()).count(T) > 1:
-                reason = reason or f"{node} sets steps beside one another"
+                reason = reason or f"{node} puts steps next to each other"
             self.marks[output] = marks
             if reason:
                 self.why[output] = reason

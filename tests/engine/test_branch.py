@@ -12,7 +12,7 @@ from fastgru.load import load
 F, B = TensorProto.FLOAT, TensorProto.BOOL
 info, node = helper.make_tensor_value_info, helper.make_node
 WIDTHS = (3, 5, 7)
-MISFIT = "the branch that is taken cannot be carried out for these shapes"
+MISFIT = "the branch that is taken cannot run for these shapes"
 
 
 def summed(name: str, width: int):
@@ -56,7 +56,7 @@ def test_branches_inside_branches():
     for width, c, d in ((3, True, True), (3, True, False), (5, False, True), (7, False, False)):
         assert loaded(ones(width), np.array(c), np.array(d)) == 4 * width * width
     for width, c, d in ((3, False, True), (5, True, True), (5, False, False), (7, False, True), (7, True, False)):
-        with pytest.raises(ShapeError, match="cannot be carried out for these shapes"):
+        with pytest.raises(ShapeError, match="cannot run for these shapes"):
             loaded(ones(width), np.array(c), np.array(d))
 
 

@@ -147,7 +147,7 @@ def test_a_run_that_ends_early_leaves_nothing_behind():
     runnable = Executable(Graph(graph.inputs, graph.outputs, (bounded,), graph.constants))
     want = runnable.run(feeds)
     for _ in range(3):
-        with pytest.raises(ShapeError, match="goes on after 20 iterations"):
+        with pytest.raises(ShapeError, match="takes more than 20 iterations"):
             runnable.run(feeds | {"v0": feeds["v0"] * np.float32(1e9)})
         equal(runnable.run(feeds), want, 0)
 
@@ -354,7 +354,7 @@ def state_of(**more):
          InvalidModelError, "max_iterations"),
         (state_of(nodes=[], outputs="- h", given=("h0", "", "h0")), ShapeError, "limit"),
         (state_of(nodes=[], outputs="h h", given=("n", "", "h0")), ShapeError, "whether a loop goes on"),
-        (state_of(nodes=[], outputs="- h", given=("n", "", "h0"), states=2), InvalidModelError, "for 2 states"),
+        (state_of(nodes=[], outputs="- h", given=("n", "", "h0"), states=2), InvalidModelError, "do not fit 2 states"),
     ],
 )  # fmt: skip
 def test_what_is_no_loop_is_refused(node, error, said):

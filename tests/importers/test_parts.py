@@ -93,7 +93,7 @@ def test_what_is_not_between_is_not_read(value_info: bool) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inputs": ["z"]}, r"inputs names 'z', which is no tensor of the model"),
+        ({"inputs": ["z"]}, r"inputs names 'z', which is not a tensor of the model"),
         ({"outputs": ["Hn"]}, r"outputs names 'Hn'.*did you mean hn\?"),
         ({"inputs": ["s"]}, r"the outputs need 'x', 'h0', too"),
         ({"inputs": ["x", "h0", "m"], "outputs": ["s"]}, r"the outputs do not need 'm'"),
@@ -164,7 +164,7 @@ def test_parts_of_keras_keep_weights_and_states() -> None:
     assert len(given) == 2
     assert np.array_equal(part.run(given)["middle"], results["middle"])
     for options, message in (
-        ({"outputs": ["lo"]}, r"outputs names 'lo', which is no layer of the model; did you mean low\?"),
+        ({"outputs": ["lo"]}, r"outputs names 'lo', which is not a layer of the model; did you mean low\?"),
         ({"inputs": ["middle"], "outputs": ["low"]}, "need"),
     ):
         with pytest.raises(InvalidModelError, match=message):

@@ -225,7 +225,10 @@ def test_what_goes_wrong_names_the_sequence() -> None:
         (normal(4, I + 1), r"sequence 2: .*got shape \(4, 1, 6\)"),
         (normal(1, 4, I), "sequence 2: .*without a batch"),
         (np.ones((4, I), int), "sequence 2: .*int64"),
-        ((good, good), "sequence 2: got 2 arrays, expected 1: x; predict takes no states: they begin with zeros"),
+        (
+            (good, good),
+            "sequence 2: got 2 arrays, expected 1: x; predict takes no states, because they always begin with zeros",
+        ),
         ({"x": good, "h0": good}, "sequence 2: .*unknown h0; expected x; predict takes no states"),
     ):
         results = net.predict(iter([good, good, bad, good]))

@@ -165,8 +165,8 @@ def _graph_of(layer: Any, call: Call) -> Graph:
             raise type(error)(f"{call.layer}: its description in custom_objects: {error}") from None
     if held := call.weights.arrays(call.layer):
         raise call.layer.unsupported(
-            f"the file has weights for it ({', '.join(list(held)[:8])}), and what stands for it brings its own",
-            "describe its layers over these, or load with allow_unread=True and another name",
+            f"the file has weights for it ({', '.join(list(held)[:8])}), and its replacement has weights of its own",
+            "describe its layers with these weights, or load with allow_unread=True and another name",
         )
     if hasattr(layer, "default_rank"):
         return layer.to_graph(rank=call.x.rank)  # type: ignore[no-any-return]
@@ -204,24 +204,24 @@ def _inline(call: Call, graph: Graph) -> list[Tensor]:
     layer = call.layer
     if graph.states:
         raise layer.unsupported(
-            f"what stands for it has states of its own ({', '.join(graph.states)})", "leave them out of it"
+            f"its replacement has states of its own ({', '.join(graph.states)})", "use a replacement without states"
         )
     if graph.precisions or any(node.bodies for node in graph.nodes):
-        raise layer.unsupported("what stands for it has loops, or weights of low precision", "use plain layers")
+        raise layer.unsupported("its replacement has loops, or weights of low precision", "use plain layers")
     if len(graph.inputs) != len(call.inputs):
         raise layer.unsupported(
-            f"what stands for it has the inputs {', '.join(spec.name for spec in graph.inputs)}",
+            f"its replacement has the inputs {', '.join(spec.name for spec in graph.inputs)}",
             f"the layer has {len(call.inputs)}",
         )
     values: dict[str, Value | None] = {"": None}
     for spec, x in zip(graph.inputs, call.inputs, strict=True):
         if spec.dims[:1] == ("T",):
-            raise layer.unsupported("what stands for it has time as its first axis", "make it with batch_first=True")
+            raise layer.unsupported("its replacement has time as its first axis", "make it with batch_first=True")
         if spec.shape is not None and (
             len(spec.shape) != x.rank or any(s not in (None, n) for s, n in zip(spec.shape, x.shape, strict=True))
         ):
             raise layer.unsupported(
-                f"what stands for it takes {spec.name!r} of shape {spec.shape}", f"its input is {x.shape}"
+                f"its replacement takes {spec.name!r} of shape {spec.shape}", f"its input is {x.shape}"
             )
         values[spec.name] = x.value
     for name, array in graph.constants.items():

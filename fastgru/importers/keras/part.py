@@ -29,7 +29,7 @@ def cut(
     for what, names in (("inputs", inputs or ()), ("outputs", outputs or ())):
         if unknown := [name for name in names if name not in made]:
             raise InvalidModelError(
-                f"{what} names {', '.join(map(repr, unknown))}, which is no layer of the model;"
+                f"{what} names {', '.join(map(repr, unknown))}, which is not a layer of the model;"
                 f" {offered(unknown, sorted(made))}"
             )
     ends = plan.outputs if outputs is None else [Ref(name, 0, 0) for name in outputs]

@@ -165,7 +165,7 @@ def _as_class(layer: LayerConfig, class_name: str) -> LayerConfig:
     """The layer as one of a class of Keras's, with its configuration."""
     if class_name not in _LAYERS:
         raise layer.unsupported(
-            f"custom_objects has the text {class_name!r} for it, which is no class of Keras's that is read",
+            f"custom_objects has the text {class_name!r} for it, which is not a class of Keras that is read",
             offered(class_name, layers()),
         )
     return replace(layer, class_name=class_name, module="keras.layers", custom=False)

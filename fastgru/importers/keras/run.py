@@ -80,9 +80,9 @@ class ModelReading:
     ) -> dict[tuple[str, int], Outputs]:
         """The outputs of every call of a model, None for those that something unsupported makes."""
         if place.depth > MAX_NESTING:
-            raise InvalidModelError(f"models nested more than {MAX_NESTING} deep")
+            raise InvalidModelError(f"the models are nested more than {MAX_NESTING} deep")
         if len(inputs) != len(plan.inputs):
-            raise InvalidModelError(f"a nested model takes {len(plan.inputs)} inputs, {len(inputs)} came")
+            raise InvalidModelError(f"a nested model got {len(inputs)} inputs, expected {len(plan.inputs)}")
         self.written |= plan.written
         layers = list(plan.layers.values())
         self.layers += [one for layer in layers for one in inside(layer)]
@@ -208,7 +208,7 @@ def output_of(layer: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref:
     """The value that `ref` means; None where something unsupported makes it. Raises `InvalidModelError`."""
     made = named.get((ref.layer, ref.node))
     if made is None or (ref.tensor >= len(made) and None not in made):
-        raise layer.damaged(f"it takes output {ref.tensor} of call {ref.node} of {ref.layer!r}, which is not there")
+        raise layer.damaged(f"it takes output {ref.tensor} of call {ref.node} of {ref.layer!r}, which does not exist")
     return None if None in made else made[ref.tensor]
 
 
@@ -225,7 +225,7 @@ def _input_shape(layer: LayerConfig, plan: ModelPlan) -> tuple[int | None, ...]:
         shape = shape.get("items")
     if shape is None:
         raise layer.unsupported(
-            "the file does not tell the shape of the input", "build the model with an Input layer before saving it"
+            "the shape of its input is not in the file", "build the model with an Input layer before saving it"
         )
     if (
         not isinstance(shape, list)

@@ -47,7 +47,7 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
 
     def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
         if not isinstance(pairs, list | tuple):
-            raise TypeError(f"an OrderedDict of {type(pairs).__name__}")
+            raise TypeError(f"an OrderedDict is made from {type(pairs).__name__}")
         charge(len(pairs) + 1)
         return {plain_key(key): value for key, value in pairs}
 
@@ -89,16 +89,18 @@ def persistent_object(ident: Any) -> TorchStorage | Global:
     if isinstance(ident, tuple) and len(ident) == 4 and ident[0] == "module" and isinstance(ident[1], Global):
         return ident[1]
     if not isinstance(ident, tuple) or len(ident) not in (5, 6) or ident[0] != "storage":
-        raise TypeError("a persistent id that names no storage (a whole module, saved by an old torch?)")
+        raise TypeError(
+            "a persistent id does not name a storage; the file may be a whole module, saved by an old torch"
+        )
     _, kind, key, _, size, *view = ident
     name = kind.name.rsplit(".", 1)[-1] if isinstance(kind, Global) else None
     if name not in STORAGES or not isinstance(key, str):
-        raise TypeError(f"a storage of class {name} under the key {str(key)[:40]!r}")
+        raise TypeError(f"a storage has the unknown class {name}, under the key {str(key)[:40]!r}")
     start = 0
     if view and view[0] is not None:
         _, start, size = view[0]
     if any(type(n) is not int or not 0 <= n < 1 << 40 for n in (start, size)):
-        raise ValueError("a storage whose size is no number from 0 to 2^40")
+        raise ValueError("the size of a storage is not a number from 0 to 2^40")
     return TorchStorage(key, STORAGES[name], size, start)
 
 
@@ -137,12 +139,12 @@ def _rebuild_tensor_v3(
 def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> StoredTensor | Inert:
     """The tensor; something inert, such as a sparse one, stays what it is."""
     if not isinstance(data, StoredTensor | Inert):
-        raise TypeError(f"a parameter of {type(data).__name__}")
+        raise TypeError(f"a parameter is made from {type(data).__name__}")
     return data
 
 
 def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> StoredTensor | Inert:
     result = function.call(*arguments) if isinstance(function, Global) and isinstance(arguments, tuple) else None
     if not isinstance(result, StoredTensor | Inert):
-        raise TypeError("a tensor subclass that is not rebuilt from a tensor")
+        raise TypeError("a tensor subclass is not rebuilt from a tensor")
     return result

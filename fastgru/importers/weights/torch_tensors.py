@@ -115,11 +115,11 @@ class StoredTensor:
 def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> StoredTensor:
     """A `StoredTensor` from what a pickle claims; raises `TypeError` or `ValueError` where that cannot be one."""
     if not isinstance(storage, TorchStorage):
-        raise TypeError(f"a tensor of {type(storage).__name__}, which is no storage")
+        raise TypeError(f"a tensor has {type(storage).__name__}, expected a storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
-        raise TypeError("a tensor whose shape and strides are not two tuples of one length")
+        raise TypeError("the shape and strides of a tensor are not two tuples of equal length")
     if len(shape) > MAX_AXES:
-        raise ValueError(f"a tensor of {len(shape)} axes")
+        raise ValueError(f"a tensor has {len(shape)} axes")
     if any(type(n) is not int or not 0 <= n < 1 << 40 for n in (offset, *shape, *strides)):
-        raise ValueError("a tensor with a size, stride or offset that is no number from 0 to 2^40")
+        raise ValueError("a size, stride or offset of a tensor is not a number from 0 to 2^40")
     return StoredTensor(storage, offset, shape, strides, storage.dtype if dtype is None else dtype)

@@ -156,7 +156,7 @@ class Call:
             self._message = message
             self._hold(len(message))
         else:
-            self.refuse(_malformed("two messages came for a call of one"))
+            self.refuse(_malformed("got two messages, expected one for this call"))
 
     def _end(self) -> None:
         if self.is_over:

@@ -179,7 +179,7 @@ def _absent(path: bytes) -> Method:
     name = text.removeprefix(_SERVICE)
     if name in NOT_HERE:
         return _Absent(f"{name} is not here: {NOT_HERE[name]}")
-    return _Absent(f"there is no method {text!r:.200}")
+    return _Absent(f"the method {text!r:.200} does not exist")
 
 
 def _one_repository(request: Any) -> None:

@@ -132,7 +132,7 @@ class Streams:
         size = len(payload)
         self._received += size
         if self._received > _CONNECTION_WINDOW:
-            raise Fault(http2.FLOW_CONTROL, "more came than the window of the connection has")
+            raise Fault(http2.FLOW_CONTROL, "got more bytes than the window of the connection allows")
         if self._received > _CONNECTION_WINDOW // 2:
             self._output.send(frame(http2.WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big")))
             self._received = 0

@@ -169,7 +169,7 @@ def test_spoilt_messages_without_end(raw: Raw) -> None:
     while (found := raw.until("data", "headers")) is not None and not (found[0] == "headers" and found[1] & END_STREAM):
         if found[0] == "data":
             count += 1
-            assert b"'' is not here" in found[3]
+            assert b"'' is not loaded" in found[3]
     assert count == 10_000
 
 
@@ -405,7 +405,7 @@ def test_a_port_that_is_taken_is_told_with_its_flag() -> None:
 
 def test_settings_that_contradict_each_other() -> None:
     port = free_port()
-    with pytest.raises(SettingsError, match="gRPC has a port of its own"):
+    with pytest.raises(SettingsError, match="give gRPC another port"):
         Settings(port=port, grpc_port=port)
     with pytest.raises(SettingsError, match="whose place unix takes"):
         Settings(unix=Path("a.sock"), grpc_port=port)

@@ -25,7 +25,7 @@ def _checked(node: OnnxNode, name: str, dtype: str | None, known: tuple[str, ...
     if dtype is not None and dtype not in known:
         raise node.unsupported(
             f"{name} has element type {dtype}",
-            f"there are {', '.join(known)}: quantise the model to 8 bits, or load the model that it was made from",
+            f"use one of {', '.join(known)}: quantise the model to 8 bits, or load the model that it was made from",
         )
 
 
