@@ -116,7 +116,7 @@ def test_an_application_that_does_not_start_is_an_error() -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no"})
 
-    with pytest.raises(SettingsError, match="does not start"):
+    with pytest.raises(SettingsError, match="could not start"):
         Server(app, Settings(port=0)).run()
 
 
