@@ -122,7 +122,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--rounds",
     type=click.IntRange(1, 1000),
-    help="How many turns each contender gets.  [default: 9; 120 with --against]",
+    help="How many turns each contender gets.  [default: 9. With --against: 12 for each pair of processes]",
 )
 @click.option(
     "--turn-ms",
