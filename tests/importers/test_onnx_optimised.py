@@ -141,8 +141,8 @@ def test_a_convolution_of_integers_before_a_gru(level, tmp_path):
     held = {
         "s": F(0.02),
         "z": half,
-        "k": rng.integers(-128, 128, (16, 3, 3, 3)).astype(np.int8),
-        "ks": F(0.01),
+        "k": rng.integers(-64, 64, (16, 3, 3, 3)).astype(np.int8),  # see test_linear_products_and_convolutions
+        "ks": F(0.02),
         "kz": np.int8(0),
         "to": np.int64([0, 16, -1]),
     }
