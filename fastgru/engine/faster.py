@@ -3,8 +3,8 @@
 A row holds for any number of rows that a call may bring, one step or a long sequence: the choice knows the sizes of
 weights and the target alone, and so a row of a batch keeps its bits whatever comes with it.
 
-`tools/precision_ratios` prints what the table is made of. The levels v2, v3, v4, v4+vnni and v4+vnni+bf16 of x86-64
-were measured on Zen 4. The others follow from the instructions, and are to be measured where they can be:
+`tools/precision_ratios` prints what the table is made of. The levels v2, v4, v4+vnni and v4+vnni+bf16 of x86-64 were
+measured on Zen 4, v3 on Zen 3. The others follow from the instructions, and are to be measured where they can be:
 
 - v3+vnni, v4+amx: one instruction multiplies and adds four times as many bytes as floats, tiles even more, and a
   quarter of the bytes is read. Small sizes are bound by the same work beside the products as those of v4+vnni.
@@ -64,7 +64,7 @@ TABLE: Final[Mapping[str, Mapping[str, Least | None]]] = {
     },
     "int8": {
         "x86-64-v2": _WIDENED,
-        "x86-64-v3": _WIDENED,
+        "x86-64-v3": Least(256, 64, 64, 1 << 12, 16),
         "x86-64-v3+vnni": _DOTS,
         "x86-64-v4": _NEVER,
         "x86-64-v4+vnni": _DOTS,

@@ -41,7 +41,7 @@ from fastgru.kernels.tiles import make_panels, one_panel, panels_signature
 from fastgru.simd.dot import BFLOAT16, INT8
 from fastgru.simd.memory import address, lanes_of, load, load_tail, offset, pointer
 from fastgru.simd.quantise import largest, no_bits, peak_bits, store_bfloat16, store_int8
-from fastgru.simd.target import AMX, DOT_BFLOAT16, DOT_INT8, IS_X86
+from fastgru.simd.target import AMX, DOT_BFLOAT16, DOT_INT8, IS_X86, REGISTERS
 from fastgru.simd.vector import exact, splat
 
 __all__ = ["WEIGHTS", "LowpWeights"]
@@ -143,10 +143,11 @@ def _types(dtype: str) -> tuple[Any, Any]:
 _BLOCK, _STEPS = (BFLOAT16_WHOLE, 1) if AMX else (BLOCK, 4)
 _BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, BFLOAT16_WHOLE, _BLOCK // BFLOAT16_GROUP, _types, _STEPS)
 _INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_GROUP, INT8_LIMIT, _types)
-# Tiles that widen on Arm have fewer rows, as widening takes registers.
+# Tiles that widen have fewer rows where widening takes registers that sums need.
+_WIDENING_INT8: Final = tiles_of(4) if not IS_X86 else TILES if REGISTERS >= 32 else tiles_of(2)
 _TILES: Final = {
     "bfloat16": TILES if IS_X86 or DOT_BFLOAT16 else tiles_of(3),
-    "int8": TILES if IS_X86 or DOT_INT8 else tiles_of(4),
+    "int8": TILES if DOT_INT8 else _WIDENING_INT8,
 }
 
 
