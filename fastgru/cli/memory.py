@@ -121,9 +121,10 @@ def command(
         if plot.suffix.lower() != ".svg":
             raise click.UsageError(f"{plot}: expected a name that ends in .svg")
         check_matplotlib()
-    with progress(f"Following what {file.name} remembers"):
+    with progress(f"Following what {file.name} remembers") as tell:
         model = fastgru.load(file, precision=precision, **options)
-        found = memory(model, _arrays(data, model.graph, skip_unknown), **asked)
+        arrays = _arrays(data, model.graph, skip_unknown)
+        found = memory(model, arrays, progress=lambda text: tell(f"Memory of {file.name}, {text}"), **asked)
     if plot is not None:
         _draw(found, plot)
     whole = {"source": str(file), **found.to_dict(), "plot": None if plot is None else str(plot)}

@@ -72,7 +72,10 @@ def lags(most: int) -> list[int]:
 
 
 def influences(
-    step: Step, runs: Sequence[tuple[Point, Sequence[Frame]]], rng: np.random.Generator
+    step: Step,
+    runs: Sequence[tuple[Point, Sequence[Frame]]],
+    rng: np.random.Generator,
+    tell: Callable[[int, int], object],
 ) -> tuple[Influence, Influence]:
     """Of a state on a later one, and of a frame on a later output. runs: states, each with the frames that follow."""
     most = min(len(frames) for _, frames in runs) - 1
@@ -86,7 +89,8 @@ def influences(
     norms = [_spectral if is_exact else _frobenius for is_exact in exact]
     found = np.zeros((2, len(runs), len(every)))
     for n, (point, frames) in enumerate(runs):
-        _follow(step, point, frames[: most + 1], directions, norms, every, found[:, n])
+        before, total = n * (most + 1), len(runs) * (most + 1)
+        _follow(step, point, frames[: most + 1], directions, norms, every, found[:, n], before, total, tell)
     words = ["largest singular value" if e else f"Frobenius norm, from {_PROBES} random directions" for e in exact]
     of_states, of_frames = (
         Influence(word, tuple(every), tuple(map(float, a.mean(axis=0))), tuple(map(float, a.max(axis=0))))
@@ -103,12 +107,16 @@ def _follow(
     norms: Sequence[Callable[[Array], float]],
     every: Sequence[int],
     found: Array,
+    before: int,
+    total: int,
+    tell: Callable[[int, int], object],
 ) -> None:
     """Fill `found` (2, k) of one run: norms of dh_T/dh_{T-k} and of dy_T/dx_{T-k} for each k of `every`."""
     of_states, of_inputs = directions
     m, largest = of_states.shape[1], np.zeros(2)
     columns = np.zeros((step.S, 0))
     for j, frame in enumerate(frames):
+        tell(before + j + 1, total)
         feeds = step.feeds(frame)
         if j == 0:
             states = np.concatenate([of_states, np.zeros((step.S, of_inputs.shape[1]))], axis=1)
@@ -127,11 +135,12 @@ def _follow(
             return
 
 
-def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator) -> Growth:
+def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator, tell: Callable[[int, int], object]) -> Growth:
     """Along the frames, from the start of the model; the first quarter, in which a direction is found, not counted."""
     point, logs = step.start, []
     direction = rng.standard_normal((step.S, 1))
-    for frame in frames[:_MOST_FRAMES]:
+    for number, frame in enumerate(frames[:_MOST_FRAMES], 1):
+        tell(number, min(len(frames), _MOST_FRAMES))
         feeds = step.feeds(frame)
         direction, _ = step.along(point, feeds, direction / np.linalg.norm(direction))
         point, _ = step.run(point, feeds)

@@ -6,7 +6,7 @@ model itself does, in its own precision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
@@ -28,6 +28,7 @@ from fastgru.reference.facts import infer_graph
 
 __all__ = ["Memory", "MemoryOptions", "memory"]
 
+_STAGES: Final = 5
 _FOLLOWED: Final = 256  # frames, where no horizon is given
 _LOOKED_AT: Final = 64 << 20  # bytes of what the gates read
 
@@ -42,6 +43,7 @@ class MemoryOptions(TypedDict, total=False):
     risk: the share of chunks that may need a longer warm-up than predicted, above 0 and below 1. The default is 0.001.
     near: a gate counts as being at 0 or at 1 if it is nearer than this, above 0 and below 0.5. The default is 0.1.
     seed: of the random directions. The default is 0.
+    progress: a function that is called with a text about how much of the work is done. By default nothing is called.
     """
 
     horizon: int
@@ -50,6 +52,11 @@ class MemoryOptions(TypedDict, total=False):
     risk: float
     near: float
     seed: int
+    progress: Callable[[str], object]
+
+
+def _silent(text: str) -> None:
+    """Where nobody listens."""
 
 
 class _Asked(NamedTuple):
@@ -59,6 +66,11 @@ class _Asked(NamedTuple):
     risk: float = 1e-3
     near: float = 0.1
     seed: int = 0
+    progress: Callable[[str], object] = _silent
+
+    def stage(self, number: int, what: str) -> Callable[[int, int], object]:
+        """What is called with how many of how many are done of one of the stages of the work."""
+        return lambda done, total: self.progress(f"{number} of {_STAGES}: {what} {done:,} of {total:,}")
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ def memory(
         output. The warm-up is predicted for this bound.
     frame: the number of time steps that one call takes. By default, the number in the model, or 1.
     state: pairs {input: output} of states, if the model does not name them.
-    horizon, runs, chunks, risk, near, seed: see `MemoryOptions`.
+    horizon, runs, chunks, risk, near, seed, progress: see `MemoryOptions`.
 
     Raises `StateError` for a model without a state; `ShapeError` for input that does not fit or is not finite;
     `LearningError` for outputs that are not finite, and if no state is floating-point; `UnsupportedModelError` for a
@@ -120,7 +132,7 @@ def memory(
     asked = _checked(options, bound, frame)
     frames = cut_frames(model, x, state, frame)
     graph, cut = differentiable(frames.model.graph, list(frames.rows[0][0]))
-    whole = whole_runs(frames)
+    whole = whole_runs(frames, asked.stage(1, "the whole input, frame"))
     nodes, skipped = layers_of(graph)
     step = Step(frames, _shown(graph, [name for node in nodes for name in values_of(node)]), cut)
     if not step.S:
@@ -128,10 +140,11 @@ def memory(
     rng = np.random.default_rng(asked.seed)
     T = len(frames.rows[0])
     runs = _runs(step, frames, min(asked.horizon or _FOLLOWED, T // 2), asked.runs)
-    of_states, of_frames = influences(step, runs, rng)
-    grown = growth(step, frames.rows[0], rng)
+    of_states, of_frames = influences(step, runs, rng, asked.stage(2, "norms, frame"))
+    grown = growth(step, frames.rows[0], rng, asked.stage(3, "the growth of a difference, frame"))
     layers = _layers(step, frames, graph, asked)
-    warm_up = predict(frames, whole, bound, asked.horizon, asked.chunks, asked.risk)
+    tells = asked.stage(4, "the warm-up, chunk"), asked.stage(5, "the check of the warm-up, chunk")
+    warm_up = predict(frames, whole, bound, asked.horizon, asked.chunks, asked.risk, *tells)
     shown = of_frames if step.I and step.O else None
     return Memory(T, len(frames.rows), step.S, of_states, shown, grown, layers, skipped, warm_up)
 

@@ -9,7 +9,8 @@ need, for a bound that is four times as tight: input to come may amplify a diffe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ from fastgru.records import dataclass
 
 __all__ = ["HeldOut", "Part", "WarmUp", "check", "parts_of", "predict", "whole_runs"]
 
+Tell = Callable[[int, int], object]  # with how many of how many are done
+
+_TOLD: Final = 100  # frames
 _MARGIN: Final = 4  # the prediction is for a bound so many times as tight: later input may amplify more
 
 
@@ -82,11 +86,11 @@ def parts_of(frames: Frames) -> tuple[list[Part], list[Part]]:
     return [Part(0, 0, T // 2)], [Part(0, T // 2, T)]
 
 
-def whole_runs(frames: Frames) -> list[dict[str, Array]]:
+def whole_runs(frames: Frames, tell: Tell) -> list[dict[str, Array]]:
     """The floating outputs of each row from its first frame on, (T, numbers) each. Raises `LearningError` for NaN."""
     found = []
     for n, row in enumerate(frames.rows):
-        outputs = _run(frames, row)
+        outputs = _run(frames, row, partial(_tell_frame, tell, n * len(row), len(frames.rows) * len(row)))
         if not outputs:
             raise UnsupportedModelError(
                 "chunks cannot be compared, because the model has no floating-point output besides its states"
@@ -99,10 +103,16 @@ def whole_runs(frames: Frames) -> list[dict[str, Array]]:
     return found
 
 
-def _run(frames: Frames, calls: Sequence[Frame]) -> dict[str, Array]:
+def _tell_frame(tell: Tell, before: int, total: int, t: int) -> None:
+    tell(before + t, total)
+
+
+def _run(frames: Frames, calls: Sequence[Frame], tell: Callable[[int], object] = lambda t: None) -> dict[str, Array]:
     stream = frames.model.stream(1, state=frames.states)
     made: list[tuple[Array, ...]] = []
-    for call in calls:
+    for t, call in enumerate(calls, 1):
+        if t % _TOLD == 0:
+            tell(t)
         y = stream.push(dict(call))
         made.append(y if isinstance(y, tuple) else (y,))
     columns = dict(zip(stream.outputs, zip(*made, strict=True), strict=True))
@@ -114,7 +124,14 @@ def _run(frames: Frames, calls: Sequence[Frame]) -> dict[str, Array]:
 
 
 def predict(
-    frames: Frames, whole: Sequence[Mapping[str, Array]], bound: float, horizon: int | None, chunks: int, risk: float
+    frames: Frames,
+    whole: Sequence[Mapping[str, Array]],
+    bound: float,
+    horizon: int | None,
+    chunks: int,
+    risk: float,
+    tell: Tell,
+    tell_check: Tell,
 ) -> WarmUp:
     """From the first part alone, and checked on the other."""
     first, held = parts_of(frames)
@@ -126,17 +143,20 @@ def predict(
     length = min(p.end - p.first for p in first)
     most = min(length - 1, horizon or max(length // 2, 1))
     starts = _spread([(p.row, t) for p in first for t in range(p.first + 1, p.end - most + 1)], chunks)
-    errors = [_beyond(frames, whole, scales, n, t, most) for n, t in starts]
+    errors = []
+    for number, (n, t) in enumerate(starts, 1):
+        tell(number, len(starts))
+        errors.append(_beyond(frames, whole, scales, n, t, most))
     needed, tight = (np.array([_needed(each, b) for each in errors]) for b in (bound, bound / _MARGIN))
     predicted = None if (tight >= most).any() else _tail(tight, risk)
     found = WarmUp(bound, scales, predicted, float(np.median(needed)), int(needed.max()), len(starts), most, risk, None)
     if predicted is None:
         return found
-    return check(frames, whole, found, held, chunks)
+    return check(frames, whole, found, held, chunks, tell_check)
 
 
 def check(
-    frames: Frames, whole: Sequence[Mapping[str, Array]], found: WarmUp, held: Sequence[Part], chunks: int
+    frames: Frames, whole: Sequence[Mapping[str, Array]], found: WarmUp, held: Sequence[Part], chunks: int, tell: Tell
 ) -> WarmUp:
     """With what chunks of the held-out parts do after the warm-up, each as long after it as chunks ran before."""
     assert found.frames is not None
@@ -146,7 +166,8 @@ def check(
         return found
     ends = {p.row: p.end for p in held}
     count, largest = 0, 0.0
-    for n, t in starts:
+    for number, (n, t) in enumerate(starts, 1):
+        tell(number, len(starts))
         length = min(ends[n] - t, ahead + found.horizon)
         errors = _beyond(frames, whole, found.scales, n, t, length)[ahead:]
         count, largest = count + len(errors), max(largest, float(errors.max()))

@@ -321,3 +321,19 @@ def test_the_shipped_model_warms_up_as_predicted():
     found = learn.memory(model.model, model.encode(text), bound=0.05, runs=1, horizon=700)
     assert found.warm_up.held_out.holds
     assert [layer.units for layer in found.layers] == [192, 192]
+
+
+def test_progress_tells_how_much_of_each_stage_is_done():
+    told: list[str] = []
+    net, x = gru_of(np.random.default_rng(2), GRUSpec(3, 4)), input_of(300)
+    found = learn.memory(net, x, runs=2, horizon=20, chunks=3, bound=0.5, progress=told.append)
+    assert found.warm_up.held_out is not None
+    for text in (
+        "1 of 5: the whole input, frame 100 of 300", "1 of 5: the whole input, frame 300 of 300",
+        "2 of 5: norms, frame 1 of 42", "2 of 5: norms, frame 42 of 42",
+        "3 of 5: the growth of a difference, frame 300 of 300",
+        "4 of 5: the warm-up, chunk 1 of 3", "4 of 5: the warm-up, chunk 3 of 3",
+        "5 of 5: the check of the warm-up, chunk 3 of 3",
+    ):  # fmt: skip
+        assert text in told, told
+    assert [text[0] for text in told] == sorted(text[0] for text in told)
