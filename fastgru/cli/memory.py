@@ -186,7 +186,7 @@ def _print(found: "Memory", file: Path, plot: Path | None, near: float) -> None:
     grown = found.growth
     say(
         f"A small difference of two states {grown.verdict}: {grown.mean:.4f} times as large a frame later"
-        f" ({grown.least:.4f} to {grown.most:.4f} over 32 frames), it halves every {_steps(grown.half_life)} frames."
+        f" ({grown.least:.4f} to {grown.most:.4f} over 32 frames). It halves every {_steps(grown.half_life)} frames."
     )
     _print_layers(console, found, near)
     _print_warm_up(console, found)
