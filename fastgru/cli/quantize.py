@@ -129,7 +129,7 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
         )
     share = report.bytes_after / max(report.bytes_before, 1)
     sizes = f"{bytes_of(report.bytes_before)} of constants in float32, {bytes_of(report.bytes_after)} now ({share:.0%})"
-    console.print(Text(f"{sizes}; {counted(len(report.kept), 'node')} of {len(report.layers)} left in float32"))
+    console.print(Text(f"{sizes}; {len(report.kept)} of {counted(len(report.layers), 'node')} in float32"))
     if report.max_error is None and report.min_db is None:
         console.print(Text("No bound was given: --max-error, --min-db.", style="dim"))
     elif report.holds:
