@@ -60,7 +60,11 @@ _COUNT = click.IntRange(min=1)
     help="The loss to minimise.  [default: squared_error for numbers; for classes the cross entropy that fits the"
     " model's last layer]",
 )
-@click.option("--output-name", metavar="NAME", help="The output to compare with the targets, if there are several.")
+@click.option(
+    "--output-name",
+    metavar="NAME",
+    help="The output to compare with the targets, if the model has several outputs.",
+)
 @click.option(
     "--optimizer",
     type=click.Choice(list(_RULES)),
@@ -77,10 +81,18 @@ _COUNT = click.IntRange(min=1)
     show_default=True,
     help="The weight decay, as in torch.",
 )
-@click.option("--clip-norm", type=click.FloatRange(min=0), help="The largest norm of all gradients together.")
+@click.option(
+    "--clip-norm",
+    type=click.FloatRange(min=0),
+    help="Scale the gradients down if the norm of all of them together is larger than this.",
+)
 @click.option("--epochs", type=_COUNT, default=10, show_default=True, help="How often to go through the data.")
 @click.option("--steps", type=_COUNT, help="Stop after this many steps, even within an epoch.")
-@click.option("--batch", type=_COUNT, help="The number of rows in a batch.  [default: 32, or 16 stretches of a text]")
+@click.option(
+    "--batch",
+    type=_COUNT,
+    help="The number of rows in a batch; a text is cut into this many.  [default: 32, or 16 for a text]",
+)
 @click.option(
     "--window",
     type=_COUNT,
@@ -91,8 +103,8 @@ _COUNT = click.IntRange(min=1)
     default="0.1",
     show_default=True,
     metavar="SHARE|FILE",
-    help="Data to measure the loss on, and not to learn from: a share of the data, at its end, or a file like --data;"
-    " 0 for none.",
+    help="Data to measure the loss on, and not to learn from: a share of the data, taken from its end, or a file"
+    " like that of --data; 0 for none.",
 )
 @click.option("--patience", type=_COUNT, help="Stop after this many epochs without a better held-out loss.")
 @click.option("--skip-unknown", is_flag=True, help="Leave out characters that the alphabet does not have.")
@@ -111,7 +123,7 @@ _COUNT = click.IntRange(min=1)
     "--gate-memory",
     type=_COUNT,
     metavar="MIB",
-    help="The memory for the gates of all steps. Gates that do not fit are computed again.",
+    help="The memory for the gates that the backward pass needs. Gates that do not fit are computed again.",
 )
 @click.option(
     "--checkpoint",

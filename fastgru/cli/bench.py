@@ -85,8 +85,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--fail-below",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATIO",
-    help="With --against: exit with 1 if the geometric mean is lower than this, or if a case is slower or cannot be"
-    " compared.",
+    help="With --against: exit with 1 if the geometric mean of the speed-ups is lower than this, or if a case is slower"
+    " or cannot be compared.",
 )
 @click.option(
     "--threads",

@@ -44,8 +44,8 @@ def command(
     With --precision bfloat16, int8, auto or auto-int8, it also shows which precision the weights of each node would
     get, and why.
 
-    With --profile, it also shows the instructions of a run in this precision, and how long each takes on one thread.
-    The inputs are random, and their free dimensions are 1.
+    With --profile, it also shows the instructions of a run in the precision of --precision, and how long each takes on
+    one thread. The inputs are random, and their free dimensions are 1.
 
     With --draft, it prints only a description of the layers to which the tensors seem to belong. Complete the
     description and give it to --architecture.

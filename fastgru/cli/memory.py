@@ -60,8 +60,8 @@ _WIDTH: Final = 720
 @click.option(
     "--horizon",
     type=_COUNT,
-    help="For how many frames to follow the effect of a state, of a frame and of a missing warm-up.  [default: 256;"
-    " for the warm-up, half of the frames that predict it]",
+    help="For how many frames to follow the effect of a state or a frame, and to run each chunk without a warm-up."
+    "  [default: 256; for chunks, half of the frames that predict the warm-up]",
 )
 @click.option(
     "--chunks",
@@ -107,9 +107,10 @@ def command(
 
     A file of --data holds the model's input along time, or the inputs of single calls stacked along an additional first
     axis. The report has three parts: the norms of the derivatives with respect to earlier states and frames, the
-    half-lives of the units, and the warm-up. The warm-up is the number of frames to run ahead of a chunk so that its
-    outputs are within the bound of those of an uncut run. Half of the data predicts the warm-up, and the other half
-    checks the prediction. Norms and half-lives are computed in float64.
+    half-lives of the units, and the warm-up. The warm-up is for input that is cut into chunks, which run separately:
+    it is the number of frames to run ahead of each chunk so that its outputs differ from those of an uncut run by at
+    most the bound. Half of the data predicts the warm-up, and the other half checks the prediction. Norms and
+    half-lives are computed in float64.
 
     The exit status is 1 if the check fails.
     """

@@ -69,7 +69,7 @@ def command(
 
     A layer gets weights of the precision that you choose if it has kernels for it. With auto, as many weights as the
     bounds allow become int8, then as many of the others as possible become bfloat16. The rest stay in float32, as do
-    all weights that are too small to gain on any CPU.
+    all weights with so few elements that int8 or bfloat16 makes them faster on no CPU.
 
     Errors on random inputs are only a rough guide: give representative inputs with --data, as for `fastgru run`. For
     several calls, stack their inputs along an additional first axis. Activations are scaled at run time, so nothing has

@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Run the model in FILE on arrays.
 
-    A file without a name is used for the first input that has no array yet. The arrays of an .npz file are used for the
+    A FILE without NAME= is used for the first input that has no array yet. The arrays of an .npz file are used for the
     inputs of the same names. A state that you do not give starts with the numbers in the file, or with zeros if the
     file has none. Without --output, the command prints a summary of every output.
     """

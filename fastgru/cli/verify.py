@@ -49,7 +49,7 @@ def command(
     precision: str | None,
     as_json: bool,
 ) -> None:
-    """Compare the model in FILE with the float64 definition of its graph, and with the framework that it comes from.
+    """Compare the outputs of the model in FILE with those of NumPy in float64, and of the framework that it comes from.
 
     The exit status is 0 if every output is within its tolerance, and 1 if one is not.
     """

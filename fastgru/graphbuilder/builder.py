@@ -48,7 +48,7 @@ class GraphBuilder:
         return values | {name: self.constant(array, name) for name, array in graph.constants.items()}
 
     def constant(self, array: Any, hint: str) -> Value:
-        """A new constant, or the first one with this hint if its array is equal, as that of tied weights is."""
+        """The first constant with this hint if its array is equal, as for tied weights; otherwise a new constant."""
         array = np.asarray(array)
         seen = self._constants.get(hint)
         if seen is not None and _equal(seen.array, array):

@@ -119,7 +119,9 @@ class Settings:
         None, "A folder that keeps the states of all sessions when the process ends; only one server may use it."
     )
     any_target: bool = _option(
-        False, "Also accept states that another target saved, from clients or in --state-dir; the bits may then differ."
+        False,
+        "Also accept states, from clients or in --state-dir, that were saved on another target (a system and a level of"
+        " CPUs); the bits may then differ.",
     )
     state_sync: bool = _option(
         False, "With --state-dir: answer only after the state is on the disk, so that it survives a power cut."

@@ -1,1 +1,1 @@
-"""The CPU and its vectors; the only floor that imports llvmlite. `target` tells what code is built for."""
+"""The CPU and its vectors; the only floor that imports llvmlite. `target` says for which machines code is built."""

@@ -29,7 +29,7 @@ _REASONS: Final = {
 def why_no_tiles() -> str:
     """Why the operating system does not let this process use AMX's tiles; "" where it does. The first call asks it."""
     reason = _refusal()
-    return f"the operating system lets this process use no AMX: {reason}" if reason else ""
+    return f"the operating system does not let this process use AMX: {reason}" if reason else ""
 
 
 def _refusal() -> str:

@@ -100,7 +100,7 @@ def _no_state(runnable: Runnable) -> str:
         if (names := [o.name for o in outputs if spec.agrees(o)]) and len(inputs) > 1
     ]
     inside = any(node.op in (*RECURRENT, "loop") for node in inlined(runnable.graph.nodes))
-    way = "load the model with open_states=True, where its states begin inside the file, or " if inside else ""
+    way = "if its states begin inside the file, load the model with open_states=True, or " if inside else ""
     fit = f"; by dtype and shape there could be {', '.join(told)}" if told else ""
     return (
         f"no state is known: no name of an input {[s.name for s in inputs]} matches one of an output"

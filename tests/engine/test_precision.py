@@ -66,7 +66,7 @@ def test_overrides_are_taken_at_their_word():
         Executable(graph, precision={"nobody": "int8"})
     with pytest.raises(UnsupportedModelError, match="int4"):
         Executable(graph, precision={name: "int4"})
-    with pytest.raises(UnsupportedModelError, match="weights in int8 in a model that computes in float64"):
+    with pytest.raises(UnsupportedModelError, match="cannot be int8 in a model that computes in float64"):
         Executable(graph, precision={"*": "float64", name: "int8"})
 
 

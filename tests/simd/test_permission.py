@@ -73,7 +73,7 @@ def test_nobody_is_asked_elsewhere(monkeypatch: pytest.MonkeyPatch, system: str,
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux gives leave")
 def test_the_kernel_at_hand_answers_in_words_or_grants_it() -> None:
     why = why_no_tiles()
-    assert why == "" or why.startswith("the operating system lets this process use no AMX: ")
+    assert why == "" or why.startswith("the operating system does not let this process use AMX: ")
 
 
 @pytest.mark.skipif(not HAS_AMX, reason="this CPU has no AMX")

@@ -30,7 +30,7 @@ def pytorch(problem: Problem, threads: int, *, precision: str = "float32") -> li
     if case is None or stack is None:
         raise UnableError("has no model of this file")
     if not case.reset_after:
-        raise UnableError("its GRU has no reset before")
+        raise UnableError("its GRU applies the reset gate after the product only")
     torch = importlib.import_module("torch")
     dtype = getattr(torch, problem.dtype)
     gru = torch.nn.GRU(case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=dtype)

@@ -98,7 +98,7 @@ class OnnxNode(NamedTuple):
         return [int(v) for v in array.reshape(-1)]
 
     def floats(self, *values: Value) -> None:
-        """Raise `UnsupportedModelError` for integers, for which there is no kernel, unless all values are constants."""
+        """Raise `UnsupportedModelError` if a value has integers, for which no kernel exists. Constants alone pass."""
         for value in values if any(v.array is None for v in values) else ():
             if value.dtype is not None and not is_floating(numpy_dtype(value.dtype)):
                 raise self.unsupported(f"{self.op} of {value.dtype} is not implemented", "cast its inputs to float32")
