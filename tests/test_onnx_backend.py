@@ -214,5 +214,5 @@ def test_weights_that_come_as_inputs_may_change():
     np.testing.assert_array_equal(first, again)
     definition = DefinitionBackend.prepare(model).run([x, *arrays])[0]
     assert np.abs(first - definition).max() < 1e-6
-    with pytest.raises(ShapeError, match="inputs are missing: W"):
+    with pytest.raises(ShapeError, match="inputs: missing W"):
         prepared.run({"x": x, "R": arrays[1]})

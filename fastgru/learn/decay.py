@@ -8,6 +8,7 @@ derivative along a direction.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -89,14 +90,18 @@ def influences(
     norms = [_spectral if is_exact else _frobenius for is_exact in exact]
     found = np.zeros((2, len(runs), len(every)))
     for n, (point, frames) in enumerate(runs):
-        before, total = n * (most + 1), len(runs) * (most + 1)
-        _follow(step, point, frames[: most + 1], directions, norms, every, found[:, n], before, total, tell)
+        so_far = partial(_tell_of_run, tell, n * (most + 1), len(runs) * (most + 1))
+        _follow(step, point, frames[: most + 1], directions, norms, every, found[:, n], so_far)
     words = ["largest singular value" if e else f"Frobenius norm, from {_PROBES} random directions" for e in exact]
     of_states, of_frames = (
         Influence(word, tuple(every), tuple(map(float, a.mean(axis=0))), tuple(map(float, a.max(axis=0))))
         for word, a in zip(words, found, strict=True)
     )
     return of_states, of_frames
+
+
+def _tell_of_run(tell: Callable[[int, int], object], before: int, total: int, done: int) -> None:
+    tell(before + done, total)
 
 
 def _follow(
@@ -107,16 +112,14 @@ def _follow(
     norms: Sequence[Callable[[Array], float]],
     every: Sequence[int],
     found: Array,
-    before: int,
-    total: int,
-    tell: Callable[[int, int], object],
+    tell: Callable[[int], object],
 ) -> None:
     """Fill `found` (2, k) of one run: norms of dh_T/dh_{T-k} and of dy_T/dx_{T-k} for each k of `every`."""
     of_states, of_inputs = directions
     m, largest = of_states.shape[1], np.zeros(2)
     columns = np.zeros((step.S, 0))
     for j, frame in enumerate(frames):
-        tell(before + j + 1, total)
+        tell(j + 1)
         feeds = step.feeds(frame)
         if j == 0:
             states = np.concatenate([of_states, np.zeros((step.S, of_inputs.shape[1]))], axis=1)

@@ -160,7 +160,7 @@ def test_a_large_gemm_of_constants_stays_a_node() -> None:
 def test_a_fault_names_the_node() -> None:
     graph = GraphBuilder()
     x = graph.input("x", "float32", (1,) * 30)
-    with pytest.raises(InvalidModelError, match=r"wide: a tensor of 33 axes, expected at most 32"):
+    with pytest.raises(InvalidModelError, match=r"wide: got a tensor with 33 axes, expected at most 32"):
         graph.add("unsqueeze", [x], "wide", {"axes": [0, 1, 2]})
     folded = GraphBuilder(folding=Folding())
     with pytest.raises(InvalidModelError, match="sum"):

@@ -74,7 +74,7 @@ def long_paths(out: Any) -> None:
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "chunks beyond the shape": (lambda: written(wide_chunks), "declares 12582912000 bytes"),
     "chunks in one place": (lambda: one_place(written(small_chunks)), "add up to more than 20 times"),
-    "long paths": (lambda: written(long_paths), "paths of 33554432 characters"),
+    "long paths": (lambda: written(long_paths), "paths of more than 33554432 characters"),
     "a packed file in a packed archive": (
         lambda: zip_of({"config.json": b"{}", "model.weights.h5": written(lambda f: f.create_dataset(
             "a", data=np.zeros(300 * MIB, "u1"), chunks=(MIB,), compression="gzip", compression_opts=9

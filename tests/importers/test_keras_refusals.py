@@ -75,7 +75,7 @@ def test_models_without_a_configuration_are_refused() -> None:
         read_keras(archive({"class_name": "MyModel", "module": "me", "config": {}}, {}))
     with pytest.raises(UnsupportedModelError, match=r"read_weights"):
         read_keras(weights_alone())
-    with pytest.raises(UnsupportedModelError, match="shape of the input"):
+    with pytest.raises(UnsupportedModelError, match="the shape of its input"):
         read_keras(legacy(sequential(layer("GRU", "g", units=2)), {"g": GRU_ARRAYS}))
 
 
@@ -130,8 +130,8 @@ def test_contradictions_name_the_layer(layers: Any, arrays: Any, part: str) -> N
         ([["h", 0, 0, {}]], [["g", 0, 0]], "not in the file"),
         ([["a", 0, 3, {}]], [["g", 0, 0]], "output 3"),
         ([["g", 0, 0, {}]], [["g", 0, 0]], "cycle"),
-        ([["a", 0, 0, {}]], [["g", 5, 0]], "not there"),
-        ([["a", 0, 0, {}]], [["g", 0, 7]], "not there"),
+        ([["a", 0, 0, {}]], [["g", 5, 0]], "does not exist"),
+        ([["a", 0, 0, {}]], [["g", 0, 7]], "does not exist"),
         ([["a", "0", 0, {}]], [["g", 0, 0]], "inbound_nodes"),
     ],
 )

@@ -161,7 +161,7 @@ def test_gates_that_do_not_fit(rng):
         GRU.from_gates(reset=reset, update=(update[0], update[0]), candidate=candidate)
     with pytest.raises(ShapeError, match="candidate: bias"):
         GRU.from_gates(reset=reset, update=update, candidate=(*candidate[:2], np.zeros(4)))
-    with pytest.raises(SpecError, match="candidate: expected a Gate"):
+    with pytest.raises(SpecError, match="candidate: got ndarray, expected a Gate"):
         GRU.from_gates(reset=reset, update=update, candidate=candidate[0])
     with pytest.raises(SpecError, match="candidate: a gate needs both W"):
         GRU.from_gates(reset=reset, update=update, candidate=Gate(candidate[0], None))
