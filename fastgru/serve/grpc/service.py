@@ -178,7 +178,7 @@ def _absent(path: bytes) -> Method:
     text = path.decode("latin-1")
     name = text.removeprefix(_SERVICE)
     if name in NOT_HERE:
-        return _Absent(f"{name} is not here: {NOT_HERE[name]}")
+        return _Absent(f"this server does not implement {name}: {NOT_HERE[name]}")
     return _Absent(f"the method {text!r:.200} does not exist")
 
 
