@@ -38,17 +38,7 @@ Form = tuple[int, bool, bool, bool]  # rank, lengths, initial_state, and whether
 
 
 class Options(TypedDict, total=False):
-    """The keyword options of every layer.
-
-    precision: "float32" (the default) or "float64" for everything; "bfloat16" or "int8" for the weights alone, with
-        everything else in float32; "auto" lets each weight become bfloat16 if this CPU is no slower with it, and
-        "auto-int8" allows int8 as well.
-    threads: the number of cores that a call may use. The default is 1.
-    spin_us: for how many microseconds, at most 10,000, the threads wait actively for the next call after one has ended.
-        With 0, the default, they sleep at once.
-    plan_bytes: how much memory the plans for different input shapes may take, 256 MiB by default. Plans that were used
-        least are dropped, and made again if their shapes come back.
-    """
+    """The keyword options of every layer. `Layer` describes them."""
 
     precision: str
     threads: int
