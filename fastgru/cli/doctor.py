@@ -62,10 +62,10 @@ def _print(found: dict[str, Any], with_kernels: bool) -> None:
         "CPU": {
             "name": f"{cpu['cpu']} ({cpu['machine']}), {cpu['cores']} cores",
             "target": f"{target['name']} ({lanes}){forced if target['forced'] else ''}{tuned}",
-            "levels above": "; ".join(f"{name}: {why}" for name, why in target["missing"].items()) or "none",
             "features": " ".join(cpu["features"]) or "none of those that matter here",
             "caches": ", ".join(f"{level} {bytes_of(size)}" for level, size in cpu["cache_bytes"].items()),
         },
+        "Higher levels, which this CPU does not run": target["missing"],
         'What precision="auto" takes, and "auto-int8"': {
             precision: text or "for no weights: float32 is faster in batches"
             for precision, text in auto["least"].items()
@@ -75,8 +75,8 @@ def _print(found: dict[str, Any], with_kernels: bool) -> None:
             if cache["prebuilt"]
             else "none: it brings no compiled kernels",
             "folder": f"{cache['directory'] or 'none'} ({state})",
-            "of these": ", ".join(cache["folders"]) or "none",
-            "holds": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
+            "subfolders": ", ".join(cache["folders"]) or "none",
+            "contents": f"{cache['entries']} kernels, {bytes_of(cache['bytes'])}"
             + ("" if cache["entries"] or cache["prebuilt"] else "; `fastgru warmup` fills it"),
         },
         "Python": {"version": f"{found['python']['version']} on {found['python']['system']}"},
@@ -84,6 +84,8 @@ def _print(found: dict[str, Any], with_kernels: bool) -> None:
         "Other runtimes, for verify": _told(found["runtimes"]),
     }
     for title, facts in sections.items():
+        if not facts:
+            continue
         console.print(Text(title, style="bold"))
         print_facts(console, facts)
     if not with_kernels:
