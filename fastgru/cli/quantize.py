@@ -14,7 +14,7 @@ from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.graph import Graph
 from fastgru.load import load_graph
 from fastgru.precisions import LOWP
-from fastgru.terminal import bars, bytes_of, counted, plain_table, progress, stdout, time_of
+from fastgru.terminal import bars, bytes_of, counted, legend, plain_table, progress, stdout, time_of
 
 if TYPE_CHECKING:
     from fastgru.quantization import Errors, QuantizeReport
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SHOWN = 20
+_LEGEND = {
+    "largest error": "the largest difference from float32; mean is that of all differences",
+    "below": "by how many decibels the differences are below the values in float32, from their mean squares",
+    "alone": "the largest error of an output if only this node has the precision, relative to values above 1",
+    "at most": "the largest error that --max-error allows",
+    "by step": "the largest error at each step of the longest sequence",
+    "drift": "the mean error of the last tenth of the steps, divided by that of the second tenth",
+    "kept back": "precisions that the bounds do not allow, and what each would save alone",
+}
 _BOUND = click.FloatRange(min=0, min_open=True)
 
 
@@ -122,10 +131,11 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
     _print_layers(console, report)
     _print_outputs(console, report)
     _print_kept_back(console, report)
+    console.print(legend(_LEGEND.items(), console.width))
     for t in report.timings:
         ratio = t.before_s / t.after_s if t.after_s else 1.0
         console.print(
-            Text(f"a call, {t.label}: {time_of(t.before_s)} to {time_of(t.after_s)}, {ratio:.2f} times as fast")
+            Text(f"{t.label}: {time_of(t.before_s)} a call before, {time_of(t.after_s)} now ({ratio:.2f} times as fast)")
         )
     share = report.bytes_after / max(report.bytes_before, 1)
     sizes = f"{bytes_of(report.bytes_before)} of constants in float32, {bytes_of(report.bytes_after)} now ({share:.0%})"

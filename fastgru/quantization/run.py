@@ -155,7 +155,7 @@ class _Study:
             name: WeightPrecision(
                 self.layers[name].node.op,
                 of,
-                "" if of == lowest else self._reasons[name][lowest] or "left so for the bound",
+                "" if of == lowest else self._reasons[name][lowest] or f"{lowest} exceeds the bound",
             )
             for name, of in chosen.items()
         }

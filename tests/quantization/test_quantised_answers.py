@@ -137,7 +137,7 @@ def test_auto_keeps_the_phonemes_and_says_what_it_left(shared_models, words, g2p
     ]
     assert all(report.holds for report in reports)
     left = {layer.op: (layer.precision, layer.why) for report in reports for layer in report.layers}
-    assert left["gru"] == ("bfloat16", "left so for the bound")
+    assert left["gru"] == ("bfloat16", "int8 exceeds the bound")
     listen, speak = (report.model for report in reports)
     same = 0
     for word, wanted in zip(words, spoken, strict=True):

@@ -105,7 +105,7 @@ def test_auto_leaves_what_the_bound_needs():
     assert "bfloat16" in {layer.precision for layer in mixed.layers}
     assert mixed.model.precision == "mixed"
     left = [layer for layer in mixed.layers if layer.precision != "int8"]
-    assert "left so for the bound" in {layer.why for layer in left}
+    assert "int8 exceeds the bound" in {layer.why for layer in left}
     got, said = mixed.model.run({"x": x["x"], "h0": np.zeros((1, 1, 96), np.float32)}), mixed.outputs[0].errors
     exact = fastgru.Model(graph).run({"x": x["x"], "h0": np.zeros((1, 1, 96), np.float32)})
     assert np.abs(got["y"].astype(np.float64) - exact["y"]).max() == said.largest
