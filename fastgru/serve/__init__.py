@@ -29,8 +29,8 @@ def run(
     settings, options: a `Settings` object, or its fields by keyword. Options take precedence over settings.
     started: a function that is called with the server as soon as it accepts requests.
 
-    Raises what `fastgru.load` raises, and `SettingsError` for settings that are not possible, such as options of
-    reading for a model in memory.
+    Raises what `fastgru.load` raises, and `SettingsError` for impossible settings, such as options for reading a file
+    when the model is already in memory.
     """
     _assembly(models, settings, options, loads=False).run(started)
 
@@ -44,7 +44,7 @@ def application(models: "Models" = (), *, settings: Settings | None = None, **op
 
 
 def check_installed() -> None:
-    """Raise `FastGRUError` that names what the extra `serve` brings and is not there."""
+    """Raise `FastGRUError`, naming the packages of the extra `serve` that are not installed."""
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise FastGRUError(
             f"the server needs packages that are not installed ({', '.join(missing)}): install fastgru with its extra"

@@ -1,4 +1,4 @@
-"""What is on its way, by jobs, by bytes and by the time that it is expected to take."""
+"""The number, the bytes and the expected time of the jobs in progress."""
 
 from collections.abc import Callable
 
@@ -14,9 +14,11 @@ __all__ = ["Account"]
 
 
 class Account:
-    """Of one scheduler. load, compute: where jobs run, in the loop and beside it. clock: nanoseconds.
+    """The jobs in progress of one scheduler.
 
-    jobs: how many are on their way, and bytes: of their frames and of those answers whose size is known.
+    load, compute: where jobs run: `load` stands for the event loop, `compute` for the thread beside it. clock: returns
+    nanoseconds. jobs: how many are in progress. bytes: the size of their frames, and of those answers whose size is
+    known.
     """
 
     __slots__ = ("_clock", "bytes", "compute", "jobs", "load")
@@ -26,54 +28,56 @@ class Account:
         self.jobs = self.bytes = 0
 
     def price(self, job: Job, group: Group) -> None:
-        """It is to run with this group: what it takes, and where."""
+        """Set the job's group, its expected cost, and whether it runs in the loop or in the thread."""
         job.group = group
         job.cost_ns = group.cost.one_ns + self.load.besides_ns
         job.is_long = group.cost.one_ns > LONG_NS
 
     def expect(self, job: Job) -> None:
-        """It is going to run."""
+        """Count the job's cost among the work that is expected to run."""
         if job.is_long:
             self.compute.expect(job)
         else:
             self.load.short_ns += job.cost_ns
 
     def forget(self, job: Job) -> None:
-        """It is not expected any more."""
+        """Stop counting the job's cost among the expected work."""
         if job.is_long:
             self.compute.forget(job)
         else:
             self.load.short_ns -= job.cost_ns
 
     def ahead_ns(self, group: Group, now: int) -> float:
-        """What is expected to run before a job of this group that is read now, and since when it may have waited."""
+        """Return how many nanoseconds a job of this group that is read now has to wait, counting the time for which it
+        may have waited already.
+        """
         load = self.load
         if group.cost.one_ns > LONG_NS:
             return self.compute.ahead_ns(group, group.cost.one_ns + load.besides_ns, now) + load.lag_ns(now)
         return load.short_ns + load.lag_ns(now)
 
     def enter(self, job: Job) -> None:
-        """It is on its way from now on."""
+        """Count the job as in progress."""
         self.jobs += 1
         job.served.statistics.pending += 1
         self.bytes += job.bytes
 
     def leave(self, job: Job) -> None:
-        """It is on its way no more, and has not run."""
+        """Stop counting a job that has not run."""
         self.jobs -= 1
         job.served.statistics.pending -= 1
         self.bytes -= job.bytes
         self.forget(job)
 
     def fail(self, job: Job) -> None:
-        """It has no outputs: there is an error, or it never ran."""
+        """Give a job without outputs an error, if it has none yet, and count the failure."""
         now = self._clock()
         if job.error is None:
             job.error = refusals.not_run(job, now)
         job.served.statistics.fail(job.error.reason, now - job.submitted_ns)
 
     def drop(self, job: Job, error: ServeError) -> None:
-        """It will not run, and whoever waits for it is told so."""
+        """Fail a job that will not run, and tell whoever waits for it."""
         job.error = error
         self.fail(job)
         self.leave(job)

@@ -1,4 +1,4 @@
-"""Which requests are taken: those that would be answered before their deadlines, while memory has room for them."""
+"""Admission: a request is taken if it can be answered before its deadline, and if memory has room for it."""
 
 from collections.abc import Callable
 from typing import Final
@@ -12,23 +12,25 @@ from fastgru.serve.models import Served
 
 __all__ = ["Admission"]
 
-_REFUSAL_NS: Final = 500_000  # for so long a refusal is that of others like it
+_REFUSAL_NS: Final = 500_000  # how long a refusal is reused for similar requests
 
 
 class Admission:
-    """Decides by what is on its way. max_bytes: of the frames of all jobs, and their answers. clock: nanoseconds.
+    """Decides on requests from the jobs in progress.
 
-    ask: has the loop take a turn of the scheduler, so that a time in which all is refused is seen to pass.
+    max_bytes: the limit for the frames of all jobs and their answers. clock: returns nanoseconds. ask: has the loop
+    call the scheduler's tick, so that time is also seen to pass while all requests are refused.
     """
 
     def __init__(self, account: Account, max_bytes: int, clock: Callable[[], int], ask: Callable[[], None]) -> None:
         self._account, self._max_bytes, self._clock, self._ask = account, max_bytes, clock, ask
-        self._refusal: tuple[object, int, int, ServeError] | None = None  # the last: of which group and limit, and when
+        self._refusal: tuple[object, int, int, ServeError] | None = None  # the last one: group, limit, time, error
 
     def refusal(self, served: Served, group: Group, limit_ns: int, waited_ns: int = 0) -> ServeError | None:
-        """What a job of this group would be refused with that is to be answered within `limit_ns` and has waited so
-        long, for who asks before there is one; None if it would be taken. Errors that follow each other closely may be
-        one object.
+        """Return the error that a job of this group would be refused with, or None if it would be taken.
+
+        This is for callers that have no job yet. limit_ns: within how long the job must be answered. waited_ns: how
+        long it has waited. Errors that follow each other closely may be the same object.
         """
         account, now = self._account, self._clock()
         load = account.load
@@ -47,12 +49,12 @@ class Admission:
         return found[3]
 
     def is_late(self, group: Group, limit_ns: float) -> bool:
-        """Whether there would be a `refusal`."""
+        """Return whether `refusal` would return an error."""
         account = self._account
         return account.ahead_ns(group, self._clock()) + group.cost.one_ns + account.load.besides_ns > limit_ns
 
     def admit(self, job: Job, now: int) -> None:
-        """Find what it runs with, and what it takes. Raises `ServeError` where it is refused: 400, 413, 503."""
+        """Set the job's group and cost. Raises `ServeError` if the job is refused: 400, 413, 503."""
         account, most = self._account, self._max_bytes
         load = account.load
         group = job.served.group(job.frames, job.session is not None)

@@ -1,8 +1,8 @@
-"""The application: one ASGI function that finds what a path asks for, and turns every error into an answer.
+"""The application: one ASGI function that finds the handler of a path, and turns every error into an answer.
 
-It knows no protocol. A route is a method and a path such as "/v2/models/{model}/infer"; its handler gets a `Request`
-and gives an `Answer`, or raises `ServeError`. Whatever else a handler raises becomes a 500 that says nothing, and a
-line in the log that says everything: no traceback leaves the process.
+It knows no protocol. A route is a method and a path such as "/v2/models/{model}/infer"; its handler takes a `Request`
+and returns an `Answer`, or raises `ServeError`. Any other exception becomes a 500 without details, and the log gets the
+details: no traceback leaves the process.
 """
 
 import logging
@@ -38,18 +38,19 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-AGAIN: Final = "fastgru.again"  # of a scope, where requests may come again past ASGI
+AGAIN: Final = "fastgru.again"  # the extension of a scope whose repeated requests may bypass ASGI
 _NONE: Final[Mapping[str, Any]] = {}
 _MAX_PATH: Final = 2_048
-_PATHS: Final = 1_024  # paths that are remembered with what they ask for
+_PATHS: Final = 1_024  # paths whose handlers are cached
 _JSON: Final = (b"content-type", b"application/json")
 _log = logging.getLogger("fastgru.serve")
 
 
 class Identity(NamedTuple):
-    """Who asks: the name of an API key, None where there are none, and whether it may do what is for administrators.
+    """Who sends a request.
 
-    keys: the names of all keys, for an administrator.
+    key: the name of the API key, None without one. is_admin: whether the role is admin. keys: the names of all keys,
+    for an administrator.
     """
 
     key: str | None = None
@@ -58,7 +59,7 @@ class Identity(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What goes back. The headers have the length of the body."""
+    """The answer to a request. The headers include the length of the body."""
 
     status: int
     headers: Headers
@@ -66,11 +67,11 @@ class Answer(NamedTuple):
 
 
 class Request:
-    """What a handler gets: who asks for what, and the body when it is awaited.
+    """The argument of a handler: who asks for what, and the body when it is awaited.
 
-    names: what stands in the path for the names in braces. `headers` has the last one of those that came twice. offer:
-    where the server has it, takes what answers requests with the same head (`repetition.Repeated`). fail: the answer
-    of an error to one of these, which is counted.
+    headers: by name; of a header that was sent twice, the last value. names: the parts of the path that stand for the
+    names in braces. offer: takes an object that answers later requests with the same head (`repetition.Repeated`); None
+    if the server cannot use one. fail: counts an error and returns the answer for it.
     """
 
     __slots__ = ("_limit", "fail", "headers", "identity", "names", "offer", "query", "receive")
@@ -91,7 +92,10 @@ class Request:
         self.receive, self.names, self.identity, self._limit = receive, names, identity, limit
 
     async def body(self) -> bytes:
-        """All of it. Raises `ServeError`: 413 above the limit, 415 for a compressed one, 499 if the client has gone."""
+        """Return the whole body.
+
+        Raises `ServeError`: 413 above the limit, 415 for a compressed body, 499 if the client has gone.
+        """
         coding = self.headers.get(b"content-encoding", b"identity")
         if coding != b"identity":
             raise ServeError(
@@ -125,10 +129,10 @@ SocketHandler = Callable[[Scope, Receive, Send, Mapping[str, str], Identity], Aw
 class Application:
     """The ASGI application.
 
-    routes: by "METHOD /path/{name}". sockets: WebSockets, by "/path/{name}". authorize: who asks, from the scope;
-    raises `ServeError` for who may not. body_limit: bytes of a body. lifespan: entered when the server starts and left
-    when it ends. refused: told the reason of every error,
-    and what was asked for, as far as that is known.
+    routes: handlers by "METHOD /path/{name}". sockets: handlers of WebSockets by "/path/{name}". authorize: returns who
+    asks, given the scope; raises `ServeError` for clients that may not. body_limit: the most bytes of a body. lifespan:
+    entered when the server starts and left when it ends. refused: called with the reason of every error, and with what
+    was asked for, as far as that is known.
     """
 
     def __init__(
@@ -174,7 +178,7 @@ class Application:
 
     def _fail(self, error: ServeError, what: str = "") -> Answer:
         self._refused(error.reason, what)
-        if self._last is None or self._last[0] is not error:  # one is for many where there is too much to do
+        if self._last is None or self._last[0] is not error:  # under overload, many requests share one error
             self._last = error, _error_answer(error)
         return self._last[1]
 
@@ -205,19 +209,19 @@ class Application:
 
 
 def _told(scope: Scope) -> str:
-    """What is asked for, and from where, for the log."""
+    """Describe the request and its sender, for the log."""
     client = scope.get("client")
     return f"{scope.get('method', 'WebSocket')} {scope['path']:.200}" + (f" from {client[0]}" if client else "")
 
 
 def json_answer(value: Any, status: int = 200, *more: tuple[bytes, bytes]) -> Answer:
-    """The value as a body of JSON."""
+    """Return an answer whose body is the value as JSON."""
     body = write_json(value)
     return Answer(status, [_JSON, (b"content-length", b"%d" % len(body)), *more], body)
 
 
 class _MethodError(ServeError):
-    """allowed: the methods that there are for the path."""
+    """The path does not have this method. allowed: the methods that the path has."""
 
     def __init__(self, method: str, allowed: Iterable[str]) -> None:
         self.allowed = ", ".join(allowed)
@@ -225,7 +229,7 @@ class _MethodError(ServeError):
 
 
 def _rare(method: str, methods: Mapping[str, Handler]) -> Handler:
-    """What answers HEAD, as it does GET: the connection leaves the body out. Raises `ServeError`, 405, for others."""
+    """Return the handler of GET for HEAD: the connection leaves the body out. Raises `ServeError`, 405, for others."""
     if method == "HEAD" and "GET" in methods:
         return methods["GET"]
     raise _MethodError(method, [*methods, "HEAD"] if "GET" in methods else methods)
@@ -236,7 +240,7 @@ async def _refuse_plain(request: Request) -> Answer:
 
 
 def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
-    """Triton's member "error", and the fixed word; when to come again where that helps."""
+    """Return an answer with Triton's member "error" and the reason; and with `Retry-After` if a retry may help."""
     value: dict[str, Any] = {"error": error.message, "reason": error.reason}
     if error.retry_after_s is not None:
         value["retry_after_s"] = error.retry_after_s
@@ -253,12 +257,12 @@ def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
 
 
 def internal() -> ServeError:
-    """What a client is told of a fault of the server."""
+    """Return the error that a client gets for a fault of the server."""
     return ServeError(500, "the server has an internal error; its log has the cause", reason="internal")
 
 
 async def _refuse_socket(scope: Scope, send: Send, error: ServeError) -> None:
-    """An HTTP answer where the server takes one in place of a WebSocket, else the close that stands for 403."""
+    """Send an HTTP answer if the ASGI server takes one in place of a handshake, else a close, which it sends as 403."""
     if "websocket.http.response" not in scope.get("extensions", ()):
         await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
         return
@@ -268,13 +272,19 @@ async def _refuse_socket(scope: Scope, send: Send, error: ServeError) -> None:
 
 
 def _path(scope: Scope) -> bytes:
-    """As it came, so that a "/" within a name stays one; servers need not give that."""
+    """Return the path as it was sent, so that an escaped "/" does not split a name.
+
+    ASGI servers need not provide the raw path; it is then rebuilt from the decoded one.
+    """
     raw: bytes | None = scope.get("raw_path")
     return quote(scope["path"], errors="replace").encode() if raw is None else raw
 
 
 def _finder(table: Mapping[tuple[str, ...], Found]) -> Callable[[bytes], tuple[Found, Mapping[str, str]]]:
-    """What finds the entry of a path, and what the names in braces stand for; paths without names go before."""
+    """Return a function that finds the entry of a path and the values of the names in braces.
+
+    Paths without names take precedence.
+    """
     by_length: dict[int, list[tuple[tuple[str, ...], Found]]] = {}
     for pattern, found in sorted(table.items(), key=lambda item: sum(part[:1] == "{" for part in item[0])):
         by_length.setdefault(len(pattern), []).append((pattern, found))

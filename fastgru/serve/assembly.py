@@ -1,4 +1,4 @@
-"""The parts of a server, put together: models, one scheduler, the protocols over both, and who may ask."""
+"""The parts of a server, put together: models, one scheduler, the protocols over both, and the check of API keys."""
 
 import asyncio
 import gc
@@ -37,17 +37,17 @@ __all__ = ["Asgi", "Assembly", "Models"]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Models = str | Path | Mapping[str, str | Path | Model | Layer] | Iterable[str | Path]
 
-_SWITCH_S: Final = 0.0005  # for how long Python code of a thread may keep another one waiting
+_SWITCH_S: Final = 0.0005  # for how long a thread that runs Python code may keep another thread waiting
 
 
 class Assembly:
-    """models: files, whose names are those of their models, or {name: file, model or layer}. settings: their own
-    `models` come besides these.
+    """All parts of one server.
 
-    app: the ASGI application; the server around it has to support lifespans. is_ready: it takes requests. loads: have
-    the models loaded now; else `run` loads them, when it listens already.
+    models: files, which give their models their names, or {name: file, model or layer}. settings: `settings.models` are
+    served in addition. loads: load the models now; if False, `run` loads them once it listens. app: the ASGI
+    application; the ASGI server must support lifespans. is_ready: whether the server takes requests.
 
-    Raises what `fastgru.load` does for files that cannot be served, `SettingsError` for names that cannot be.
+    Raises what `fastgru.load` raises for files that cannot be served, and `SettingsError` for impossible names.
     """
 
     def __init__(self, models: Models, settings: Settings, *, loads: bool = True) -> None:
@@ -103,12 +103,12 @@ class Assembly:
                 event("compile", text.partition(": ")[0])  # without the count
             texts.append(text)
 
-        with told_by(tell):  # a line of their own would be no line of the log
+        with told_by(tell):  # otherwise the notices would be printed outside the log
             await swap.start(self.repository)
         if made := len(compiled_by_this_process()) - before:
             event("compile", f"{made} kernels were compiled for this CPU", kernels=made, problem=cache["problem"])
         gc.collect()
-        gc.freeze()  # models are not looked through by every full collection, which would take 20 ms of all streams
+        gc.freeze()  # a full collection that visits the models would stop all streams for 20 ms
         give_back_code()
         self.is_ready = True
 
@@ -116,18 +116,18 @@ class Assembly:
         self.is_ready = False
 
     def _reload(self) -> frozenset[str]:
-        """Read the file of keys again; which have gone, whose streams end here."""
+        """Read the file of keys again, end the streams of removed or changed keys, and return the names of these."""
         gone = self._guard.reload()
         self.streams.expel(gone)
         return gone
 
     def close(self) -> None:
-        """Have all states on disk, and give the folder up."""
+        """Write all states to disk, and release the folder."""
         if self._folder is not None:
             self._folder.close()
 
     async def drain(self, grace_s: float) -> None:
-        """Take no new requests, and answer those that there are, at most for so long."""
+        """Take no new requests, and wait at most `grace_s` seconds until the accepted ones are answered."""
         self.is_ready = False
         if self._folder is not None:
             self._folder.drain()
@@ -135,7 +135,7 @@ class Assembly:
         await self.scheduler.drain(grace_s / 2)
 
     def run(self, started: Callable[[Any], None] | None = None) -> None:
-        """Serve until SIGTERM or SIGINT. started: called with the `Server` when the first request can come."""
+        """Serve until SIGTERM or SIGINT. started: called with the `Server` once it takes requests."""
         from fastgru.serve.handshake import Handshake
         from fastgru.serve.server import Server
 
@@ -163,7 +163,7 @@ class Assembly:
         event("stop", "the server has ended")
 
     def _grpc(self) -> Callable[[set[Any]], asyncio.Protocol] | None:
-        """What makes connections that speak gRPC, None where it is off."""
+        """Return a function that makes gRPC connections, or None if gRPC is off."""
         settings = self.settings
         if not settings.port_of_grpc:
             return None

@@ -1,4 +1,7 @@
-"""What stands between a WebSocket and who gets its messages; and the one over plain ASGI, for servers but ours."""
+"""The interfaces between a WebSocket and the receiver of its messages, and a channel over plain ASGI.
+
+The ASGI channel is for servers other than ours.
+"""
 
 import asyncio
 from typing import Any, Final, Protocol
@@ -7,29 +10,32 @@ from fastgru.serve.app import Receive, Send
 
 __all__ = ["EXTENSION", "AsgiChannel", "Channel", "Receiver"]
 
-EXTENSION: Final = "fastgru.websocket"  # of a scope, where messages may go past ASGI
+EXTENSION: Final = "fastgru.websocket"  # the extension of a scope whose messages may bypass ASGI
 
-_FULL: Final = 1 << 16  # bytes that wait for the client, above which it counts as one that does not read
+_FULL: Final = 1 << 16  # a client counts as not reading when more bytes than this wait for it
 _CLOSE_S: Final = 5.0
 
 
 class Receiver(Protocol):
-    """Who gets the messages of a connection. All of these are called on the thread of the event loop."""
+    """The receiver of a connection's messages. All methods are called on the thread of the event loop."""
 
     def on_binary(self, data: bytes) -> None: ...
 
     def on_text(self, data: bytes) -> None:
-        """Valid UTF-8."""
+        """Take a text message, which is valid UTF-8."""
 
     def on_blocked(self, blocked: bool) -> None:
-        """The client does not read: what is written from now on is kept in memory; or it reads again."""
+        """Learn that the client has stopped reading, so that answers pile up in memory, or that it reads again."""
 
     def on_lost(self, code: int) -> None:
-        """The connection is over, once; the code is that of the client's close frame, 1005 or 1006 without one."""
+        """Learn that the connection is over; called once.
+
+        code: from the client's close frame; 1005 if the frame had no code, 1006 if there was no frame.
+        """
 
 
 class Channel(Protocol):
-    """What a receiver writes to."""
+    """The interface through which a receiver writes."""
 
     def send_binary(self, data: bytes) -> None: ...
 
@@ -38,11 +44,11 @@ class Channel(Protocol):
     def close(self, code: int, reason: str) -> None: ...
 
     def set_reading(self, reading: bool) -> None:
-        """False: no further message is delivered until True; at most one read of the socket is kept."""
+        """Start or stop the delivery of messages. While it is stopped, at most one read of the socket is kept."""
 
 
 class AsgiChannel:
-    """A `Channel`. What is sent before `run` waits for it."""
+    """A `Channel` over ASGI. Messages that are sent before `run` wait for it."""
 
     def __init__(self, receiver: Receiver, receive: Receive, send: Send) -> None:
         self._receiver, self._receive, self._send = receiver, receive, send
@@ -90,7 +96,7 @@ class AsgiChannel:
             self._receiver.on_blocked(is_full)
 
     async def run(self, max_size: int) -> None:
-        """Until the connection is over. max_size: bytes of a message."""
+        """Read and write until the connection is over. max_size: the most bytes of a message."""
         self._reader = asyncio.ensure_future(self._read(max_size))
         writer = asyncio.ensure_future(self._write())
         code = 1006
@@ -98,7 +104,7 @@ class AsgiChannel:
             await asyncio.wait((self._reader, writer), return_when=asyncio.FIRST_COMPLETED)
             if self._reader.done() and not self._reader.cancelled():
                 code = self._reader.result()
-            elif not self._reader.done():  # the close frame is out, or the client cannot be written to
+            elif not self._reader.done():  # the close frame was sent, or writing to the client has failed
                 await asyncio.wait((self._reader,), timeout=_CLOSE_S)
         finally:
             for task in (self._reader, writer):

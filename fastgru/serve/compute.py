@@ -1,7 +1,8 @@
 """Long work: a thread beside the event loop, whose native calls leave the loop free.
 
-What is one push each goes first come, first served, several of one group at once. Sequences that are cut take turns
-with it, part by part, and one whose deadline comes near goes first: neither holds the other up for longer than a part.
+Jobs of one push run in the order in which they came, several of one group at once. They alternate with the parts of
+sequences that are cut, so that neither waits for the other longer than one part takes. A sequence whose deadline is
+near goes first.
 """
 
 import os
@@ -20,18 +21,19 @@ from fastgru.serve.jobs import Job, answer_each, answer_in_parts, failure
 
 __all__ = ["Compute"]
 
-_NICE: Final = 15  # of 19; with less, an answer of the loop waits for the scheduler of the system for milliseconds
+_NICE: Final = 15  # of 19; with less, the operating system lets the event loop wait for milliseconds
 _LEAST_STRETCH, _MOST_STRETCH, _LEARNT_NS = 1.15, 2.0, 5_000_000.0
-_RISES, _FALLS = 0.25, 0.005  # how fast the stretch does: who is admitted wrongly is worse off than who is refused
-_HURRY: Final = 1.25  # a sequence whose deadline is nearer than this, of what is left of it, goes first
+_RISES, _FALLS = 0.25, 0.005  # the stretch rises faster than it falls: a late answer is worse than a refusal
+_HURRY: Final = 1.25  # a sequence goes first if its deadline is nearer than this many times its remaining work
 
 
 class Compute:
-    """finished: called on the thread of `loop` with jobs that are done with, when they began and how long they took.
+    """The thread for long jobs, and the estimates of how long they wait.
 
-    Those that did not run have neither outputs nor an error.
+    finished: called on the thread of `loop` with the jobs that are over, the time at which they began, and the
+    nanoseconds that they took. A job that did not run has neither outputs nor an error.
 
-    The thread takes jobs from the left of the two queues; all else is used by the thread of the loop alone.
+    The thread takes jobs from the left of the two queues; only the thread of the loop uses the other attributes.
     """
 
     def __init__(self, loop: AbstractEventLoop, finished: Callable[[list[Job], int, int], None]) -> None:
@@ -40,19 +42,18 @@ class Compute:
         self._cut: deque[Job] = deque()
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._whole_ns = 0.0  # expected of those that are not done with
+        self._whole_ns = 0.0  # the expected time of the jobs of one push that are not over
         self._cuts: set[Job] = set()
-        self._stretch = (
-            _LEAST_STRETCH  # of what is expected: the thread has not all of the core, nor every estimate its truth
-        )
-        self._running = (0, 0.0)  # since when, and what is expected of it
-        self._parts: Iterator[None] | None = None  # of the first of `_cut`
+        # Expected times are multiplied by this: the thread may not have the whole core, and estimates may be too low.
+        self._stretch = _LEAST_STRETCH
+        self._running = (0, 0.0)  # when the current push began, and its expected time
+        self._parts: Iterator[None] | None = None  # runs the parts of the first job in `_cut`
         self._cut_began_ns = self._cut_took_ns = 0
         self._cut_is_next = False
-        self._ended_ns = 0  # when the last push did; 0 where the thread has been idle since
+        self._ended_ns = 0  # when the last push ended; 0 if the thread has been idle since
 
     def submit(self, job: Job) -> None:
-        """Have it run."""
+        """Give the job to the thread."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="fastgru-compute", daemon=True)
             self._thread.start()
@@ -60,21 +61,21 @@ class Compute:
         self._wake.put(True)
 
     def expect(self, job: Job) -> None:
-        """It is going to be submitted."""
+        """Count a job that is about to be submitted."""
         if job.group.parts:
             self._cuts.add(job)
         else:
             self._whole_ns += job.cost_ns
 
     def forget(self, job: Job) -> None:
-        """It is done with."""
+        """Stop counting a job that is over."""
         if job.group.parts:
             self._cuts.discard(job)
         else:
             self._whole_ns -= job.cost_ns
 
     def ahead_ns(self, group: Group, cost_ns: float, now_ns: int) -> float:
-        """What is expected to run before a job of this group and cost would be done, besides itself."""
+        """Return how many nanoseconds of other work are expected to run before a job of this group and cost is done."""
         whole, cut = self._whole_ns, sum([other.cost_ns for other in self._cuts])
         began, expected = self._running
         gone = min(now_ns - began, expected)
@@ -85,14 +86,14 @@ class Compute:
         return max(0.0, self._stretch * (ahead + cost_ns) - cost_ns)
 
     def learn(self, job: Job, now_ns: int) -> None:
-        """A job is done, or its deadline has passed: see how much longer it took than the sum of what was before it."""
+        """Adjust the stretch by how much longer a job took than expected; it is done, or its deadline has passed."""
         if job.expected_ns > _LEARNT_NS and not job.cancelled:
             seen = (now_ns - job.submitted_ns) / job.expected_ns * self._stretch
             weight = _RISES if seen > self._stretch else _FALLS
             self._stretch += weight * (min(max(seen, _LEAST_STRETCH), _MOST_STRETCH) - self._stretch)
 
     def close(self) -> None:
-        """End the thread, after what it is at."""
+        """End the thread once it has finished its queues."""
         if self._thread is not None:
             self._wake.put(False)
             self._thread = None
@@ -136,12 +137,12 @@ class Compute:
             began = monotonic_ns()
             answer_each(group, live)
             ended = monotonic_ns()
-            # What lies between two pushes of a busy thread is part of what they cost.
+            # The time between two pushes of a busy thread counts as part of their cost.
             self._say(live, began, ended - (self._ended_ns or began))
             self._ended_ns = ended
 
     def _go_on(self) -> None:
-        """One part of the first sequence."""
+        """Run one part of the first sequence."""
         job, now = self._cut[0], monotonic_ns()
         if self._parts is None:
             self._parts, self._cut_began_ns, self._cut_took_ns = answer_in_parts(job.group, job), now, 0
@@ -172,7 +173,10 @@ class Compute:
 
 
 def _yield_to_others() -> None:
-    """Have this thread give way to that of the event loop where both want one core; Linux has priorities of threads."""
+    """Lower the priority of this thread, so that the event loop goes first on a shared core.
+
+    Only Linux has priorities of threads.
+    """
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE)
