@@ -1,4 +1,4 @@
-"""What a state begins with inside a file, where no input decides that: it may be made of the sizes of inputs."""
+"""The initial value of a state inside a file, if it depends on no input, or only on the sizes of inputs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ _MOST_ELEMENTS: Final = 1 << 24
 
 
 class Beginnings:
-    """Of the values of this graph."""
+    """The initial values of states of one graph."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -25,7 +25,7 @@ class Beginnings:
         self._facts: dict[int, Mapping[str, ValueFacts]] = {}
 
     def reads(self, name: str) -> set[str]:
-        """The inputs that a value depends on, through more than their sizes."""
+        """Return the inputs that a value depends on through more than their sizes."""
         found, left = set[str](), [name]
         seen = set[str]()
         given = {spec.name for spec in self._graph.inputs}
@@ -40,7 +40,10 @@ class Beginnings:
         return found
 
     def start(self, name: str) -> Array | None:
-        """Its value, with one row where rows are as many as there are; None where it is not the same for all."""
+        """Return the value of `name`, with size 1 along axes whose size is free.
+
+        None if the value depends on inputs or on their sizes, or cannot be computed.
+        """
         if self.reads(name):
             return None
         one, three = self._with_sizes(name, 1), self._with_sizes(name, 3)
@@ -51,7 +54,7 @@ class Beginnings:
         return one if np.array_equal(np.broadcast_to(one, three.shape), three) else None
 
     def _with_sizes(self, name: str, size: int) -> Array | None:
-        """The value where every free size is this one."""
+        """Return the value of `name` if every free size of the inputs is `size`, or None if it cannot be computed."""
         if size not in self._facts:
             specs = tuple(
                 replace(spec, shape=tuple(size if n is None else n for n in spec.shape), dims=())
@@ -83,7 +86,7 @@ class Beginnings:
         return values[name]
 
     def _order(self, name: str) -> Iterator[str]:
-        """What the value depends on, in order, and itself."""
+        """Yield the values that `name` depends on and `name` itself, in order of computation."""
         needed = {name}
         for node in reversed(self._graph.nodes):
             if needed & set(node.outputs) and node.op != "shape":

@@ -1,4 +1,4 @@
-"""Custom objects of a file, for the command line and the server: descriptions, or Python that is run."""
+"""Custom objects from a file, for the command line and the server: descriptions, or Python code that is run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,9 @@ __all__ = ["read_custom_objects"]
 
 
 def read_custom_objects(path: Path) -> Mapping[str, Any]:
-    """The dict `custom_objects` of a file in Python, which is run; of one in YAML or JSON, descriptions by name.
+    """Run a Python file and return its dict `custom_objects`, or read a YAML or JSON file of descriptions by name.
 
-    Raises `InvalidModelError` where there is none, or the file's code ends in an error.
+    Raises `InvalidModelError` if the file has no such dict or its code raises an error.
     """
     if path.suffix.lower() != ".py":
         from fastgru.importers.architecture.description import read_text
@@ -25,7 +25,7 @@ def read_custom_objects(path: Path) -> Mapping[str, Any]:
             found = runpy.run_path(str(path)).get("custom_objects")
         except FastGRUError:
             raise
-        except Exception as error:  # the caller's code: it fails in any way
+        except Exception as error:  # the caller's code may raise anything
             raise InvalidModelError(f"{path}: running the file raised {type(error).__name__}: {error}") from error
     if not isinstance(found, Mapping):
         what = "the dict custom_objects" if path.suffix.lower() == ".py" else "descriptions of layers by name"

@@ -1,9 +1,9 @@
-"""Whether a network can be run frame by frame, and which states it keeps from one frame to the next.
+"""Decides whether a network can be run frame by frame, and which states it keeps from one frame to the next.
 
-One axis of the inputs is taken to be time, and followed through every node by the facts of its operator. A value has
-a step for each frame, or is what the last step left, or has nothing to do with frames. A node may keep what it keeps
-from one frame to the next in a state, which can be opened; every other node has to give a frame what it gives that
-frame alone. What is not known of an operator counts as not allowed.
+One axis of the inputs is taken as time and followed through every node, by the facts of its operator. A value has one
+step per frame, or is the result of the last step, or does not depend on frames. A node may carry values from one frame
+to the next only in a state, which can be opened. Every other node must compute each frame from that frame alone. An
+operator whose facts do not say so is refused.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +19,13 @@ from fastgru.spec import RECURRENT
 
 __all__ = ["Axis", "Framewise", "Past", "State", "time_axes"]
 
-Axis = tuple[str, int]  # of a value
+Axis = tuple[str, int]  # name of a value, and axis
 
 _ALONE: Final = "feed it whole sequences, or export the network without it"
 
 
 class State(NamedTuple):
-    """A state of a node: the number of its input, of its output, and its kind."""
+    """A state of a node: the index of its input, the index of its output, and its kind."""
 
     node: Node
     input: int
@@ -34,7 +34,10 @@ class State(NamedTuple):
 
 
 class Past(NamedTuple):
-    """The last steps of its first input that a node reads beside those that come: how many, along which axis."""
+    """Past steps of its first input that a node reads beside the new ones: how many, along which axis.
+
+    value: of the steps before the first frame.
+    """
 
     node: Node
     axis: int
@@ -43,7 +46,7 @@ class Past(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """A value with steps along an axis, behind `lead` steps of the past, and before `trail` that are nobody's."""
+    """A value with steps along `axis`: `lead` steps of the past come before them, `trail` excess steps after them."""
 
     axis: int
     lead: int = 0
@@ -51,8 +54,11 @@ class _Steps(NamedTuple):
 
 
 def time_axes(graph: Graph, facts: Mapping[str, ValueFacts]) -> list[tuple[Axis, ...]]:
-    """Which axes of the inputs may be time, the likeliest first: those that recurrent layers and loops go along, and
-    where there are none, those that convolutions are padded before, and not behind."""
+    """Return the axes of inputs that may be time, the likeliest first.
+
+    They are the axes that recurrent layers and loops run along, or, if there are none, the axes that convolutions and
+    pads extend causally.
+    """
     joined = _Joined(graph, facts)
     inputs = [
         (spec.name, axis)
@@ -68,7 +74,7 @@ def time_axes(graph: Graph, facts: Mapping[str, ValueFacts]) -> list[tuple[Axis,
 
 
 def _recurrences(node: Node) -> Iterator[Axis]:
-    """The axes of its inputs that a recurrent layer or a loop goes along."""
+    """Yield the axes of its inputs that a recurrent layer or a loop runs along."""
     if node.op in RECURRENT:
         yield node.inputs[0], 1 if node.attrs["spec"].get("batch_first") else 0
     elif node.op == "loop":
@@ -77,7 +83,7 @@ def _recurrences(node: Node) -> Iterator[Axis]:
 
 
 def _causal(node: Node, facts: Mapping[str, ValueFacts]) -> Iterator[Axis]:
-    """The axes along which it is padded as something that reads the past alone is."""
+    """Yield the axes along which a convolution has causal padding, and every axis from 2 on of a pad."""
     rank = (facts[node.inputs[0]].rank if node.op in ("conv", "pad") and node.inputs[0] in facts else None) or 0
     taps = (facts[node.inputs[1]].sizes if node.op == "conv" and node.inputs[1] in facts else None) or ()
     pads = node.attrs.get("pads")
@@ -91,7 +97,7 @@ def _causal(node: Node, facts: Mapping[str, ValueFacts]) -> Iterator[Axis]:
 
 
 class _Joined:
-    """Axes of values that are one and the same."""
+    """Groups the axes of values that are the same axis, by the facts of the operators between them."""
 
     def __init__(self, graph: Graph, facts: Mapping[str, ValueFacts]) -> None:
         self._parent: dict[Axis, Axis] = {}
@@ -118,23 +124,23 @@ class _Joined:
 
 
 class Framewise:
-    """A graph whose frames lie along these axes of its inputs. found: what it keeps from frame to frame.
+    """A graph whose frames lie along these axes of its inputs. found: the states that it keeps between frames.
 
-    facts: of every value. Raises `UnsupportedModelError` that names the node which needs more than its frame.
+    facts: of every value. Raises `UnsupportedModelError` that names the node which needs more than one frame.
     """
 
     def __init__(self, graph: Graph, axes: Sequence[Axis], facts: Mapping[str, ValueFacts]) -> None:
         self.found: list[State | Past] = []
         self._graph, self._facts = graph, facts
         self._steps = {name: _Steps(axis) for name, axis in axes}
-        self._last: set[str] = set()  # what the last step left
-        self._sized: set[str] = set()  # integers that may follow from the number of steps
+        self._last: set[str] = set()  # values of the last step
+        self._sized: set[str] = set()  # integers that may depend on the number of steps
         self._given = {spec.name for spec in graph.inputs}
         if len(self._steps) < len(axes):
             raise UnsupportedModelError(f"one input has two time axes, {list(axes)}: {_ALONE}")
         for node in graph.nodes:
             self._follow(node)
-            self._steps.pop("", None)  # of outputs that nobody reads, which have no name
+            self._steps.pop("", None)  # the name of every output that is not read
             self._last.discard("")
             self._sized.discard("")
         for spec in graph.outputs:
@@ -180,7 +186,7 @@ class Framewise:
         return axis is not None and rank is not None and self._steps.get(node.inputs[0]) == _Steps(axis % rank)
 
     def _cuts_trail(self, node: Node) -> bool:
-        """Whether it takes away those steps at the end that a convolution has made of what it is padded with behind."""
+        """Return whether the slice removes the steps at the end that a convolution computed from its padding there."""
         steps, rank = self._steps[node.inputs[0]], self._facts[node.inputs[0]].rank or 0
         constants = self._graph.constants
         read = [np.asarray(constants[n]).reshape(-1).tolist() if n in constants else None for n in node.inputs[1:]]
@@ -189,7 +195,7 @@ class Framewise:
         return where and steps.trail > 0 and (begin, end, step) == ([0], [-steps.trail], [1])
 
     def _apart(self, node: Node, marked: Sequence[int]) -> None:
-        """A node that gives each frame what it gives that frame alone."""
+        """Follow a node that must compute each frame from that frame alone."""
         inputs = [self._facts.get(name, ValueFacts()) if name else None for name in node.inputs]
         mixing, same = mixes(node.op, inputs, node.attrs), ties(node.op, inputs, node.attrs, len(node.outputs)).same
         around = {self._steps[node.inputs[i]][1:] for i in marked}
@@ -218,7 +224,7 @@ class Framewise:
         states = [(1, initial), *((4 + k, name) for k, name in enumerate(rest[: len(RECURRENT[node.op].STATES) - 1]))]
         if any(any(self._steps[name][1:]) for name in node.inputs if name in self._steps):
             raise self._refused(node, "reads steps before the first frame")
-        if self._steps.get(x) == _Steps(1 - t):  # rows of its batch are frames, each gone through by itself
+        if self._steps.get(x) == _Steps(1 - t):  # the frames are its batch: it runs over each of them by itself
             begins = [np.asarray(self._graph.constants.get(name, 0.0)) for _, name in states]
             alike = all(a.ndim < 3 or (a == a[:, :1]).all() for a in begins)
             if lengths or mask or not alike or any(self._steps.get(n, _Steps(1)) != _Steps(1) for _, n in states):
@@ -261,7 +267,7 @@ class Framewise:
             self._steps[name] = _Steps(axis % max(rank, 1))
 
     def _pad(self, node: Node) -> None:
-        """Steps before the first frame: a past that begins with what is padded."""
+        """Follow a pad: steps that it adds before the first frame become a `Past` that begins with the padding."""
         steps, constants = self._steps[node.inputs[0]], self._graph.constants
         read = [np.asarray(constants[name]) if name in constants else None for name in node.inputs[1:]]
         value = read[1] if len(read) > 1 and node.inputs[2] else np.zeros(())
@@ -281,7 +287,7 @@ class Framewise:
         self._steps[node.outputs[0]] = steps._replace(lead=steps.lead + before)
 
     def _conv(self, node: Node) -> None:
-        """A convolution along time that reads the past alone."""
+        """Follow a convolution along time, which must be causal."""
         axis, lead, trail = self._steps[node.inputs[0]]
         sizes, k = self._facts[node.inputs[1]].sizes, axis - 2
         taps = None if sizes is None else sizes[axis]

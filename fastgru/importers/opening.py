@@ -1,6 +1,6 @@
-"""States that begin inside a file, opened: each becomes an input and an output of its own, so that a stream keeps it.
+"""Opens the states that begin inside a file: each becomes an input and an output, so that a stream can keep it.
 
-What a state begins with in the file goes into `Graph.starts` where that is not zeros.
+An initial value that is not all zeros is put into `Graph.starts`.
 """
 
 import re
@@ -25,15 +25,15 @@ _TO_THE_END: Final = (1 << 63) - 1
 
 
 def open_states(graph: Graph, what: str) -> Graph:
-    """The graph with every state of it that begins inside as an input and an output, paired in `Graph.states`.
+    """Return the graph with every state that begins inside as an input and an output, paired in `Graph.states`.
 
-    They are called after the node that keeps them: NODE_state_in and NODE_state_out, for the cell of an LSTM
-    NODE_cell_in and NODE_cell_out, and for the past frames that a convolution reads NODE_past_in and NODE_past_out.
-    `starts` has what one of them begins with where the file has something else than zeros. A graph that has all its
-    states open comes back as it is. what: the file.
+    The two are named after the node that keeps the state: NODE_state_in and NODE_state_out; NODE_cell_in and
+    NODE_cell_out for the cell of an LSTM; NODE_past_in and NODE_past_out for the past frames that a convolution reads.
+    `Graph.starts` has the initial values that are not zeros. A graph whose states are all open is returned unchanged.
+    what: the name of the file, for messages.
 
-    Raises `UnsupportedModelError` where there is no state, where one begins with a value that inputs decide, and where
-    the network cannot be run frame by frame.
+    Raises `UnsupportedModelError` if there is no state, if the initial value of a state depends on inputs, or if the
+    network cannot be run frame by frame.
     """
     if graph.states and not _begins_inside(graph):
         return graph
@@ -61,7 +61,7 @@ def open_states(graph: Graph, what: str) -> Graph:
 
 
 def _begins_inside(graph: Graph) -> bool:
-    """Whether some layer that goes forward begins with something else than a state of the graph."""
+    """Return whether some forward layer or loop begins with something other than a state of the graph."""
     values, states = Beginnings(graph), set(graph.states)
     for node in graph.nodes:
         if node.op in RECURRENT and node.attrs["spec"].get("direction", "forward") == "forward":
@@ -80,7 +80,7 @@ def _has_states(graph: Graph) -> bool:
 
 
 def _with_outputs(graph: Graph) -> Graph:
-    """The graph in which every recurrent layer and loop has names for all of its outputs."""
+    """Return the graph with names for all outputs of every recurrent layer and loop."""
     taken, nodes = _names(graph), []
     for node in graph.nodes:
         if node.op in RECURRENT or node.op == "loop":
@@ -97,7 +97,7 @@ def _names(graph: Graph) -> set[str]:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, or one like it that nobody has; nobody else gets it."""
+    """Return `name`, or a similar name that is free, and add it to `taken`."""
     found, count = name, 1
     while found in taken:
         found, count = f"{name}_{count}", count + 1
@@ -106,7 +106,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 class _Opening:
-    """graph: that with these states open; None where all of them are open already."""
+    """Opens the states in `found`. graph: the graph with them open, or None if all of them are open already."""
 
     def __init__(self, graph: Graph, facts: Mapping[str, ValueFacts], found: list[State | Past]) -> None:
         self._before, self._facts = graph, facts
@@ -127,7 +127,7 @@ class _Opening:
         self.graph = self._made() if self._inputs or self._states != dict(graph.states) else None
 
     def _is_open(self, state: State, given: set[str]) -> bool:
-        """Whether it begins with an input; one that goes with no output yet gets one."""
+        """Return whether the state begins with an input; if that input has no paired output, add one."""
         name = (*state.node.inputs, *[""] * 8)[state.input]
         if self._values.reads(name) & set(self._before.states):
             return True
@@ -165,7 +165,7 @@ class _Opening:
     def _input(
         self, node: Node, kind: str, sizes: tuple[Size, ...] | None, dtype: str | None, start: Array | None
     ) -> str:
-        """The name of a new input of these sizes."""
+        """Add an input of these sizes and return its name."""
         if sizes is None or dtype is None:
             raise UnsupportedModelError(
                 f"{node}: the shape of its state is not known: declare the shapes of the inputs"
@@ -180,10 +180,10 @@ class _Opening:
         return name
 
     def _hand_out(self, state: State, name: str, output: str) -> None:
-        """Have the graph give what the node leaves, under this name."""
+        """Make the node's final state an output of the graph, called `output`, and pair it with the input `name`."""
         spec = next(spec for spec in (*self._before.inputs, *self._inputs) if spec.name == name)
         value, held = state.node.outputs[state.output], {spec.name for spec in self._before.outputs}
-        if value in held:  # it is an output of another name, which stays
+        if value in held:  # the value is an output already, and keeps that name
             self._ahead.setdefault(id(state.node), []).append(Node("reshape", (value, self._whole(value)), (output,)))
         else:
             self._renamed[value] = output
@@ -204,7 +204,7 @@ class _Opening:
         return name
 
     def _open_past(self, past: Past) -> None:
-        """The node reads the steps that have been, then those that come, instead of what it is padded with."""
+        """Let the node read past steps from an input, joined with the new steps, instead of padding."""
         node, (x, *rest), at = past.node, past.node.inputs, id(past.node)
         facts = self._facts[x]
         sizes = tuple(past.steps if i == past.axis else n for i, n in enumerate(facts.sizes or ()))
@@ -227,7 +227,7 @@ class _Opening:
         self._states[name] = output
 
     def _unpadded(self, node: Node, x: str, axis: int) -> Node:
-        """The pad without what it adds along the axis."""
+        """Return the pad node without its padding along `axis`."""
         rank = self._facts[x].rank if x in self._facts else self._facts[node.inputs[0]].rank
         axes = [a % (rank or 1) for a in node.attrs.get("axes") or range(rank or 0)]
         amounts = np.array(self._before.constants[node.inputs[1]]).reshape(2, -1)
@@ -259,7 +259,7 @@ class _Opening:
 
 
 def _needed(nodes: tuple[Node, ...], wanted: set[str]) -> tuple[Node, ...]:
-    """The nodes that these values depend on: what made the states inside is left out."""
+    """Return the nodes that these values depend on; nodes that computed initial states are left out."""
     kept = list[Node]()
     for node in reversed(nodes):
         if wanted & set(node.outputs):

@@ -1,4 +1,4 @@
-"""A part of a graph: what lies between some values that become inputs and some that become outputs."""
+"""A part of a graph: the nodes between values that become its inputs and values that become its outputs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +11,15 @@ from fastgru.reference.facts import infer_graph
 
 __all__ = ["Inputs", "as_names", "check_ends", "check_known", "form_of", "part_of"]
 
-# Names, or names with the shape of each: None where the file tells it, else sizes, or {shape: ..., dtype: ...}.
+# Names, or a dict from name to None (the file has the shape), to sizes, or to {shape: ..., dtype: ...}.
 Inputs = Sequence[str] | Mapping[str, Any]
 
 
 def as_names(what: str, given: Any) -> Any:
-    """The names of `inputs` or `outputs` as a list or, with shapes, as a dict. Raises `InvalidModelError`."""
+    """Return the names of `inputs` or `outputs` as a list, or as a dict if they come with shapes.
+
+    Raises `InvalidModelError` for anything else.
+    """
     names = [given] if isinstance(given, str) else given
     if isinstance(names, Mapping) and what == "outputs":
         names = None
@@ -27,7 +30,7 @@ def as_names(what: str, given: Any) -> Any:
 
 
 def form_of(name: str, told: Any) -> tuple[str, tuple[int | None, ...]] | None:
-    """The dtype and shape that the caller gives an input, None where nothing is told."""
+    """Return the dtype and shape that the caller gives for an input, or None if the caller gives no shape."""
     form, dtype = (told.get("shape"), told.get("dtype", "float32")) if isinstance(told, Mapping) else (told, "float32")
     if form is None:
         return None
@@ -38,7 +41,7 @@ def form_of(name: str, told: Any) -> tuple[str, tuple[int | None, ...]] | None:
 
 
 def check_known(what: str, names: Collection[str], known: Collection[str]) -> None:
-    """Raise `InvalidModelError` for names of nothing."""
+    """Raise `InvalidModelError` for names that are not in `known`."""
     if unknown := [name for name in names if name not in known]:
         raise InvalidModelError(
             f"{what} names {', '.join(map(repr, unknown))}, which is not a tensor of the model;"
@@ -47,8 +50,10 @@ def check_known(what: str, names: Collection[str], known: Collection[str]) -> No
 
 
 def part_of(graph: Graph, inputs: Inputs | None, outputs: Sequence[str] | None) -> Graph:
-    """The nodes between these values. Raises `InvalidModelError` for names of nothing, inputs that nothing needs, and
-    inputs that are missing."""
+    """Return the part of the graph between these values.
+
+    Raises `InvalidModelError` for unknown names, inputs that nothing needs, and inputs that are missing.
+    """
     own = {spec.name: spec for spec in graph.inputs}
     facts = infer_graph(graph)
     values = [*own, *(name for node in graph.nodes for name in node.outputs if name)]
@@ -96,7 +101,7 @@ def part_of(graph: Graph, inputs: Inputs | None, outputs: Sequence[str] | None) 
 
 
 def check_ends(begins: Sequence[str], own: Sequence[str], needed: Collection[str]) -> None:
-    """Raise `InvalidModelError` for inputs that are missing or idle. own: those of the model that are needed."""
+    """Raise `InvalidModelError` for missing or unneeded inputs. own: the model's own inputs that are still needed."""
     if missing := [name for name in own if name not in begins]:
         raise InvalidModelError(
             f"inputs: the outputs need {', '.join(map(repr, missing))}, too: add them to inputs, or choose inputs"

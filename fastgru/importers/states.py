@@ -1,8 +1,8 @@
-"""Which output is the next value of which input, told by their names.
+"""Pairs each state input with the output that is its next value, by their names.
 
-A name is read as words: a stem that says which state it is, and at most one mark that says whether it is the value
-before a step or after it. `h0` is the stem `h` with the mark `0`, `new_cached_len_1` the stem `cached len 1` with the
-mark `new`. An input and an output go together where one stem is that of both and the table has their marks.
+A name is split into words: a stem that identifies the state, and at most one mark that tells the value before a step
+from the value after it. `h0` is the stem `h` with the mark `0`, `new_cached_len_1` the stem `cached len 1` with the
+mark `new`. An input and an output match if they have the same stem and the table lists their two marks together.
 """
 
 import re
@@ -14,7 +14,7 @@ from fastgru.graph import TensorSpec
 
 __all__ = ["pair_states"]
 
-# Marks of inputs, and those of outputs that go with them; "" is none, "." a number that an exporter hung on: `x.1`.
+# Marks of inputs, and the marks of outputs that match them. "": no mark; ".": a number from an exporter, as in `x.1`.
 _TABLE: Final = (
     (("in", "input", "initial", "init", "0", "prev", "previous", "old", "past", "before", "last", "."),
      ("out", "output", "final", "n", "next", "new", "present", "after", "updated", "current", "curr")),
@@ -27,12 +27,12 @@ _TABLE: Final = (
 )  # fmt: skip
 _GOES: Final = frozenset((before, after) for befores, afters in _TABLE for before in befores for after in afters)
 
-# Words that are written as one, and those that say nothing.
+# Two words that are often written as one, and parts of names without meaning.
 _JOINED: Final = re.compile(r"(h|c)([nxy])|(in|out|new|old|prev|next|past|present)(h|c|hidden|cell|states?|cache)")
 _SILENT: Final = re.compile(r"(?<=past_)key_values\.|(?<=present_)key_values\.|:\d+$")
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-# What is pushed and comes out, whatever else its name says.
+# Words of the names of signals: a stem of these words alone does not name a state.
 _SIGNALS: Final = frozenset({
     "audio", "data", "enhanced", "feat", "feats", "feature", "features", "frame", "frames", "image", "img", "input",
     "inputs", "len", "length", "lengths", "lens", "mag", "mask", "mix", "noisy", "obs", "observation", "output",
@@ -41,11 +41,11 @@ _SIGNALS: Final = frozenset({
 
 
 def pair_states(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:
-    """{input: output} for the names that exporters and users give to a state and to its next value.
+    """Return {input: output} for the names that exporters and users give to a state and to its next value.
 
-    A pair must have one dtype and shapes that agree, where a free dimension agrees with anything. A name that could go
-    with two others goes with none; and where every input would become a state there is no pair at all, because a stream
-    needs something to push. Names of signals (`audio_in` and `audio_out`) are no states.
+    The two must have the same dtype and agreeing shapes; a free dimension agrees with any size. A name that matches two
+    others is not paired. If every input would become a state, nothing is paired, because a stream needs an input to
+    push. Names of signals (`audio_in` and `audio_out`) are not states.
     """
     found: dict[str, str] = {}
     for spec in inputs:
@@ -66,7 +66,7 @@ def _go_together(source: str, target: str) -> bool:
 
 
 def _readings(name: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The stem and the mark of a name, in every way that it can be read."""
+    """Yield each possible (stem, mark) of a name."""
     plain = _SILENT.sub("", name)
     words = _words(plain)
     yield words, ""

@@ -1,4 +1,4 @@
-"""The attributes of a node, of the types that are asked for, and which of them nobody asks for."""
+"""Typed access to the attributes of a node, with a record of the attributes that were never read."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -15,7 +15,7 @@ __all__ = ["Attributes", "collect_attributes", "named"]
 
 T = TypeVar("T")
 
-_MOST_AXES: Final = 64  # of an array of NumPy's
+_MOST_AXES: Final = 64  # the most that a NumPy array can have
 _NO_FILES: Final = ExternalData(None)
 _TYPE_NAMES = {number: name for name, number in AttributeProto.AttributeType.items()}
 
@@ -23,7 +23,7 @@ _TYPE_NAMES = {number: name for name, number in AttributeProto.AttributeType.ite
 def collect_attributes(
     protos: Iterable[AttributeProto], what: str, outer: Mapping[str, AttributeProto] | None = None
 ) -> dict[str, AttributeProto]:
-    """Attributes by name; one that refers to an attribute of the function around it is looked up in `outer`."""
+    """Return attributes by name; a reference to an attribute of the enclosing function is looked up in `outer`."""
     found: dict[str, AttributeProto] = {}
     for proto in protos:
         if proto.name in found:
@@ -40,7 +40,7 @@ def collect_attributes(
 
 
 def named(attribute: AttributeProto, name: str) -> AttributeProto:
-    """A copy that goes by this name."""
+    """Return a copy of the attribute with another name."""
     copy = AttributeProto()
     copy.CopyFrom(attribute)
     copy.name = name
@@ -63,7 +63,7 @@ class Attributes:
         return sorted(self._protos.keys() - self._read)
 
     def _find(self, name: str, type_name: str, read: Callable[[AttributeProto], T]) -> T | None:
-        """What `read` makes of the attribute, None where it is absent."""
+        """Return `read(attribute)`, or None if the attribute is absent."""
         self._read.add(name)
         proto = self._protos.get(name)
         if proto is not None and _TYPE_NAMES.get(proto.type) != type_name:
@@ -78,7 +78,7 @@ class Attributes:
         return value
 
     def _possible(self, name: str, numbers: list[int]) -> list[int]:
-        """Axes that an array can have: what counts up to one of a file's would take any time and memory."""
+        """Refuse axes that no array can have: code that counts up to an axis could take unbounded time and memory."""
         wrong = next((n for n in numbers if abs(n) > _MOST_AXES), None) if name in ("axis", "axes") else None
         if wrong is not None:
             raise InvalidModelError(f"{self._what}: attribute {name!r} has {wrong}, more axes than a tensor can have")

@@ -1,6 +1,6 @@
-"""The graph of a file as conversion functions write it, and the names of the file that stand for its values.
+"""The graph that conversion functions build, and the scopes that map names of the file to its values.
 
-What a node becomes goes by that node's name.
+Nodes of the graph are named after the node of the file that they come from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Body", "OnnxGraphBuilder", "Refused", "Scope", "Site", "Surroundings
 
 
 class OnnxGraphBuilder(GraphBuilder):
-    """Folds constants. node_name: of the ONNX node at hand. warnings: what a user is told in the end."""
+    """A builder that folds constants. node_name: of the ONNX node being converted. warnings: messages for the user."""
 
     folding: Folding
 
@@ -34,14 +34,14 @@ class OnnxGraphBuilder(GraphBuilder):
         self._shared: dict[tuple[Any, ...], tuple[Sequence[Value | None], tuple[Value, ...] | None]] | None = None
 
     def apart(self) -> OnnxGraphBuilder:
-        """Another, with nothing in it and the same budget."""
+        """Return another builder, empty and with the same folding budget."""
         other = OnnxGraphBuilder()
         other.node_name, other.folding = self.node_name, self.folding
         return other
 
     @contextmanager
     def sharing(self) -> Iterator[None]:
-        """What is folded meanwhile of the same constants is one constant."""
+        """Fold each operator on the same constants only once within the block, so that its results are shared."""
         before, self._shared = self._shared, self._shared if self._shared is not None else {}
         try:
             yield
@@ -54,7 +54,7 @@ class OnnxGraphBuilder(GraphBuilder):
         if self._shared is None or any(value is not None and value.array is None for value in inputs):
             return super()._folded(op, inputs, attrs, values)
         key = (op, tuple(map(id, inputs)), repr(sorted(attrs.items())), len(values))
-        if key not in self._shared:  # the inputs are kept, so that none of these numbers comes to mean another
+        if key not in self._shared:  # the inputs are kept alive, so that no id in a key is reused
             self._shared[key] = inputs, super()._folded(op, inputs, attrs, values)
         return self._shared[key][1]
 
@@ -96,12 +96,12 @@ class OnnxGraphBuilder(GraphBuilder):
 
 
 class Refused(Value):
-    """What a node would give that could not be converted: nothing is said of its readers."""
+    """An output of a node that could not be converted; the nodes that read it are not converted either."""
 
 
 @dataclass
 class Scope:
-    """Names that mean something at one place: of the main graph, or of one call of a function."""
+    """The names that are visible in one place: in the main graph, in a subgraph, or in one call of a function."""
 
     opsets: Mapping[str, int]
     values: dict[str, Value] = field(default_factory=dict)
@@ -120,14 +120,14 @@ class Scope:
         return self.values[name]
 
     def defines(self, name: str) -> bool:
-        """True where the name means something here, or in a graph around this one."""
+        """Return whether the name is defined here or in a graph around this one."""
         here = name in self.values or name in self.lazy
         return here or (self.parent is not None and self.parent.defines(name))
 
 
 @dataclass(frozen=True)
 class Body:
-    """A subgraph with those of its nodes that its outputs need, and its initializers, each read once."""
+    """A subgraph, the nodes that its outputs need, and its initializers, each read once."""
 
     graph: GraphProto
     nodes: Sequence[NodeProto]
@@ -135,7 +135,7 @@ class Body:
 
 
 class Site(NamedTuple):
-    """A node where it stands. what: how messages call it. name: what the nodes are called that it becomes."""
+    """A node in its scope. what: its name in messages. name: the name of the nodes that it is converted to."""
 
     proto: NodeProto
     scope: Scope
@@ -146,20 +146,20 @@ class Site(NamedTuple):
 
 
 class Surroundings(Protocol):
-    """What a node that stands for other nodes asks for: they are converted in its place, in the scope that it is in."""
+    """What the function of a node with subgraphs or a body calls to convert their nodes in the node's own scope."""
 
     def open_body(self, graph: GraphProto, site: Site) -> Body:
-        """A subgraph among the node's attributes, to be converted once or many times."""
+        """Return a subgraph from the node's attributes, to be converted once or several times."""
 
     def settle_body(self, body: Body, fixed: Mapping[str, Value], site: Site) -> Body:
-        """A subgraph for which those of its nodes are converted already that read no inputs but these."""
+        """Convert the nodes of a subgraph that read no inputs other than `fixed`; return the subgraph without them."""
 
     def run_body(self, body: Body, given: Sequence[Value], prefix: str, site: Site) -> list[Value]:
-        """The outputs of a subgraph for these inputs; prefix: of the names of its nodes."""
+        """Convert a subgraph for these inputs and return its outputs. prefix: of the names of its nodes."""
 
     def tracing(self) -> AbstractContextManager[OnnxGraphBuilder]:
-        """What is converted meanwhile goes into the builder that comes; `UnsupportedModelError` at the end if anything
-        was refused."""
+        """Within the block, convert into the builder that is yielded; raise `UnsupportedModelError` at its end if
+        anything was refused."""
 
     def call(self, function: FunctionProto, attributes: Mapping[str, AttributeProto], site: Site) -> tuple[Value, ...]:
-        """The node's outputs as the body of `function` makes them of its inputs."""
+        """Convert the body of `function` for the node's inputs and return the node's outputs."""

@@ -1,6 +1,6 @@
-"""The one pass over an ONNX graph: every node becomes nodes of our operator table, constants fold on the way.
+"""The one pass over an ONNX graph: it converts every node to nodes of our own operators and folds constants.
 
-What cannot be converted is collected, so that one error names all of it.
+It collects whatever it cannot convert, so that one error names everything.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,9 +30,9 @@ _MAX_CONVERTED_NODES: Final = 50_000
 
 
 class Converter:
-    """`run` converts a list of nodes in a scope; `refusals` then holds what could not be converted.
+    """`run` converts a list of nodes in a scope; `refusals` then has everything that could not be converted.
 
-    initializers: those of a graph, each read when it is asked for.
+    initializers: returns the initializers of a graph, each read when it is first used.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Converter:
             return _unknown(site)
 
     def _keep(self, site: Site, reason: str = "") -> Sequence[Value]:
-        """The outputs of a node that onnx's own implementation will carry out. reason: why we do not."""
+        """Return the outputs of a node that onnx's own implementation will run. reason: why it was not converted."""
         with importing:
             from fastgru.importers.onnx.fallback import keep
 
@@ -106,7 +106,7 @@ class Converter:
             return _unknown(site)
 
     def _known(self, site: Site, *, quiet: bool = False) -> OnnxOperator | None:
-        """The operator if it is imported in the version that the opset selects, else the refusal is noted."""
+        """Return the operator in the version that the opset selects, or None; then `refusals` has it, unless quiet."""
         opsets, domain = site.scope.opsets, site.domain
         if domain not in opsets and domain not in KNOWN_DOMAINS:
             raise InvalidModelError(f"{site.what}: the model imports no opset of domain {site.proto.domain!r}")
@@ -193,7 +193,7 @@ class Converter:
         """See `Surroundings`."""
         kept = self.build, self.refusals, self._falls_back
         self.build, self._falls_back = kept[0].apart(), False
-        self.refusals = Refusals(fallback=True)  # what is outside tells of the fallback
+        self.refusals = Refusals(fallback=True)  # only the outer message advises the fallback
         try:
             yield self.build
             self.refusals.raise_if_any("a subgraph")
@@ -212,7 +212,7 @@ class Converter:
 
 
 def _once(read: Callable[[], Value]) -> Callable[[], Value]:
-    """What `read` gives, read when it is first asked for."""
+    """Return a function that calls `read` once, when its result is first needed."""
     found: list[Value] = []
 
     def get() -> Value:

@@ -1,4 +1,4 @@
-"""Tensor data in files beside the model: only in the model's own folder, and only as much as is there."""
+"""Tensor data in files beside the model, read only from the model's own folder and within the size of each file."""
 
 import os
 from contextlib import ExitStack
@@ -11,19 +11,19 @@ from fastgru.sources import Content, opened
 
 __all__ = ["ExternalData"]
 
-_CHUNK: Final = 1 << 20  # bytes that a checksum takes at once
+_CHUNK: Final = 1 << 20  # bytes that are read at once for a checksum
 _KEYS: Final = ("checksum", "length", "location", "offset")
 
 
 class ExternalData:
-    """Reads the ranges that `TensorProto.external_data` names; `path` is the model's, None where it came as bytes.
+    """Reads the ranges that `TensorProto.external_data` names. path: of the model, None if it was given as bytes.
 
-    One file is open at a time, since a model may have one for every tensor. Leaving the block closes it.
+    One file is open at a time, because a model may have one file for every tensor. `close` closes it.
     """
 
     def __init__(self, path: str | None) -> None:
         self._folder = None if path is None else os.path.dirname(os.path.abspath(path))
-        # A model in a cache of links has its files side by side where the links lead.
+        # In a cache made of symbolic links, the data files are next to the target of the model's link.
         self._roots = (
             () if path is None else (os.path.realpath(str(self._folder)), os.path.dirname(os.path.realpath(path)))
         )
@@ -34,14 +34,14 @@ class ExternalData:
         self._digests: dict[str, str] = {}
 
     def close(self) -> None:
-        """The file that is open, which a later `read` opens again."""
+        """Close the file that is open."""
         self._open.close()
 
     def read(self, proto: TensorProto, nbytes: int, what: str) -> memoryview:
-        """The `nbytes` bytes of the tensor.
+        """Return the `nbytes` bytes of the tensor.
 
-        Raises `InvalidModelError` for a location outside of the folder, a missing file, a range outside of the file,
-        a length other than `nbytes`, or a checksum that does not hold.
+        Raises `InvalidModelError` for a location outside the folder, a missing file, a range outside the file, a
+        length other than `nbytes`, or a wrong checksum; `UnsupportedModelError` for an unknown key.
         """
         entries = {entry.key: entry.value for entry in proto.external_data}
         if unknown := sorted(set(entries) - set(_KEYS)):

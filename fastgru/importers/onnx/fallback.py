@@ -17,8 +17,10 @@ __all__ = ["keep"]
 
 
 def keep(site: Site, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    """The outputs of a foreign node; `UnsupportedModelError` where onnx's reference implementation is not to be trusted
-    with it, see `fastgru.reference.audited`.
+    """Add the node as a foreign node and return its outputs.
+
+    Raises `UnsupportedModelError` if onnx's reference implementation is not trusted with the node (see
+    `fastgru.reference.audited`).
     """
     own = NodeProto()
     own.CopyFrom(site.proto)
@@ -42,7 +44,7 @@ def keep(site: Site, build: OnnxGraphBuilder) -> tuple[Value, ...]:
 def _outputs(
     proto: NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int], hint: str
 ) -> tuple[Value, ...]:
-    """The outputs, with what onnx infers of each: dtype and sizes, where it can."""
+    """Return the outputs, each with the dtype and sizes that onnx can infer."""
     from onnx import defs, helper, shape_inference
 
     known: dict[str, TypeProto] = {}
@@ -55,7 +57,7 @@ def _outputs(
         schema = defs.get_schema(proto.op_type, opsets[domain], domain)
         imports = [helper.make_opsetid(d, v) for d, v in opsets.items()]
         types = shape_inference.infer_node_outputs(schema, proto, known, opset_imports=imports)
-    except Exception:  # inference is a bonus, and fails in any way
+    except Exception:  # inference is optional, and may raise anything
         types = {}
     return tuple(Value(name or hint, _facts(types.get(name))) for name in proto.output)
 

@@ -1,4 +1,4 @@
-"""Functions: bodies of nodes that a model defines, or ONNX itself, and that stand for the node which calls them."""
+"""Functions of a model or of ONNX itself: lists of nodes that replace the node which calls them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _MAX_CALL_DEPTH: Final = 32
 
 
 class Functions:
-    """Those of a model, and which calls are under way."""
+    """The functions of a model, and the calls that are being converted."""
 
     def __init__(self, functions: Iterable[FunctionProto]) -> None:
         self._functions = {(main_domain(f.domain), f.name, f.overload): f for f in functions}
@@ -28,7 +28,7 @@ class Functions:
 
     @contextmanager
     def entered(self, site: Site) -> Iterator[None]:
-        """While a node's function is converted; raises `InvalidModelError` for calls without an end."""
+        """Mark the node's function as being converted; raise `InvalidModelError` for recursion or too deep nesting."""
         key = _key(site)
         if key in self._calls or len(self._calls) >= _MAX_CALL_DEPTH:
             raise InvalidModelError(f"{site.what}: function {key[1]!r} calls itself, or calls are nested too deeply")
@@ -44,7 +44,7 @@ def _key(site: Site) -> tuple[str, str, str]:
 
 
 def attributes_of(function: FunctionProto, site: Site) -> dict[str, AttributeProto]:
-    """What a call gives to a function of the model; raises `InvalidModelError` where the call does not fit it."""
+    """Return the attributes that a call gives to a function; raise `InvalidModelError` if the call does not fit it."""
     outputs = site.proto.output
     if len(site.inputs) > len(function.input) or len(outputs) > len(function.output):
         raise InvalidModelError(
@@ -61,7 +61,10 @@ def attributes_of(function: FunctionProto, site: Site) -> dict[str, AttributePro
 def opened(
     function: FunctionProto, attributes: Mapping[str, AttributeProto], site: Site
 ) -> tuple[Sequence[NodeProto], Scope]:
-    """The nodes of a function for one call, without inputs that the caller left out, and the scope of their names."""
+    """Return the nodes of a function for one call and the scope of their names.
+
+    Inputs that the caller left out are removed from the nodes.
+    """
     values = {name: value for name, value in zip(function.input, site.inputs, strict=False) if value is not None}
     opsets = {main_domain(entry.domain): entry.version for entry in function.opset_import}
     absent = set(function.input) - set(values)

@@ -1,4 +1,4 @@
-"""Lists that torch's scripts walk through and append to in a loop, as sequences of ONNX: tensors in their place.
+"""Replace ONNX sequences by tensors: lists that TorchScript iterates over or appends to in a loop.
 
 for x_t in x.unbind(0): ...       SplitToSequence, SequenceLength, SequenceAt  ->  Shape, Gather
 ys.append(h) ... torch.stack(ys)  SequenceEmpty, SequenceInsert, ConcatFromSequence  ->  an output that Loop stacks
@@ -19,16 +19,16 @@ _INT: Final = AttributeProto.AttributeType.Value("INT")
 
 
 def without_lists(nodes: Sequence[NodeProto], outputs: Collection[str]) -> list[NodeProto]:
-    """The nodes, with tensors for lists as far as they are of these two kinds; the others stay as they are.
+    """Return the nodes with lists of these two kinds replaced by tensors; other lists stay as they are.
 
-    outputs: of the graph, which stay what they are.
+    outputs: the outputs of the graph; a list that is one of them is not replaced.
     """
     found = list(nodes)
     if sum(node.op_type in ("SequenceEmpty", "SplitToSequence") for node in nodes) not in range(1, _MOST_LISTS):
         return found
     for node in nodes:
         if node.op_type == "SplitToSequence" and not _integer(node, "keepdims", 1):
-            # onnxruntime heeds keepdims beside parts of one element, though ONNX does not say so.
+            # onnxruntime honours keepdims also if `split` is the scalar 1, although ONNX does not say so.
             parts = next((n for n in nodes if len(node.input) > 1 and node.input[1] in n.output), None)
             single = parts is None or (parts.op_type == "Constant" and _is_one(parts))
             readers = list(_readers(found, node.output[0]))
@@ -50,7 +50,7 @@ def _integer(node: NodeProto, name: str, default: int) -> int:
 
 
 def _readers(nodes: Sequence[NodeProto], name: str) -> Iterator[NodeProto]:
-    """The nodes that read a name, those of bodies too."""
+    """Yield the nodes that read a name, those of bodies included."""
     for node in nodes:
         if name in node.input:
             yield node
@@ -66,7 +66,7 @@ def _made(op: str, inputs: Sequence[str], output: str, **integers: int) -> NodeP
 
 
 def _of_steps(node: NodeProto, split: NodeProto) -> list[NodeProto]:
-    """A node where the steps of a tensor are read from that tensor."""
+    """Return the nodes that replace `node`: they read steps from the tensor that `split` splits, not from its list."""
     name, axis = split.output[0], _integer(split, "axis", 0)
     if node.op_type == "SequenceAt" and node.input[0] == name:
         return [_made("Gather", [split.input[0], node.input[1]], node.output[0], axis=axis)]
@@ -87,7 +87,7 @@ def _of_steps(node: NodeProto, split: NodeProto) -> list[NodeProto]:
 
 
 def _stacked(nodes: Sequence[NodeProto], loop: NodeProto, empty: set[str], outputs: Collection[str]) -> list[NodeProto]:
-    """The nodes, with outputs that the loop stacks for lists that begin empty and grow by a tensor an iteration."""
+    """Replace lists that begin empty and grow by one tensor per iteration by outputs that the loop stacks."""
     found = list(nodes)
     place = next((i for i, node in enumerate(found) if node.name == loop.name and loop.output == node.output), None)
     for p in reversed(range(2, len(loop.input))):
@@ -113,5 +113,5 @@ def _stacked(nodes: Sequence[NodeProto], loop: NodeProto, empty: set[str], outpu
 
 
 def _stacks(node: NodeProto) -> bool:
-    """Whether a node makes one tensor of a list, along a first axis that is new."""
+    """Return whether a node stacks a list into one tensor, along a new first axis."""
     return node.op_type == "ConcatFromSequence" and not _integer(node, "axis", 1) and _integer(node, "new_axis", 0) == 1

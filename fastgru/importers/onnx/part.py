@@ -1,4 +1,4 @@
-"""A part of an ONNX graph: the nodes between some tensors that become inputs and some that become outputs."""
+"""A part of an ONNX graph: the nodes between tensors that become its inputs and tensors that become its outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,10 +25,11 @@ def cut(
     outputs: Sequence[str] | None,
     read: Callable[[ModelProto], Sequence[TensorSpec]],
 ) -> None:
-    """Make `model` the part alone, in place. read: the outputs of a model, for what the file does not tell of a tensor.
+    """Reduce `model` to the part between `inputs` and `outputs`, in place.
 
-    Raises `InvalidModelError` for names of no tensors, inputs that nothing needs, and inputs that are missing;
-    `UnsupportedModelError` where dtype and shape of an input cannot be told.
+    read: returns the outputs of a model; it infers the dtype and shape of an input that the file does not declare.
+    Raises `InvalidModelError` for names that are not tensors of the model, inputs that nothing needs, and inputs that
+    are missing; `UnsupportedModelError` if the dtype and shape of an input cannot be inferred.
     """
     graph = model.graph
     stored = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
@@ -75,7 +76,7 @@ def _forms(
     typed: Mapping[str, ValueInfoProto],
     read: Callable[[ModelProto], Sequence[TensorSpec]],
 ) -> dict[str, ValueInfoProto]:
-    """What tensors inside the graph are: as told, as the file declares it, or as it follows from what is before."""
+    """Return dtype and shape of tensors inside the graph: as given, as the file declares them, or inferred."""
     told = inputs if isinstance(inputs, Mapping) else {}
     forms = {name: form_of(name, told.get(name)) for name in names}
     found = {name: TensorSpec(name, *form) for name, form in forms.items() if form is not None}

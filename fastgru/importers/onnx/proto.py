@@ -1,7 +1,7 @@
 """The message classes of ONNX files, without the rest of the onnx package.
 
-The module of messages that the package holds is loaded alone, under its own name: whoever imports onnx afterwards
-gets these very classes. Its checker, schemas and shape inference take longer to import than a model takes to load.
+The package's module of messages is loaded alone, under its own name, so that a later `import onnx` gets the same
+classes. The checker, schemas and shape inference of onnx take longer to import than a model takes to load.
 """
 
 import importlib.machinery
@@ -22,15 +22,15 @@ __all__ = [
 ]  # fmt: skip
 
 _NAME: Final = "onnx.onnx_ml_pb2"
-_IN_PYTHON: Final = "python_message"  # of `google.protobuf.internal`
+_IN_PYTHON: Final = "python_message"  # a module of `google.protobuf.internal`
 _STRING: Final = FieldDescriptor.TYPE_STRING
 _MESSAGE: Final = FieldDescriptor.TYPE_MESSAGE
 
 
 def _spare_messages_in_python() -> None:
-    """Have protobuf's implementation in Python executed when something asks for a name of it.
+    """Delay the execution of protobuf's Python implementation until one of its names is used.
 
-    Protobuf imports it, and a dozen modules with it, beside its native implementation, which needs none of them.
+    Protobuf imports it together with a dozen modules, although its native implementation needs none of them.
     """
     name = f"{internal.__name__}.{_IN_PYTHON}"
     spec = None
@@ -44,7 +44,7 @@ def _spare_messages_in_python() -> None:
 
 
 def _load_messages() -> None:
-    """Put the module of messages where its import below finds it; that import says what is missing."""
+    """Put the module of messages into `sys.modules`; if it is missing, the import below raises."""
     package = importlib.util.find_spec("onnx")
     places = None if package is None else package.submodule_search_locations
     spec = importlib.machinery.PathFinder.find_spec(_NAME, places) if places else None
@@ -75,12 +75,12 @@ from onnx.onnx_ml_pb2 import (  # noqa: E402  # found in sys.modules: onnx itsel
 
 
 def label(proto: NodeProto, prefix: str = "") -> str:
-    """The node's name, or that of its first output."""
+    """Return the node's name, or else the name of its first output."""
     return prefix + (proto.name or next((f"-> {name}" for name in proto.output if name), "unnamed"))
 
 
 def main_domain(domain: str) -> str:
-    """ONNX's own domain has two names: "" for both, any other as it is."""
+    """Return "" for both names of ONNX's own domain, and any other domain unchanged."""
     return "" if domain == "ai.onnx" else domain
 
 

@@ -47,20 +47,20 @@ def read_onnx(
     inputs: Inputs | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Graph:
-    """The graph of an ONNX model, opsets 7 to 28, with constants folded.
+    """Return the graph of an ONNX model (opsets 7 to 28), with constants folded.
 
-    source: a path, or the file's bytes. External data is read from the folder of the path, and from nowhere else.
-    linear_before_reset: 0 or 1 to override the attribute of every GRU of the file, for an exporter that wrote it
-        wrongly; None to take it as it is.
+    source: a path, or the file's bytes. External data is read only from the folder of the path.
+    linear_before_reset: 0 or 1 to override the attribute of every GRU of the file, for an exporter that wrote a wrong
+        value; None to use the file's value.
     allow_unread: accept initializers that no output depends on; by default they are an error that lists them.
-    fallback: "reference" to keep nodes that are not implemented as they are, for onnx's own reference implementation
-        to carry out, where it was proved right (`fastgru.reference.audited`); None to refuse them.
-    inputs, outputs: names of tensors that become the inputs and outputs of the graph, in the place of the model's own,
-        or for inputs a dict that gives each its shape, None where the file tells it. Initializers that a part does not
+    fallback: "reference" to let onnx's own reference implementation run nodes that are not implemented, if it was
+        proved right for them (`fastgru.reference.audited`); None to refuse such nodes.
+    inputs, outputs: names of tensors that become the inputs and outputs of the graph, instead of the model's own; for
+        inputs also a dict from name to shape, or to None if the file has the shape. Initializers that the part does not
         need are no error.
 
-    Warns `SuspiciousModelWarning` where a GRU of a PyTorch export has linear_before_reset=0, which PyTorch's GRU
-    cannot mean (microsoft/onnxscript issue 2852).
+    Warns `SuspiciousModelWarning` if a GRU of a PyTorch export has linear_before_reset=0, because no PyTorch GRU
+    computes that (microsoft/onnxscript issue 2852).
     Raises `UnsupportedModelError` naming every operator of the file that is not implemented, `InvalidModelError` for
     a damaged or contradictory file, `UnreadTensorsError`.
     """
@@ -96,7 +96,7 @@ def read_onnx(
 
 
 def parse_model(content: Content) -> ModelProto:
-    """The file's message; raises `InvalidModelError` where it is none, or one without a graph."""
+    """Return the file's message; raise `InvalidModelError` if the file is not an ONNX model or has no graph."""
     model, what = ModelProto(), content.name
     try:
         model.ParseFromString(content.tobytes())
@@ -160,12 +160,12 @@ def _read(
 def _read_outputs(
     model: ModelProto, what: str, external: ExternalData, options: Mapping[str, Any]
 ) -> tuple[TensorSpec, ...]:
-    """What the outputs of a model are."""
+    """Return the specs of a model's outputs."""
     return _read(model, OnnxGraphBuilder(), what, external, options, True).outputs
 
 
 def _meta(model: ModelProto, opsets: Mapping[str, int]) -> dict[str, str]:
-    """What a graph tells of the file that it was read from."""
+    """Return the metadata of the file for `Graph.meta`."""
     texts = {
         "format": "onnx",
         "ir_version": str(model.ir_version),

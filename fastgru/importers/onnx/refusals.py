@@ -1,4 +1,4 @@
-"""Everything of a file that is not implemented, gathered into one message."""
+"""Collects everything in a file that is not implemented into one message."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -52,7 +52,7 @@ _OF_MICROSOFT: Final[Mapping[str, str]] = {
 
 
 class Refusals:
-    """Operators by name with the nodes that ask for them, and single faults of nodes."""
+    """The operators that are not implemented, with the nodes that use them, and faults of single nodes."""
 
     def __init__(self, *, fallback: bool = False) -> None:
         self._fallback = fallback
@@ -86,7 +86,7 @@ class Refusals:
 
 
 def way_round(site: Site) -> str:
-    """What to do about a node that nothing here runs."""
+    """Return advice for a node that is not implemented."""
     return _way(site.proto.op_type, site.domain) or _WAY
 
 

@@ -1,5 +1,6 @@
-"""The ONNX operators that are imported: one function each, with the versions of its definition that it knows, and the
-node that it gets.
+"""The registry of the ONNX operators that are imported, and the node that their functions take.
+
+Each operator has one function, registered with the versions of the operator's definition that it implements:
 
     @operator("Softmax", versions=(1, 11, 13), inputs=(1, 1))
     def softmax(node, build): ...
@@ -33,7 +34,7 @@ OLDEST_OPSET: Final = 7
 NEWEST_OPSET: Final = 28
 MICROSOFT: Final = "com.microsoft"
 OF_OPTIMISERS: Final = "ai.onnx of onnxruntime"
-# Domains that onnxruntime knows without an opset of theirs: a file that imports none means the first.
+# Domains for which onnxruntime needs no opset import; if a file imports no opset of a domain, it means opset 1.
 KNOWN_DOMAINS: Final = (MICROSOFT, "com.microsoft.nchwc", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training")
 
 
@@ -126,10 +127,10 @@ C = TypeVar("C", bound=Convert)
 
 @dataclass(frozen=True)
 class OnnxOperator:
-    """One operator: the versions of its definition in opsets 7 to `NEWEST_OPSET`, its arity, and what it becomes.
+    """One operator: the versions of its definition up to `NEWEST_OPSET`, its arity, and the function that converts it.
 
-    constants: the inputs, by index, that must be known when the model is read; sizes: those that must be known when a
-    plan is made, as they are where they follow from constants and shapes. limits: what else is refused.
+    constants: the inputs, by index, that must be known when the model is read. sizes: the inputs that must be known
+    when a plan is made, because they are constants or follow from shapes. limits: what else is refused.
     """
 
     name: str
@@ -144,16 +145,16 @@ class OnnxOperator:
 
     @property
     def since(self) -> int:
-        """The first opset, of those that are read, that has the operator."""
+        """The first supported opset that has the operator."""
         return max(self.versions[0], OLDEST_OPSET)
 
     def version_for(self, opset: int) -> int:
-        """The version that `opset` selects, 0 where the operator came later."""
+        """Return the version that `opset` selects, or 0 if the operator was added later."""
         return max((version for version in self.versions if version <= opset), default=0)
 
     def check(self, site: Site) -> None:
-        """Raise `InvalidModelError` for a node of another arity, `UnsupportedModelError` for an operand that is
-        computed and may not be."""
+        """Raise `InvalidModelError` for a wrong number of inputs or outputs, `UnsupportedModelError` for an operand
+        that is computed but must be a constant."""
         proto, inputs = site.proto, site.inputs
         if len(inputs) < self.min_inputs or (self.max_inputs is not None and len(inputs) > self.max_inputs):
             expected = f"{self.min_inputs} to {'any number' if self.max_inputs is None else self.max_inputs}"
@@ -189,7 +190,7 @@ def operator(
     limits: str = "",
     domain: str = "",
 ) -> Callable[[C], C]:
-    """Register the decorated function, see `OnnxOperator`. domain: "" is ai.onnx."""
+    """Register the decorated function; for the arguments see `OnnxOperator`. domain: "" is ai.onnx."""
 
     def register(convert: C) -> C:
         found = OnnxOperator(name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits)
@@ -200,7 +201,10 @@ def operator(
 
 
 def same(op: str, attributes: Mapping[str, Any] | None = None, **fixed: Any) -> Convert:
-    """For what ONNX has as it is here: the inputs are those of `op`, and so are `attributes`, names with defaults."""
+    """Return the function of an ONNX operator whose inputs and attributes are those of our `op`.
+
+    attributes: their names and defaults. fixed: further attributes of the node.
+    """
 
     def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         inputs = [node.input(i) for i in range(len(node.inputs))]
@@ -210,9 +214,9 @@ def same(op: str, attributes: Mapping[str, Any] | None = None, **fixed: Any) -> 
 
 
 def lookup(name: str, domain: str = "", opset: int = NEWEST_OPSET) -> OnnxOperator | None:
-    """The operator of this name that the opset of the domain has, "" for ai.onnx.
+    """Return the operator of this name in the domain's opset, or None. domain: "" is ai.onnx.
 
-    onnxruntime's optimisers write operators of their own into ai.onnx, too: those are of the domain `OF_OPTIMISERS`.
+    onnxruntime's optimisers also write operators of their own into ai.onnx; they are registered under `OF_OPTIMISERS`.
     """
     for place in (domain, OF_OPTIMISERS) if domain == "" else (domain,):
         found = OPERATORS.get((place, name))
@@ -222,5 +226,5 @@ def lookup(name: str, domain: str = "", opset: int = NEWEST_OPSET) -> OnnxOperat
 
 
 def operators(domain: str = "") -> tuple[OnnxOperator, ...]:
-    """Every operator of a domain that is imported, by name."""
+    """Return every imported operator of a domain, sorted by name."""
     return tuple(OPERATORS[key] for key in sorted(OPERATORS) if key[0] == domain)

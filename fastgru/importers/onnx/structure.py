@@ -1,4 +1,4 @@
-"""What is checked of an ONNX graph before a node is converted: who defines a name, who reads it, in what order."""
+"""Checks of an ONNX graph before its nodes are converted: what defines each name, what reads it, and in what order."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -22,7 +22,7 @@ def body_graphs(proto: NodeProto) -> Iterator[GraphProto]:
 
 
 def outer_reads(proto: NodeProto, depth: int = 0) -> dict[str, None]:
-    """The names that the subgraphs of a node read and do not define, in order.
+    """Return the names that the subgraphs of a node read and do not define, in the order in which they are read.
 
     Raises `InvalidModelError` for graphs nested too deeply.
     """
@@ -44,10 +44,10 @@ def outer_reads(proto: NodeProto, depth: int = 0) -> dict[str, None]:
 def in_order(
     graph: GraphProto, given: Iterable[str], outer: Callable[[str], bool] = lambda name: False
 ) -> tuple[Sequence[NodeProto], bool]:
-    """The nodes, each behind those whose outputs it reads, and whether any had to move.
+    """Return the nodes in topological order, and whether any had to move.
 
     given: the names of inputs and initializers. outer: whether the graphs around this one define a name. Raises
-    `InvalidModelError` unless every name is defined once; the message tells a missing tensor from nodes in a cycle.
+    `InvalidModelError` unless every name is defined once; the message distinguishes a missing tensor from a cycle.
     """
     defined, makers, nodes = set(given), {}, list(graph.node)
     for i, proto in enumerate(nodes):
@@ -81,12 +81,12 @@ def in_order(
 
 
 def _reads(proto: NodeProto) -> list[str]:
-    """The names that a node reads, and its subgraphs do."""
+    """Return the names that a node and its subgraphs read."""
     return [name for name in (*proto.input, *outer_reads(proto)) if name]
 
 
 def live_nodes(graph: GraphProto, nodes: Sequence[NodeProto]) -> tuple[Sequence[NodeProto], set[str]]:
-    """Those of the nodes that an output depends on, and every name that they, their subgraphs or the outputs read."""
+    """Return the nodes that an output depends on, and every name that these nodes, their subgraphs or outputs read."""
     wanted, kept = {output.name for output in graph.output}, []
     for proto in reversed(nodes):
         if not wanted.isdisjoint(filter(None, proto.output)):

@@ -1,4 +1,4 @@
-"""What an ONNX file declares of tensors, and their data: dtype, dims and amount are checked before memory is taken."""
+"""Specs and data of the tensors of an ONNX file. Dtype, dims and size are checked before memory is allocated."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -31,13 +31,16 @@ _DTYPES: Final[Mapping[int, str]] = {
     TensorProto.UINT16: "uint16",
     TensorProto.UINT8: "uint8",
 }
-# Where the elements are when they are not in raw_data; the small types sit one by one in int32_data.
+# The fields that have the elements if raw_data is absent; the types not listed here are in int32_data, one per entry.
 _FIELDS: Final = {"float32": "float_data", "float64": "double_data", "int64": "int64_data"}
 _AS_BITS: Final = ("bfloat16", "float16")
 
 
 def dtype_name(data_type: int, what: str) -> str:
-    """The name in `graph.DTYPES` of an ONNX element type, or `UnsupportedModelError`."""
+    """Return the name in `graph.DTYPES` of an ONNX element type.
+
+    Raises `UnsupportedModelError` for a type that is not implemented, `InvalidModelError` for one that does not exist.
+    """
     if data_type in _DTYPES:
         return _DTYPES[data_type]
     came = _NAMES.get(data_type)
@@ -50,7 +53,7 @@ def dtype_name(data_type: int, what: str) -> str:
 
 
 def tensor_spec(info: ValueInfoProto) -> TensorSpec:
-    """As the file declares it, which must be a dense tensor."""
+    """Return the spec that the file declares for a value; the value must be a dense tensor."""
     what = f"value {info.name!r}"
     if not info.type.HasField("tensor_type"):
         came = info.type.WhichOneof("value") or "no type"
@@ -69,10 +72,10 @@ def tensor_spec(info: ValueInfoProto) -> TensorSpec:
 
 
 def output_spec(info: ValueInfoProto, value: Value, warnings: list[str], dims: Collection[str] = ()) -> TensorSpec:
-    """As the file declares it, or as far as it is known where the file says nothing or is silent on the shape.
+    """Return the spec of an output: as the file declares it, or as inferred if the file declares no type.
 
-    dims: the names of free sizes that the inputs have. A shape of another rank than the value has cannot be meant: it
-    is that of the value, which `warnings` is told.
+    dims: the names of free sizes that the inputs have. If the declared rank is not that of the value, the inferred spec
+    is returned and a message is added to `warnings`.
     """
     if not info.type.WhichOneof("value"):
         if value.dtype is None:
@@ -90,9 +93,9 @@ def output_spec(info: ValueInfoProto, value: Value, warnings: list[str], dims: C
 
 
 def read_tensor(proto: TensorProto, what: str, external: ExternalData) -> Array:
-    """The array of `proto`, read-only where it lies in the file's own bytes.
+    """Return the array of `proto`; it is read-only if it is a view of the file's own bytes.
 
-    Raises `InvalidModelError` where dims and data disagree, `UnsupportedModelError` for an element type that is not
+    Raises `InvalidModelError` if dims and data disagree, `UnsupportedModelError` for an element type that is not
     implemented.
     """
     dtype = dtype_name(proto.data_type, what)
