@@ -16,7 +16,7 @@ from fastgru.cli.options import file_argument, json_option, load_options, precis
 from fastgru.cli.texts import read_text
 from fastgru.errors import DataError
 from fastgru.graph import Graph
-from fastgru.terminal import counted, plain_table, progress, say, stdout
+from fastgru.terminal import counted, legend, plain_table, progress, say, stdout
 
 if TYPE_CHECKING:
     from fastgru.learn import Memory
@@ -185,9 +185,10 @@ def _print(found: "Memory", file: Path, plot: Path | None, near: float) -> None:
     say(f"{file}: {much} of state")
     _print_norms(console, found)
     grown = found.growth
+    halves = "" if np.isinf(grown.half_life) else f", so that it halves every {_steps(grown.half_life)} frames"
     say(
-        f"A small difference of two states {grown.verdict}: {grown.mean:.4f} times as large a frame later"
-        f" ({grown.least:.4f} to {grown.most:.4f} over 32 frames). It halves every {_steps(grown.half_life)} frames."
+        f"A small difference between two states {grown.verdict}. Each frame multiplies it by {grown.mean:.4f}"
+        f" ({grown.least:.4f} to {grown.most:.4f} over 32 frames){halves}."
     )
     _print_layers(console, found, near)
     _print_warm_up(console, found)
@@ -206,8 +207,15 @@ def _print_norms(console: Console, found: "Memory") -> None:
             of_y = ("-", "-") if frames is None else (f"{frames.mean[i]:.3g}", f"{frames.largest[i]:.3g}")
             table.add_row(str(k), f"{states.mean[i]:.3g}", f"{states.largest[i]:.3g}", *of_y)
     console.print(table)
-    norms = f"Of h: {states.norm}." + ("" if frames is None else f" Of y: {frames.norm}.")
-    say(norms if frames is not None else f"{norms} No input is of floats or embedded, so that y has no derivative.")
+    meanings = {
+        "dh_T/dh_(T-k)": f"how much a state depends on that k frames earlier: the {states.norm} of the derivative",
+        "largest h": "the largest of these norms, over several T; the column before has their mean",
+    }
+    if frames is not None:
+        meanings["dy_T/dx_(T-k)"] = f"how much an output depends on the input k frames earlier: the {frames.norm}"
+    console.print(legend(meanings.items(), console.width))
+    if frames is None:
+        say("There is no derivative by the input, because no input is of floats or embedded.")
 
 
 def _print_layers(console: Console, found: "Memory", near: float) -> None:
@@ -223,10 +231,15 @@ def _print_layers(console: Console, found: "Memory", near: float) -> None:
         rows.append((name, layer.along, str(layer.units), *shares, *kept, *counts))
     spare = ("units", "longest by z", "along", "r at 0", "r at 1")
     console.print(plain_table(*columns, rows=rows, right=columns[2:], names=("layer",), spare=spare))
-    say(
-        f"Half-lives are medians of units, in steps; at 0 is below {near:g}, at 1 above {1 - near:g}. > means: beyond"
-        " the steps that were followed."
-    )
+    meanings = {
+        "r at 0, z at 1": f"the share of the values of a gate that are below {near:g}, or above {1 - near:g}",
+        "half-life": "the steps after which half of a state is left, the median of all units; >: longer than followed",
+        "by z": "the same, by the update gate alone",
+        "longest": "the longest half-life of a unit",
+        "dead": "the number of units whose state hardly moves",
+        "saturated": "the number of units whose candidate is flat in nearly every step",
+    }
+    console.print(legend(meanings.items(), console.width))
     for name, why in found.skipped.items():
         say(f"{name} is not in the table: {why}")
 
@@ -250,8 +263,8 @@ def _print_warm_up(console: Console, found: "Memory") -> None:
         say("Not checked: the held-out half of the data is shorter. Give more data.")
     else:
         word = Text("holds", style="green") if held.holds else Text("does not hold", style="bold red")
-        console.print(Text("On held-out input it ").append(word).append("."))
-        say(f"{counted(held.chunks, 'chunk')}, {counted(held.frames, 'frame')} compared: {held.largest:.2g} at most.")
+        over = f"{counted(held.chunks, 'chunk')}, {counted(held.frames, 'frame')} compared"
+        console.print(Text("It ").append(word).append(f" on held-out input: {over}, error {held.largest:.2g} at most."))
 
 
 def _steps(count: float) -> str:

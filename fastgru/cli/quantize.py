@@ -135,7 +135,9 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
     for t in report.timings:
         ratio = t.before_s / t.after_s if t.after_s else 1.0
         console.print(
-            Text(f"{t.label}: {time_of(t.before_s)} a call before, {time_of(t.after_s)} now ({ratio:.2f} times as fast)")
+            Text(
+                f"{t.label}: {time_of(t.before_s)} a call before, {time_of(t.after_s)} now ({ratio:.2f} times as fast)"
+            )
         )
     share = report.bytes_after / max(report.bytes_before, 1)
     sizes = f"{bytes_of(report.bytes_before)} of constants in float32, {bytes_of(report.bytes_after)} now ({share:.0%})"

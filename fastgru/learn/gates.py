@@ -32,7 +32,7 @@ _STILL: Final = 1e-3  # a unit whose state moves by less is dead
 class LayerMemory:
     """How one direction of a GRU used its gates, and how long its units remember.
 
-    name, direction, units: the name of the node, "forward" or "reverse", and H.
+    name, direction, units: the name of the node, "forward" or "backward", and H.
     along: "stream" if the state goes from frame to frame, "frame" if the GRU runs over an axis within each frame.
     steps: the number of steps that were examined. Steps of different rows count separately.
     horizon: the number of steps for which half-lives were followed.
