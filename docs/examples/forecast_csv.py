@@ -51,7 +51,7 @@ def main() -> None:
         known = values.iloc[-args.days :]  # to compare with a forecast made before these days
         errors[name] = (forecast(model, values.iloc[: -args.days], args.days) - known).abs().mean() / known.abs().mean()
     print(pd.DataFrame(columns).round(1).to_string())
-    print("mean error of the last week:", ", ".join(f"{name} {error:.1%}" for name, error in errors.items()))
+    print(f"mean error of the last {args.days} days:", ", ".join(f"{name} {e:.1%}" for name, e in errors.items()))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python docs/examples/tag_sentences.py tagger.safetensors vocabulary.json "the dog sees a bird" "birds sing"
 
-The checkpoint is a state dict with an Embedding "emb", a bidirectional GRU "gru" and a Linear "fc", as a file of
-safetensors or of torch.save. torch is not needed.
+The checkpoint is a state dict with an Embedding "emb", a bidirectional GRU "gru" and a Linear "fc", in a
+safetensors file or a file of torch.save. torch is not needed.
 """
 
 import argparse

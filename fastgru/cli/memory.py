@@ -60,8 +60,8 @@ _WIDTH: Final = 720
 @click.option(
     "--horizon",
     type=_COUNT,
-    help="For how many frames to follow the effect of a state or a frame, and to run each chunk without a warm-up."
-    "  [default: 256; for chunks, half of the frames that predict the warm-up]",
+    help="For how many frames to follow the effect of a state, of a frame, and of a missing warm-up."
+    "  [default: 256; for the warm-up, half of the frames that predict it]",
 )
 @click.option(
     "--chunks",

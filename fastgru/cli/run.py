@@ -38,9 +38,9 @@ def command(
 ) -> None:
     """Run the model in FILE on arrays.
 
-    A FILE without NAME= is used for the first input that has no array yet. The arrays of an .npz file are used for the
-    inputs of the same names. A state that you do not give starts with the numbers in the file, or with zeros if the
-    file has none. Without --output, the command prints a summary of every output.
+    An --input without NAME= is used for the first input that has no array yet. The arrays of an .npz file are used for
+    the inputs of the same names. A state that you do not give starts with the numbers in the model's file, or with
+    zeros if this file has none. Without --output, the command prints a summary of every output.
     """
     with progress(f"Running {file}"):
         model = fastgru.load(file, precision=precision, **options)
