@@ -1,4 +1,7 @@
-"""Simplifies a graph by passes, plans a program for each shape, and runs the programs. See `engine.runnable`."""
+"""Simplify a graph by passes, plan a program for each combination of shapes, and run the programs.
+
+See `engine.runnable`.
+"""
 
 from fastgru.engine.executable import Executable
 from fastgru.engine.partition import foreign_nodes, make_runnable

@@ -1,7 +1,7 @@
-"""What of a loop's body depends on its sequences alone: made for all iterations at once, before the loop.
+"""Move nodes out of a loop whose inputs are its sequences alone: they run once for all iterations, before the loop.
 
-A linear layer over the steps of a sequence is then one GEMM in the place of as many GEMVs. Rows have the same bits
-either way, so that a stream, which takes a step at a time, agrees with a whole sequence.
+A linear layer over the steps of a sequence is then one GEMM instead of one GEMV a step. Rows have the same bits either
+way, so a stream, which takes one step at a time, agrees with a whole sequence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from fastgru.graph import Node
 
 __all__ = ["Steps", "made_ahead"]
 
-_MOST_BYTES: Final = 16 << 20  # of what is made ahead for one loop
+_MOST_BYTES: Final = 16 << 20  # of the tensors that are made ahead for one loop
 
 _PLAIN: Final = ("activation", "unary", "cast", "clip")
-_ALONG: Final = ("concat", "layer_norm", "softmax", "split")  # an axis, which a further one in front moves on
+_ALONG: Final = ("concat", "layer_norm", "softmax", "split")  # their attribute `axis` changes with an axis in front
 
 
 class Steps(NamedTuple):
-    """What each iteration has a slice of: along the first axis, from its end where `backward`."""
+    """A tensor of which each iteration reads a slice: along the first axis, from its end if `backward`."""
 
     value: View
     backward: bool
@@ -33,9 +33,9 @@ class Steps(NamedTuple):
 def made_ahead(
     builder: PlanBuilder, nodes: Sequence[Node], steps: dict[str, Steps], outside: Mapping[str, Value]
 ) -> list[Node]:
-    """The nodes that are left for the body; what the others make is added to `steps`.
+    """Return the nodes that are left for the body, and add the outputs of the others to `steps`.
 
-    outside: what is the same in every iteration.
+    outside: the values that are the same in every iteration.
     """
     left, room = [], _MOST_BYTES
     for node in nodes:
@@ -49,7 +49,7 @@ def made_ahead(
                 try:
                     lower_nodes(builder, [changed], values)
                 except FastGRUError:
-                    pass  # said of the body, in its words
+                    pass  # lowering the body raises the same error, with the shapes of one iteration
                 else:
                     room -= nbytes
                     made = (name for name in node.outputs if name)
@@ -60,7 +60,7 @@ def made_ahead(
 
 
 def _over_time(node: Node, steps: Mapping[str, Steps], outside: Mapping[str, Value]) -> Node | None:
-    """The node over all steps, which have one axis more, in front; None where that would be another operation."""
+    """Return the node over all steps, whose tensors have one more axis, in front; None if that changes its meaning."""
     ranks = [steps[name].value.ndim - 1 for name in node.inputs if name in steps]
     others = [outside[name].ndim for name in node.inputs if name and name not in steps]
     first, attrs = node.inputs[0] in steps, node.attrs
@@ -82,7 +82,7 @@ def _over_time(node: Node, steps: Mapping[str, Steps], outside: Mapping[str, Val
 
 
 def _nbytes(node: Node, read: Sequence[Steps], outside: Mapping[str, Value]) -> int:
-    """Of what the node makes, no less."""
+    """Estimate the bytes of the node's outputs."""
     sizes = [each.value.size for each in read]
     if node.op in ("linear", "matmul"):
         width = outside[node.inputs[1]].shape[0 if node.op == "linear" else -1]

@@ -1,7 +1,7 @@
-"""Where each intermediate lies: buffers whose lifetimes do not meet share memory.
+"""The places of intermediates in the arena: buffers whose lifetimes do not overlap share memory.
 
-Greedy by size, as in "Efficient Memory Management for Deep Neural Net Inference" (Pisarchyk and Lee, 2020): the
-largest first, each at the lowest offset that is free for its whole life.
+The placement is greedy by size, as in "Efficient Memory Management for Deep Neural Net Inference" (Pisarchyk and Lee,
+2020): the largest buffer first, each at the lowest offset that is free for its whole life.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FEW_PARTS: Final = 4
 
 
 def most_alive(buffers: Sequence[Buffer]) -> int:
-    """The most bytes that are in use at once: no placement takes less."""
+    """Return the most bytes that are in use at once: no placement takes less."""
     changes: dict[int, int] = {}
     for buffer in buffers:
         if buffer.first is not None:
@@ -30,10 +30,10 @@ def most_alive(buffers: Sequence[Buffer]) -> int:
 
 
 def place(buffers: Sequence[Buffer]) -> int:
-    """Set the offset of every buffer; returns the bytes that all of them take together."""
+    """Set the offset of every buffer, and return the bytes that all of them take together."""
     placed: list[tuple[int, int, int, int]] = []  # first and last instruction, offset, end
-    long: list[tuple[int, int, int, int]] = []  # those of them that live long; the others by the parts they live in
-    short: dict[int, list[tuple[int, int, int, int]]] = {}
+    long: list[tuple[int, int, int, int]] = []  # those that live long
+    short: dict[int, list[tuple[int, int, int, int]]] = {}  # the others, by the parts of the plan that they live in
     total = 0
     for buffer in sorted(buffers, key=lambda b: -b.nbytes):
         first, last = buffer.first, buffer.last

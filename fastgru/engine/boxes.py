@@ -1,4 +1,4 @@
-"""Boxes of a tensor: what two have in common, what is left of one outside another, what a list of regions shows."""
+"""Boxes of a tensor: the intersection of two, the rest of one outside another, the visible part of each region."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from fastgru.engine.buffers import Region
 
 __all__ = ["MAX_BOXES", "box_of", "common_box", "visible"]
 
-Box = tuple[tuple[int, ...], tuple[int, ...]]  # first corner, and the one beyond the last
+Box = tuple[tuple[int, ...], tuple[int, ...]]  # the first corner, and the corner just beyond the last element
 
-MAX_BOXES: Final = 64  # of one tensor, those of what it is made of among them; more are copied one over the other
+MAX_BOXES: Final = 64  # of one tensor, with those of its sources; beyond it, whole regions are copied one over another
 
 
 def visible(shape: tuple[int, ...], regions: Sequence[Region]) -> list[tuple[Region, Box]]:
-    """What is seen of each region, as boxes that do not meet; all of every region, in order, where that is too much."""
+    """Return the visible part of each region, as boxes that do not overlap.
+
+    If that takes more than `MAX_BOXES`, returns every region whole, in order.
+    """
     hidden: list[Box] = [((0,) * len(shape), shape)]  # not yet covered, from the last region on
     seen: list[tuple[Region, Box]] = []
     for region in reversed(regions):
@@ -28,19 +31,19 @@ def visible(shape: tuple[int, ...], regions: Sequence[Region]) -> list[tuple[Reg
 
 
 def box_of(region: Region) -> Box:
-    """Where the region lies in its tensor."""
+    """Return the box of the region in its tensor."""
     return region.start, tuple(a + n for a, n in zip(region.start, region.source.shape, strict=True))
 
 
 def common_box(a: Box, b: Box) -> Box | None:
-    """What lies in both; None where that is nothing."""
+    """Return the intersection of two boxes; None if it is empty."""
     low = tuple(map(max, a[0], b[0]))
     high = tuple(map(min, a[1], b[1]))
     return None if any(l >= h for l, h in zip(low, high, strict=True)) else (low, high)
 
 
 def _without(box: Box, hole: Box) -> list[Box]:
-    """What is left of a box outside another."""
+    """Return the part of a box that lies outside another, as boxes."""
     common = common_box(box, hole)
     if common is None:
         return [box]

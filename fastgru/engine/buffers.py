@@ -1,4 +1,4 @@
-"""What a plan computes with: buffers that get an address when the plan is complete, and strided views of them."""
+"""The values of a plan: buffers, which get an address when the plan is complete, and strided views of them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _INTEGERS: Final = frozenset({int})
 
 @cache
 def itemsize(dtype: str) -> int:
-    """Bytes of an element; bfloat16 is not a NumPy name."""
+    """Return the bytes of an element; NumPy does not know the name bfloat16."""
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides, in elements, of a C-ordered array."""
+    """Return the strides, in elements, of a C-ordered array."""
     strides, step = [], 1
     for size in reversed(shape):
         strides.append(step)
@@ -50,7 +50,7 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def integers(numbers: Iterable[Any]) -> tuple[int, ...]:
-    """Python's own integers; `ShapeError` for what is no integer, a float that is whole among them."""
+    """Return the numbers as Python's integers. Raises `ShapeError` for any other type, even for a whole float."""
     given = tuple(numbers)
     if _INTEGERS.issuperset(map(type, given)):
         return given
@@ -61,7 +61,7 @@ def integers(numbers: Iterable[Any]) -> tuple[int, ...]:
 
 
 def whole(shape: Iterable[Any]) -> tuple[int, ...]:
-    """Sizes as Python's integers; `ShapeError` for what is none, or below 0."""
+    """Return the sizes as Python's integers. Raises `ShapeError` for one that is not an integer, or below 0."""
     sizes = integers(shape)
     if sizes and min(sizes) < 0:
         raise ShapeError(f"got a tensor of shape {sizes}, expected sizes of at least 0")
@@ -72,11 +72,12 @@ def whole(shape: Iterable[Any]) -> tuple[int, ...]:
 class Buffer:
     """A run of bytes. `first` and `last` are the instructions between which an arena buffer must keep its place.
 
-    shape: of the contiguous tensor that an arena buffer was made for.
-    regions: what the tensor will be copied together from when something has to read it; None once it lies in memory.
-    writer: the one instruction that fills it all, where that can write elsewhere as well; touches: instructions so far.
-    depth: of loops within loops that it was made in. over: what a moving buffer, whose address the instructions of a
-    loop set, may lie in; alias: the moving buffer whose address this one has.
+    shape: the shape of the contiguous tensor that an arena buffer was made for.
+    regions: what the tensor is copied from when an instruction first reads it; None once it is in memory.
+    writer: the one instruction that fills the whole buffer, if there is one; it may be able to write elsewhere.
+    touches: the instructions so far that read or write it. depth: the number of nested loops around its making.
+    over: the buffers that a moving buffer, whose address the instructions of a loop set, may lie in.
+    alias: the moving buffer whose address this one has.
     """
 
     nbytes: int
@@ -130,7 +131,7 @@ class View:
 
     @property
     def inside(self) -> bool:
-        """True where every element lies within the buffer."""
+        """True if every element lies within the buffer."""
         low, high = 0, 1
         for size, step in zip(self.shape, self.strides, strict=True):
             if step < 0:
@@ -141,7 +142,7 @@ class View:
 
     @property
     def extent(self) -> int:
-        """Bytes from the first element to behind the last, for strides that are not negative."""
+        """Bytes from the start of the first element to the end of the last, for strides that are not negative."""
         last = sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
         return 0 if 0 in self.shape else (last + 1) * itemsize(self.dtype)
 
@@ -154,26 +155,26 @@ class View:
 
     @property
     def whole(self) -> bool:
-        """True where the view is all of its buffer, in order."""
+        """True if the view is all of its buffer, in order."""
         return self.contiguous and self.offset == 0 and self.size * itemsize(self.dtype) == self.buffer.nbytes
 
     def subview(self, first: tuple[int, ...], size: tuple[int, ...]) -> View:
-        """A box of it: where it starts, and its sizes."""
+        """Return the view of a box of this one: `first` is its first corner, `size` its shape."""
         start = self.moved(sum(i * s for i, s in zip(first, self.strides, strict=True)))
         return View(self.buffer, start, size, self.strides, self.dtype)
 
     def as_strided(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> View:
-        """From the same first element on, in another shape."""
+        """Return a view from the same first element, with another shape and other strides."""
         return View(self.buffer, self.offset, shape, strides, self.dtype)
 
     def moved(self, elements: int) -> int:
-        """The byte offset `elements` further on."""
+        """Return the byte offset of the element that lies `elements` behind the first."""
         return self.offset + elements * itemsize(self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A box of a tensor: where it starts, and what it holds; the shape of the source is its size."""
+    """A box of a tensor: its first corner, and the source of its elements, whose shape is that of the box."""
 
     start: tuple[int, ...]
     source: View
@@ -182,9 +183,9 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A value that planning knows: a constant of the graph, or a size that follows from the input shapes.
+    """A value that is known while planning: a constant of the graph, or a size that follows from the input shapes.
 
-    name: of a constant of the graph, the same in every plan; empty for what one plan alone knows.
+    name: the name of a constant of the graph, which is the same in every plan; empty for a value of one plan only.
     """
 
     array: Array = field(default_factory=lambda: np.zeros(0))
@@ -204,19 +205,19 @@ class Constant:
 
     @property
     def matrix(self) -> Array | QuantisedRows:
-        """What weights are packed from: `array`, or what is kept in its stead."""
+        """The matrix that weights are packed from: `array`, or the int8 rows that are kept instead."""
         return self.array
 
     @property
     def transposed(self) -> Constant:
-        """Of two axes, the other way round."""
+        """The transposed matrix, for a constant of two axes."""
         return Constant(self.array.T, self.name)
 
 
 class ConstantRows(Constant):
-    """A constant matrix of floats that is kept in int8: `array` makes floats of it, each time.
+    """A constant matrix of floats that is kept in int8: every access to `array` converts it to floats.
 
-    rows: its rows, or its columns where `by_columns`.
+    rows: the rows of the matrix, or its columns if `by_columns`.
     """
 
     def __init__(self, rows: QuantisedRows, name: str, *, by_columns: bool = False) -> None:
@@ -257,7 +258,7 @@ Value = View | Constant
 
 
 def constant_of(value: Value | None, what: str) -> Constant:
-    """The value, which must be a constant when the plan is made."""
+    """Return the value, which must be a constant. Raises `UnsupportedModelError` if it is not."""
     if isinstance(value, Constant):
         return value
     raise UnsupportedModelError(

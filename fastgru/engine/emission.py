@@ -1,4 +1,4 @@
-"""The instructions of a plan in the making: each a handler, its operands, and the node that it is for."""
+"""The instructions of a plan that is being made: each has a handler, operands, and the label of its node."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ Moved: TypeAlias = Callable[[View], Mapping[str, int | Sequence[int]] | None]
 
 @dataclass(eq=False)
 class Instruction:
-    """A handler, its operands and how they are declared, and the label of the node it is for.
+    """A handler, its operands and their declaration, and the label of its node.
 
-    writes: the name of the tensor that the instruction fills and nothing else does, where it has one.
-    moved: the words that change, by name, for an output with other strides; None where the handler cannot.
-    group: the instructions that may run at the same time; see `Emitter.side_by_side`.
+    member: the member of a team that carries it out, or `EVERYONE`. meets: whether the team may have to meet after it.
+    writes: the name of the tensor that this instruction alone fills, or "".
+    moved: returns the words, by name, that change for an output with other strides, or None if the handler cannot
+    write with those; None if it can only write contiguous outputs.
+    group: the first of the instructions that may run at the same time; see `Emitter.side_by_side`.
     block: the scope that it is in.
     """
 
@@ -49,11 +51,11 @@ class Instruction:
         return self.tensors[getattr(self.operands.tensors.at, self.writes)] if self.writes else None
 
     def reaches(self) -> Iterator[View]:
-        """The tensors that it reads or writes."""
+        """Yield the tensors that it reads or writes."""
         return (view for view in self.tensors if view is not None)
 
     def redirect(self, buffer: Buffer, place: View) -> bool:
-        """Write what goes into `buffer` to `place`, of its shape, if the handler can."""
+        """Write the contents of `buffer` to `place`, of the same shape, instead. Return False if the handler cannot."""
         if not self.writes:
             return False
         if not place.contiguous:
@@ -68,7 +70,10 @@ class Instruction:
 
 @dataclass(eq=False)
 class Scope:
-    """The whole plan, the body of a loop, or a branch, while it is emitted. copies: what was made there, of what."""
+    """The whole plan, the body of a loop, or a branch, while it is emitted.
+
+    loop: the first instruction of the loop. copies: see `LazyCopies.made_of`.
+    """
 
     loop: Jump | None = None
     copies: dict[tuple[Any, ...], View] = field(default_factory=dict)
@@ -76,12 +81,14 @@ class Scope:
 
 @dataclass(eq=False)
 class Jump(Instruction):
-    """An instruction of `kernels.loop`, which says what comes next.
+    """An instruction of `kernels.loop`, which decides which instruction comes next.
 
-    targets: by the names of words, an instruction and how many behind it the one is whose number the word is. skip:
-    where a member of a team goes on that has no part in it. holds: tensors that must keep their places as if it read
-    them. table: words at the end, of which a buffer stands for its number among `bases`, and a view for that and its
-    offset. repeats: the first instruction of a loop, of which this is the last.
+    targets: an instruction and a distance, by the name of a word; the word is the number of the instruction that many
+    places behind it.
+    skip: the instruction at which members of a team go on that have no part in this one.
+    holds: tensors that must keep their places as if this instruction read them.
+    table: further words, at the end. A buffer stands for its number among `bases`, a view for that and its offset.
+    repeats: if this is the last instruction of a loop, the first one.
     """
 
     targets: dict[str, tuple[Instruction, int]] = field(default_factory=dict)
@@ -91,12 +98,12 @@ class Jump(Instruction):
     repeats: Jump | None = None
 
     def reaches(self) -> Iterator[View]:
-        """Those, too, that the instructions of a loop reach through addresses that move."""
+        """Yield its tensors, and those that the instructions of a loop reach through addresses that move."""
         yield from super().reaches()
         yield from self.holds
 
     def resolve(self, numbers: Mapping[Instruction, int]) -> None:
-        """Write the words that are known only when everything has its place."""
+        """Write the words that are known only when every instruction and every buffer has its place."""
         for name, (target, behind) in self.targets.items():
             self.operands.words.put(self.words, name, numbers[target] + behind)
         for entry in self.table:
@@ -107,7 +114,7 @@ class Jump(Instruction):
 
 
 class Emitter(Memory):
-    """Takes down instructions over the tensors of a plan."""
+    """Collects instructions over the tensors of a plan."""
 
     def __init__(self, float_dtype: str, packs: Packs, constant_bytes: int = 0) -> None:
         super().__init__(float_dtype, packs, constant_bytes)
@@ -115,15 +122,15 @@ class Emitter(Memory):
         self._together: int | None = None  # where the instructions that run side by side begin
         self._ahead = False
         self.scopes = [Scope()]
-        self._before: int | None = None  # what is emitted comes before the loop of this scope
+        self._before: int | None = None  # the number of a scope: instructions are inserted before its loop
 
     def emit(
         self, op: str, dtype: str, operands: Operands, given: Given, *, member: int = 0, writes: str = ""
     ) -> Instruction:
-        """Append an instruction with the operands `given` by the names of its declaration.
+        """Append an instruction with the operands `given`, by the names of its declaration.
 
-        member: the member of a team that carries it out, or `EVERYONE` where the handler shares it out.
-        writes: the whole fresh tensor that this instruction alone fills, where there is one.
+        member: the member of a team that carries it out, or `EVERYONE` if the handler shares the work.
+        writes: the name of the whole, fresh tensor that this instruction alone fills, or "".
         """
         try:
             handler = find(op, dtype)
@@ -139,8 +146,8 @@ class Emitter(Memory):
         return instruction
 
     def jump(self, op: str, operands: Operands, given: Given | None = None) -> Jump:
-        """Append an instruction that says what comes next; without operands, where it is to have them later."""
-        # Members meet where it is over, and not before: the others have no part in it.
+        """Append an instruction that decides what comes next. given: None if the operands are set later."""
+        # Members meet at the end only: until then, the others have no part in the loop or branch.
         jump = Jump(find(op, "int64"), operands, [], [], self.label, 0, meets=op == "land")
         if given is not None:
             jump.tensors, jump.words = operands.encode(given)
@@ -148,7 +155,7 @@ class Emitter(Memory):
         return jump
 
     def append(self, instruction: Instruction) -> None:
-        """An instruction made elsewhere."""
+        """Append an instruction that was made elsewhere."""
         for view in instruction.tensors:
             if view is not None:
                 self.touch(view)
@@ -166,7 +173,7 @@ class Emitter(Memory):
             self.instructions.append(instruction)
 
     def place_of(self, instruction: Instruction) -> int:
-        """Where an instruction stands: from the end, as those that are asked for were emitted not long ago."""
+        """Return the index of an instruction; the search begins at the end, because most callers ask for late ones."""
         steps = self.instructions
         return next(i for i in reversed(range(len(steps))) if steps[i] is instruction)
 
@@ -176,7 +183,7 @@ class Emitter(Memory):
 
     @contextmanager
     def inside(self, loop: Jump | None = None) -> Iterator[None]:
-        """What is emitted is the body of a loop, or a branch: another one carries it out, many times, or not at all."""
+        """Emit the body of a loop, or a branch: instructions that may run many times, or not at all."""
         self.scopes.append(Scope(loop))
         self.depth += loop is not None
         yield
@@ -185,7 +192,7 @@ class Emitter(Memory):
 
     @contextmanager
     def outside(self, depth: int) -> Iterator[Scope]:
-        """What is emitted comes before the loops that something made within `depth` loops is outside of; the scope."""
+        """Emit before the loops that do not enclose a value made within `depth` loops. Yields the scope there."""
         inner = [i for i, scope in enumerate(self.scopes) if scope.loop is not None][depth:]
         before, self._before, own = self._before, inner[0] if inner else None, self.depth
         self.depth = min(depth, own)
@@ -194,7 +201,7 @@ class Emitter(Memory):
 
     @contextmanager
     def ahead(self) -> Iterator[None]:
-        """What is emitted inside comes before the instructions that run side by side, whose inputs it makes."""
+        """Emit before the instructions that run side by side, because they read what is emitted here."""
         before = self._ahead, self.label
         self._ahead = True
         yield
@@ -202,7 +209,7 @@ class Emitter(Memory):
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
-        """The instructions emitted inside may run at the same time, on members of their own."""
+        """Emit instructions that may run at the same time, each on its own member."""
         self._together = len(self.instructions)
         yield
         together = self.instructions[self._together :]

@@ -1,4 +1,4 @@
-"""From the instructions of a plan to a program: a place and a base for every buffer, then the words."""
+"""Encode the instructions of a plan as a program: give every buffer a place and a base, then write the words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastgru.kernels.table import BASES, find
 
 __all__ = ["encode"]
 
-# Signals are looked for after instructions that have gone over so much, unless they do that themselves.
+# A run looks for signals after every so many bytes that its instructions have read or written.
 _LOOK_BYTES: Final = 1 << 21
 
 
@@ -29,10 +29,10 @@ def encode(
     plan: Emitter, inputs: Mapping[str, View], outputs: Mapping[str, View], *, members: int, gain_s: float,
     open_ended: Sequence[str] = (),
 ) -> Program:  # fmt: skip
-    """The program of a plan whose instructions are all there.
+    """Return the program of a plan whose instructions are complete.
 
-    members, gain_s, open_ended: see `Program`. Raises `ShapeError` where an instruction reaches beyond a tensor, or the
-    whole takes too much.
+    members, gain_s, open_ended: see `Program`. Raises `ShapeError` if an instruction reaches beyond a tensor, or if the
+    plan takes too much memory.
     """
     steps = plan.instructions
     for step in steps:
@@ -60,7 +60,7 @@ def encode(
 
 
 def _set_lives(steps: Sequence[Instruction]) -> None:
-    """Between which instructions each buffer has to keep its place."""
+    """Set the first and last instruction between which each buffer must keep its place."""
     groups: dict[int, list[int]] = {}
     for number, step in enumerate(steps):
         if step.group is not None:
@@ -74,14 +74,14 @@ def _set_lives(steps: Sequence[Instruction]) -> None:
     around = _loops_around(steps)
     for buffer, where in touched.items():
         buffer.first, buffer.last = first, last = min(where), max(where)
-        # What a body reads, and did not make in the same iteration, must be there in the next one, too.
+        # A buffer that a body reads but does not fill in the same iteration must survive until the next iteration.
         for begin, end in {loop for at in where for loop in around[at]}:
             if first <= begin or last >= end:
                 buffer.first, buffer.last = min(buffer.first, begin), max(buffer.last, end)
 
 
 def _loops_around(steps: Sequence[Instruction]) -> list[tuple[tuple[int, int], ...]]:
-    """For each instruction the first and the last one of every loop that it is between."""
+    """Return, for each instruction, the first and last instruction of every loop around it."""
     begins = {step.repeats: number for number, step in enumerate(steps) if isinstance(step, Jump) and step.repeats}
     around, inside = [], list[tuple[int, int]]()
     for number, step in enumerate(steps):
@@ -94,7 +94,7 @@ def _loops_around(steps: Sequence[Instruction]) -> list[tuple[tuple[int, int], .
 
 
 def _placed(memory: Memory) -> int:
-    """Give every buffer of the arena its place; the bytes that they take together."""
+    """Give every buffer of the arena its place, and return the bytes that they take together."""
     arena = [b for b in memory.buffers if b.kind == "arena"]
     results = sum(b.nbytes for b in memory.buffers if b.kind == "output")
     memory.room.check(results + most_alive(arena), "the plan")
@@ -104,7 +104,7 @@ def _placed(memory: Memory) -> int:
 
 
 def _bases(plan: Emitter) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...]]:
-    """The addresses of what exists now, 0 for the others, and the constants that some of them are of."""
+    """Return the base addresses, and the constants that some of them point to. 0: known only when the program runs."""
     ensure((step.handler for step in plan.instructions), plan.float_dtype)
     bases = [0] * BASES.words
     for step in plan.instructions:
@@ -129,13 +129,13 @@ def _bases(plan: Emitter) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...]]:
 
 
 def _words(steps: Sequence[Instruction]) -> NDArray[np.int64]:
-    """The instructions as `kernels.run` reads them."""
+    """Return the instructions in the words that `kernels.run` reads."""
     numbers = {step: number for number, step in enumerate(steps)}
     heads: list[int] = [len(steps)]
     operands: list[int] = []
     work, first = 0, PROGRAM.heads + HEAD.words * len(steps)
     for step, after in zip_longest(steps, steps[1:]):
-        # What runs side by side may be of any member, and all of them wait for what comes before.
+        # Instructions that run side by side belong to any member, and all of them wait for what comes before.
         alone = after is not None and after.group is None and step.member == after.member != EVERYONE
         ends = after is None and not isinstance(step, Jump)  # all meet at the end of a run
         meets = step.meets and not alone and not ends

@@ -1,4 +1,4 @@
-"""Sums of products of integers that floats hold: how much may be added up, and what a number takes in bytes."""
+"""Exact sums of integer products in floats: how many products may be added, and integers as sums of int8 matrices."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["EXACT", "bytes_of", "peak_of", "runs_of"]
 
 Array = NDArray[Any]
 
-# Up to here every whole number is a float.
+# Every whole number up to this bound is exact in the dtype.
 EXACT: Final = {"float32": 1 << 24, "float64": 1 << 53}
 
 
 def peak_of(x: Value, zero_point: Value | None) -> int:
-    """What x - zero_point is at most, without its sign."""
+    """Return a bound on abs(x - zero_point)."""
     limits = np.iinfo(x.dtype)
     low, high = limits.min, limits.max
     if zero_point is None:
@@ -30,9 +30,9 @@ def peak_of(x: Value, zero_point: Value | None) -> int:
 
 
 def runs_of(weights: Array, peak: int, exact: int) -> Iterator[tuple[int, int]]:
-    """Runs of k, at least one, in each of which no sum of products by numbers up to `peak` passes `exact`.
+    """Yield runs of k in which no sum of products with numbers up to `peak` exceeds `exact`.
 
-    weights: (K, O).
+    Yields at least one run, and each holds at least one k. weights: (K, O).
     """
     total = np.cumsum(np.abs(weights), axis=0) * peak
     first, K = 0, len(weights)
@@ -44,7 +44,7 @@ def runs_of(weights: Array, peak: int, exact: int) -> Iterator[tuple[int, int]]:
 
 
 def bytes_of(numbers: Array) -> list[NDArray[np.int8]]:
-    """Matrices of int8 that add up to a matrix of whole numbers."""
+    """Return int8 matrices that add up to a matrix of whole numbers."""
     layers: list[NDArray[np.int8]] = []
     while not layers or numbers.any():
         layers.append(numbers.clip(-128, 127).astype(np.int8))

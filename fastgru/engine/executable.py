@@ -1,4 +1,4 @@
-"""A graph that can be run: one program for each combination of input shapes, made when it first comes."""
+"""A graph that can be run: one program for each combination of input shapes, made on its first use."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Executable(Runnable):
 
     precision: "float32" or "float64", the dtype of every floating-point value, inputs and outputs included; or
         "bfloat16" or "int8", the precision of weights, with everything else in float32; or "auto" or "auto-int8", which
-        take low ones where they are no slower here; or a mapping that gives single nodes, by their outputs or names,
-        one of these, and "*" the others.
-    packs: of an executable of the same graph, to be shared.
-    threads: cores that one call may use; a program too small to gain from more than one uses one. spin_us: for how many
-        microseconds its threads look out for the next call after one.
+        take a low precision where it is no slower on this CPU; or a mapping from outputs or names of nodes to one of
+        these, in which "*" stands for all other nodes.
+    packs: the packs of an executable of the same graph, to share them.
+    threads: cores that one call may use; a program too small to gain from more than one uses one. spin_us: the
+        microseconds for which its threads spin after a call, waiting for the next one.
 
     Raises as `Runnable`, and `UnsupportedModelError` that lists every node that cannot be run.
     """
@@ -85,7 +85,7 @@ class Executable(Runnable):
         return with_lowp_weights(self.graph, lowp) if lowp else with_plain_weights(self.graph)
 
     def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
-        """The program for inputs of these shapes, planned if it is not at hand; the least used are forgotten."""
+        """Return the program for inputs of these shapes, and plan it if it is not kept yet."""
         return self._route(shapes).program
 
     def route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route | None:
@@ -138,7 +138,7 @@ class Executable(Runnable):
         return results
 
     def _run_in_blocks(self, route: Route, given: list[Array], out: Mapping[str, Array] | None) -> dict[str, Array]:
-        """A run whose outputs are as long as it turns out."""
+        """Run a program some of whose outputs have a length that is known only after the run."""
         made = {name: _empty(shape, dtype) for name, shape, dtype in route.outputs}
         plain, targets = route.plain(given, list(made.values()))
         results = route.call_in_blocks(plain, dict(zip(made, targets, strict=True)))
@@ -148,7 +148,7 @@ class Executable(Runnable):
         return results if out is None else copied_out(results, out)
 
     def _run_again(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None) -> dict[str, Array] | None:
-        """The program of the last call, if every array that is given fits it as it is; None if not."""
+        """Run the program of the last call. Return None, without running, if an array does not fit it as it is."""
         route = self._last
         if route is None or (type(inputs) is not dict and not isinstance(inputs, Mapping)):
             return None
@@ -179,6 +179,6 @@ class Executable(Runnable):
 
 
 def _with_plain_bools(graph: Graph) -> Graph:
-    """The graph with each byte of a bool constant 0 or 1, as handlers take them."""
+    """Return the graph with every byte of its bool constants 0 or 1, as the handlers expect."""
     bools = {name: np.not_equal(a.view(np.uint8), 0) for name, a in graph.constants.items() if a.dtype == bool}
     return replace(graph, constants={**graph.constants, **bools}) if bools else graph

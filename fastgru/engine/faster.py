@@ -1,16 +1,16 @@
-"""From which sizes weights of low precision are no slower than float32, by target: what `precision="auto"` goes by.
+"""The sizes from which low-precision weights are no slower than float32, by target: `precision="auto"` uses them.
 
-A row holds for any number of rows that a call may bring, one step or a long sequence: the choice knows the sizes of
-weights and the target alone, and so a row of a batch keeps its bits whatever comes with it.
+A row of the table holds for any number of rows in a call, for one step or a long sequence. The choice depends on the
+sizes of the weights and on the target alone, so a row of a batch has the same bits whatever else is in the batch.
 
-`tools/precision_ratios` prints what the table is made of. The levels v2, v4, v4+vnni and v4+vnni+bf16 of x86-64 were
-measured on Zen 4, v3 on Zen 3. The others follow from the instructions, and are to be measured where they can be:
+`tools/precision_ratios` prints the measurements behind the table. The levels v2, v4, v4+vnni and v4+vnni+bf16 of x86-64
+were measured on Zen 4, v3 on Zen 3. The others follow from the instructions and have not been measured yet:
 
-- v3+vnni, v4+amx: one instruction multiplies and adds four times as many bytes as floats, tiles even more, and a
-  quarter of the bytes is read. Small sizes are bound by the same work beside the products as those of v4+vnni.
-- aarch64+dotprod, +i8mm+bf16: four bytes or two bfloat16 in the place of one float, on some cores at half the rate, so
-  that bfloat16 waits for sizes whose weights leave the L1.
-- bfloat16 without an instruction for it is widened in every tile. Single steps gain from that, batches lose where the
+- v3+vnni, v4+amx: one instruction multiplies and adds four times as many bytes as floats, or more in tiles, and a
+  quarter of the bytes is read. Work beside the products bounds small sizes, as it does on v4+vnni.
+- aarch64+dotprod, +i8mm+bf16: four bytes or two bfloat16 take the place of one float, on some cores at half the rate.
+  bfloat16 therefore pays only for sizes whose weights do not fit the L1.
+- bfloat16 without an instruction for it is widened in every tile. Single steps gain from that; batches lose if the
   ports of multiply-adds do the widening, as in Intel's cores.
 - int8 in 512 bits without VNNI is widened, multiplied and added on the two ports that float32 has for itself
   (Skylake-X): 52 operations for 48. With 256 bits there is a third port for them.
@@ -26,8 +26,10 @@ __all__ = ["HERE", "TABLE", "Least", "describe", "row_of", "slower", "slower_eve
 
 
 class Least(NamedTuple):
-    """The least sizes that pay: units of a GRU; of other matrices outputs, inputs and weights; numbers of a row of a
-    table that is looked up."""
+    """The smallest sizes for which a low precision pays.
+
+    units: of a GRU. outputs, inputs, weights: of other matrices. row: numbers in a row of an embedding table.
+    """
 
     units: int
     outputs: int
@@ -46,7 +48,7 @@ _NEVER: Final = None
 _DOTS: Final = Least(64, 32, 16, 1 << 12, 16)
 _WIDENED: Final = Least(64, 32, 64, 1 << 12, 16)
 
-# By precision and row; None: no size is sure to be as fast as float32.
+# By precision and row; None: at no size is the precision sure to be as fast as float32.
 TABLE: Final[Mapping[str, Mapping[str, Least | None]]] = {
     "bfloat16": {
         "x86-64-v2": _NEVER,
@@ -80,10 +82,10 @@ TABLE: Final[Mapping[str, Mapping[str, Least | None]]] = {
 
 
 def row_of(level: str, features: Mapping[str, bool]) -> str:
-    """The row of a target's short name, on a CPU with these features.
+    """Return the row of the table for a target's short name, on a CPU with these features.
 
     Intel's cores since Sapphire Rapids do `vdpbf16ps` at half the rate of Zen 4: in batches bfloat16 is slower there
-    than float32 (104 against 145 to 180 GFLOP/s) outside of AMX's tiles. AVX512-FP16 comes with them alone.
+    than float32 (104 against 145 to 180 GFLOP/s) outside of AMX's tiles. Only those cores have AVX512-FP16.
     """
     half = level == "x86-64-v4+vnni+bf16" and features.get("avx512fp16", False)
     return f"{level} at half rate" if half else level
@@ -93,7 +95,7 @@ HERE: Final = row_of(TARGET.short, host_features())
 
 
 def describe() -> dict[str, Any]:
-    """What `fastgru doctor` prints: the row of this process, and from which sizes on each precision is taken."""
+    """Return what `fastgru doctor` prints: the row of this process, and the smallest sizes for each precision."""
     rows = {precision: rows[HERE] for precision, rows in TABLE.items()}
     return {
         "row": HERE,
@@ -102,9 +104,9 @@ def describe() -> dict[str, Any]:
 
 
 def slower(op: str, shape: tuple[int, int], precision: str, row: str = HERE) -> str:
-    """Why weights of (outputs, inputs) may be slower in a low precision than in float32; "" where they are not.
+    """Say why weights may be slower in a low precision than in float32; "" if they are not.
 
-    shape: of the largest matrix, of one gate.
+    shape: (outputs, inputs) of the largest matrix, counting one gate only.
     """
     least = TABLE[precision][row]
     if least is None:
@@ -113,7 +115,7 @@ def slower(op: str, shape: tuple[int, int], precision: str, row: str = HERE) -> 
 
 
 def slower_everywhere(op: str, shape: tuple[int, int], precision: str) -> str:
-    """The same for all rows of the table: "" where a size pays on any of them."""
+    """Say the same of all rows of the table: "" if the precision pays at this size on any of them."""
     found = [_too_small(op, shape, precision, least) for least in TABLE[precision].values() if least is not None]
     return min(found, key=len)
 

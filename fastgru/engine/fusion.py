@@ -1,7 +1,7 @@
-"""Element-wise operations as short programs over one shape, and the pass that joins those that follow each other.
+"""Element-wise operations as short programs over one shape, and the pass that joins consecutive ones.
 
 An instruction of the handler `fusion` carries its operations as `kernels.operands.fusion` declares them. A fusion whose
-only reader is another is carried out in it.
+only reader is another fusion becomes part of that one.
 """
 
 from collections import Counter
@@ -44,7 +44,11 @@ _MAX_OPERATIONS = 32
 
 @dataclass(frozen=True)
 class Operation:
-    """A kind of `kernels.fusion`, what it reads (sources first, then the operations before), and its own numbers."""
+    """One element-wise operation.
+
+    kind: one of `kernels.fusion.CODES`. reads: what it reads, by number (sources first, then earlier operations).
+    numbers: its own constants.
+    """
 
     kind: str
     reads: tuple[int, ...]
@@ -53,14 +57,14 @@ class Operation:
 
 @dataclass(eq=False)
 class Fusion(Instruction):
-    """An instruction whose operands are written at the end: until then it can take others in, and move its output."""
+    """An instruction whose operands are written last: until then it can absorb other fusions and move its output."""
 
     out: View = None  # type: ignore[assignment]
     sources: list[View] = field(default_factory=list)  # all of the shape of `out`
     operations: list[Operation] = field(default_factory=list)
 
     def redirect(self, buffer: Buffer, place: View) -> bool:
-        """Any strides will do, but where a copy that makes rows into columns is quicker."""
+        """Write to `place`, whatever its strides, unless a copy that exchanges rows and columns is quicker."""
         if place.size >= LEAST_TRANSPOSED and transposing(place.shape, self.out.strides, place.strides) is not None:
             return False
         self.out = place
@@ -105,7 +109,10 @@ class Fusion(Instruction):
 
 
 def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> View:
-    """A fresh tensor, f of the views broadcast against each other; `kind` is one of `kernels.fusion.CODES`."""
+    """Return a fresh tensor: the operation on the views, broadcast against each other.
+
+    kind: one of `kernels.fusion.CODES`.
+    """
     assert len(views) == ARITIES[kind]
     if views[0].dtype != plan.float_dtype:
         raise UnsupportedModelError(f"{kind} of {views[0].dtype} is not implemented; cast its input to float32 first")
@@ -132,7 +139,10 @@ def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> Vie
 
 
 def _order(shape: tuple[int, ...], views: Sequence[View]) -> list[int] | None:
-    """The order of axes in which every operand as large as the result runs on, None where that is theirs already."""
+    """Return the order of axes that makes every operand of the result's shape contiguous.
+
+    Returns None if they are contiguous already, or if there is no such order.
+    """
     whole = [v for v in views if v.shape == shape and v.size >= LEAST_TRANSPOSED]
     if not whole or whole[0].contiguous:
         return None
@@ -150,7 +160,10 @@ def _transposed(view: View, shape: tuple[int, ...], order: Sequence[int]) -> Vie
 
 
 def _straight(plan: LazyCopies, view: View, shape: tuple[int, ...]) -> View:
-    """The view, or a copy of one that would be read element by element; what a fusion makes it can compute itself."""
+    """Return the view, or a contiguous copy if it would be read element by element.
+
+    The output of a fusion is not copied: the reader can absorb that fusion instead.
+    """
     if view.shape != shape or view.size < LEAST_TRANSPOSED or view.contiguous or view.strides[-1] in (0, 1):
         return view
     return view if isinstance(view.buffer.writer, Fusion) else plan.contiguous(view)
@@ -161,7 +174,7 @@ def _over(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _added(sources: list[View], view: View) -> int:
-    """The number of the source; one that is there already is not taken twice."""
+    """Return the number of `view` among `sources`, adding it if it is not there."""
     for i, other in enumerate(sources):
         if (other.buffer, other.offset, other.strides) == (view.buffer, view.offset, view.strides):
             return i
@@ -170,7 +183,7 @@ def _added(sources: list[View], view: View) -> int:
 
 
 def _registers(sources: int, operations: Sequence[Operation]) -> tuple[list[int], int]:
-    """The register of every value, and how many there are: that of a value is free again after its last reader."""
+    """Return the register of every value, and the number of registers: one is free again after its last reader."""
     last = {i: n for n, operation in enumerate(operations) for i in operation.reads}
     targets, free, count = list(range(sources)), list[int](), sources
     for n, operation in enumerate(operations):
@@ -183,7 +196,7 @@ def _registers(sources: int, operations: Sequence[Operation]) -> tuple[list[int]
 
 
 def fuse(plan: LazyCopies) -> None:
-    """Fusions that one other reads, element for element, become part of it, and the operands of all are written."""
+    """Join each fusion that only one other reads, element for element, to its reader; write the operands of all."""
     steps, plan.instructions = _joined(plan.instructions), []
     for instruction in steps:
         if isinstance(instruction, Fusion):
@@ -222,7 +235,10 @@ def _joined(instructions: Sequence[Instruction]) -> list[Instruction]:
 
 
 def _taken_in(reader: Fusion, writer: Fusion, view: View) -> set[Buffer] | None:
-    """Join the writer of `view` to its only reader: what both have read, and one reads now; None where it cannot be."""
+    """Join the writer of `view` to its only reader, and return the buffers that both read.
+
+    Returns None, and changes nothing, if the two cannot be joined.
+    """
     if writer.out.buffer is not view.buffer or not writer.out.whole or view.size != writer.out.size:
         return None
     if sum(s.buffer is view.buffer for s in reader.sources) > 1:
@@ -255,6 +271,9 @@ def _taken_in(reader: Fusion, writer: Fusion, view: View) -> set[Buffer] | None:
 
 
 def _renumbered(operation: Operation, sources: Sequence[int], before: int, after: int) -> Operation:
-    """sources: the new numbers of the sources; operations counted from `before` are counted from `after` now."""
+    """Return the operation with new numbers for what it reads.
+
+    sources: the new numbers of its sources. Operations were numbered from `before`, and are numbered from `after` now.
+    """
     reads = tuple(sources[i] if i < before else i - before + after for i in operation.reads)
     return Operation(operation.kind, reads, operation.numbers)

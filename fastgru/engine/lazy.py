@@ -1,8 +1,8 @@
-"""Tensors that are put together from others: concatenations, pads, scattered blocks, copies in another order.
+"""Tensors that are assembled from others: concatenations, pads, scattered blocks, copies in another order.
 
-Such a tensor is a list of regions until something has to read it from memory. A view that lies within one region reads
-the source of that region; what nobody reads is never copied; and an instruction that computes a whole region, and that
-nothing has read yet, writes it where it belongs.
+Such a tensor is a list of regions until an instruction has to read it from memory. A view that lies within one region
+reads the source of that region. A region that nothing reads is never copied. If one instruction computes a whole region
+and nothing has read the result yet, it writes the result directly to its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,43 +19,43 @@ from fastgru.kernels.operands.movement import COPY, MAX_RANK
 
 __all__ = ["LazyCopies"]
 
-_MAX_DEPTH: Final = 16  # of tensors that are made of tensors that are not in memory yet
+_MAX_DEPTH: Final = 16  # of tensors that are assembled from other tensors that are not in memory yet
 
 
 class LazyCopies(Emitter):
-    """Copies only what an instruction reads, and only when it does."""
+    """Copies a tensor only when an instruction reads it."""
 
     def __init__(self, float_dtype: str, packs: Packs, constant_bytes: int = 0) -> None:
         super().__init__(float_dtype, packs, constant_bytes)
 
     def view(self, value: Value) -> View:
-        """A value as a tensor; a constant in the dtype it is computed in."""
+        """Return a value as a tensor; a constant has the dtype that the plan computes in."""
         return _resolved(value) if isinstance(value, View) else self.placed(value)
 
     def floats(self, value: Value, name: str = "x") -> View:
-        """A value as a tensor of floats; `ShapeError` for one of anything else."""
+        """Return a value as a tensor of floats. Raises `ShapeError` for a value of another type."""
         if (dtype := self.dtype(value)) != self.float_dtype:
             raise ShapeError(f"{name} has dtype {dtype}, expected a float")
         return self.view(value)
 
     def contiguous(self, value: Value) -> View:
-        """The value in C order, copied if it is not."""
+        """Return the value in C order, copied if it is not in C order."""
         view = self.view(value)
         if view.contiguous:
             return view.as_strided(view.shape, contiguous_strides(view.shape))
 
         def copied(before: bool) -> View:
             copy = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
-            if before:  # or it would be made where it is read, again and again
+            if before:  # otherwise the copy would be made in the loop, where it is read, in every iteration
                 self.flush(copy.buffer)
             return copy
 
         return self.made_of(view, "contiguous", copied)
 
     def made_of(self, view: View, what: str, make: Callable[[bool], View]) -> View:
-        """What is made of a tensor, before the loops that it is outside of: once, as long as it is there.
+        """Return what `make` returns for a tensor, emitted once, before the loops that the tensor is made outside of.
 
-        make(whether that is before a loop that is being emitted).
+        make: called with True if its instructions come before a loop that is being emitted.
         """
         key = (what, view.buffer, view.offset, view.shape, view.strides, view.dtype)
         made = next((scope.copies[key] for scope in self.scopes if key in scope.copies), None)
@@ -65,7 +65,7 @@ class LazyCopies(Emitter):
         return made
 
     def rows(self, value: Value) -> View:
-        """The value as it lies where it lies in rows, or where bringing it into rows takes long; else copied."""
+        """Return the value, copied to C order if its rows are not contiguous and a fast transposing copy exists."""
         view = self.view(value)
         if view.size < LEAST_TRANSPOSED or view.strides[-1] == 1:
             return view
@@ -73,9 +73,9 @@ class LazyCopies(Emitter):
         return view if quick is None else self.contiguous(view)
 
     def broadcast_rows(self, shape: tuple[int, ...], views: Sequence[View]) -> tuple[list[View], list[int]]:
-        """The views, and how a kernel goes over them as `shape`: a view that does not lie in rows is copied.
+        """Return the views and the words of an nd-iterator over them, broadcast to `shape`.
 
-        The stride within a row is 0 or 1.
+        A view whose stride within a row is neither 0 nor 1 is copied.
         """
         views = list(views)
         axes = merged_axes(shape, [broadcast_strides(v, shape) for v in views])
@@ -86,11 +86,11 @@ class LazyCopies(Emitter):
         return views, nditer_words(axes)
 
     def assemble(self, shape: Sequence[int], dtype: str, regions: Sequence[Region]) -> View:
-        """A tensor of `regions`, of which a later one hides the earlier ones; together they cover all of it."""
+        """Return a tensor of `regions`, which together cover it; a later region hides earlier ones."""
         view = self.new(shape, dtype)
         if view.size:
             if sum(_count_copies(r.source.buffer, MAX_BOXES) for r in regions) > MAX_BOXES:
-                # Or all of them would be copied box by box, and a concat of a tensor with itself has twice as many.
+                # The boxes would multiply otherwise: a concat of a tensor with itself has twice as many.
                 for region in regions:
                     self.flush(region.source.buffer)
             view.buffer.regions = [r for r in regions if r.source.size]
@@ -99,11 +99,11 @@ class LazyCopies(Emitter):
         return view
 
     def put(self, value: Value, target: View) -> None:
-        """target = value, by the instruction that computes it if it can, by copies if not."""
+        """Write the value to `target`, by the instruction that computes it if possible, otherwise by copies."""
         self._place(self.view(value), target)
 
     def own(self, value: Value, place: Buffer) -> None:
-        """Have a value, whole and in order, in `place`, which moves: the buffer that it fills is there from now on."""
+        """Have a value written whole, in C order, to `place`: its buffer becomes a moving one with that address."""
         view = self.view(value)
         if not (view.whole and view.buffer.kind == "arena" and view.buffer.depth == self.depth):
             view = self.assemble(view.shape, view.dtype, [Region((0,) * view.ndim, view, self.label)])
@@ -111,12 +111,12 @@ class LazyCopies(Emitter):
         view.buffer.kind, view.buffer.alias, view.buffer.over = "moving", place, place.over
 
     def touch(self, view: View) -> None:
-        """Have a tensor in memory, for an instruction that reads or writes it."""
+        """Bring a tensor into memory for an instruction that reads or writes it."""
         self.flush(view.buffer)
         super().touch(view)
 
     def flush(self, buffer: Buffer) -> None:
-        """Copy a tensor together in its buffer, where it is not there yet."""
+        """Copy the regions of a tensor into its buffer, if they are not there yet."""
         regions, buffer.regions = buffer.regions, None
         if regions is None:
             return
@@ -130,7 +130,7 @@ class LazyCopies(Emitter):
                 self._place(source, whole.subview(low, size))
 
     def copy(self, source: View, target: View) -> None:
-        """Element by element, any strides on both sides; shapes are equal."""
+        """Emit a copy of `source` to `target`, of the same shape, with any strides on both sides."""
         if source.size == 0:
             return
         axes = merged_axes(source.shape, [source.strides, target.strides])
@@ -151,7 +151,7 @@ class LazyCopies(Emitter):
         })  # fmt: skip
 
     def _place(self, source: View, target: View) -> None:
-        """target = source, by the instruction that computes the source if it can, by copies if not."""
+        """Write the source to `target` as `put` does."""
         source = _resolved(source)
         if source.buffer.regions is not None and self._split(source, target):
             return
@@ -160,7 +160,7 @@ class LazyCopies(Emitter):
             self.copy(source, target)
 
     def _split(self, source: View, target: View) -> bool:
-        """Copy box after box from a tensor that is not in memory itself; False where the boxes cut across the view."""
+        """Copy box after box from a tensor that is not in memory. Return False if its boxes cut across the view."""
         buffer = source.buffer
         where = positions(source, buffer.shape)
         if where is None:
@@ -183,7 +183,7 @@ class LazyCopies(Emitter):
 
 
 def _count_copies(buffer: Buffer, most: int) -> int:
-    """The copies that a tensor takes that is not in memory, 1 for one that is; counts little further than `most`."""
+    """Count the copies that a tensor takes, 1 for one that is in memory; stop soon after `most`."""
     count = 0 if buffer.regions else 1
     for region in buffer.regions or ():
         if count > most:
@@ -193,7 +193,7 @@ def _count_copies(buffer: Buffer, most: int) -> int:
 
 
 def _depth(buffer: Buffer) -> int:
-    """How many tensors stand behind one another that are not in memory; counts no further than the bound."""
+    """Return the length of the chain of tensors not in memory that `buffer` begins; count only to the bound."""
     depth, level = 0, {buffer}
     while level and depth <= _MAX_DEPTH:
         level = {r.source.buffer for b in level for r in b.regions or () if r.source.buffer.regions is not None}
@@ -202,7 +202,7 @@ def _depth(buffer: Buffer) -> int:
 
 
 def _resolved(view: View) -> View:
-    """The same elements where they lie, as far as that is one view."""
+    """Return a view of the same elements in the source that holds them, as long as that is one view."""
     while view.buffer.regions is not None:
         further = _within_one(view, view.buffer.regions)
         if further is None:
@@ -227,7 +227,7 @@ def _within_one(view: View, regions: Sequence[Region]) -> View | None:
 
 
 def _redirected(source: View, target: View) -> bool:
-    """The one instruction that fills the source fills the target instead."""
+    """Have the one instruction that fills the source fill the target instead. Return False if that cannot be done."""
     buffer = source.buffer
     if buffer.kind != "arena" or buffer.writer is None or buffer.touches != 1:
         return False

@@ -1,11 +1,11 @@
-"""One function an operator: from a node and its input values to output values, emitting instructions on the way.
+"""The table of lowerings: one function for each operator, which emits instructions for a node.
 
-A lowering takes the builder, the node and one argument an input: `None`, or none at all, where the node has it not.
-`check_node` has counted them before, so that an input that the definition asks for is always there.
+A lowering takes the builder, the node and its input values, and returns its output values. An optional input that the
+node does not have is `None`, or is not passed if it comes last. `check_node` has counted the inputs before, so required
+inputs are always there.
 
-The words that it is written in come from here, too: the builder, nodes, and the values between them.
-
-A lowering that only moves the frame of a tensor (reshape, transpose, slice...) returns a view and emits nothing.
+A lowering that only changes the shape, order or extent of a tensor (reshape, transpose, slice...) returns a view and
+emits nothing. The module exports the names that lowerings are written with: the builder, nodes and values.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Lowering: TypeAlias = Callable[..., list[Value]]
 
 _lowerings: Final[dict[str, Lowering]] = {}
 LOWERINGS: Final[Mapping[str, Lowering]] = Families("fastgru.engine.ops", _lowerings, homes("fastgru.engine.ops"))
-# Of operators whose kinds are told when a model is loaded; it is whole for one that was found in `LOWERINGS`.
+# The kinds that there are kernels for, by operator. An operator's entry is there once `LOWERINGS` has returned it.
 KINDS: Final[dict[str, frozenset[str]]] = {}
 
 
 def lowering(op: str, *, kinds: Iterable[str] = ()) -> Callable[[Lowering], Lowering]:
-    """Enter the lowering of an operator of `fastgru.reference.OPS`, and the kinds of it that there are kernels for."""
+    """Register the lowering of an operator of `fastgru.reference.OPS`, and its kinds that there are kernels for."""
 
     def enter(function: Lowering) -> Lowering:
         if kinds:

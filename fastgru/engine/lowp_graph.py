@@ -1,4 +1,4 @@
-"""A graph whose weights are kept lowp: as it is saved, and as it is read again without making floats of them."""
+"""Graphs whose weights are kept in low precision: they are saved so, and read again without conversion to floats."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ Array = NDArray[Any]
 
 
 def with_lowp_weights(graph: Graph, lowp: Mapping[str, str]) -> Graph:
-    """The graph with the weights of nodes, by their first outputs, in the low precisions chosen for them.
+    """Return the graph with the weights of nodes in low precisions.
 
-    Constants are computed and biases and norms merged, as they are before a plan: what is rounded is what a plan would
-    round, so both give the same bits. int8: the rows, and a `dequantize` of them; bfloat16: constants of that dtype.
+    lowp: the precision of a node's weights, by its first output.
+
+    Constants are computed, and biases and norms merged, as they are before a plan is made. What is rounded here is
+    therefore what a plan would round, and both give the same bits. int8 weights become rows and a `dequantize` of them,
+    bfloat16 weights constants of that dtype.
     """
     graph = settle(graph, keep_rows=True)
     weights = _LowpWeights(graph)
@@ -47,7 +50,7 @@ def with_lowp_weights(graph: Graph, lowp: Mapping[str, str]) -> Graph:
 
 
 class _LowpWeights:
-    """The weights of a graph in the precisions that nodes ask for, each made once."""
+    """The weights of a graph in the precisions that nodes ask for. Each is made once."""
 
     def __init__(self, graph: Graph) -> None:
         self.builder = GraphBuilder()
@@ -56,7 +59,7 @@ class _LowpWeights:
         self._made: dict[tuple[str, str, int], Value] = {}
 
     def lowered(self, name: str, precision: str, axis: int) -> Value:
-        """The matrix `name`, whose outputs are along `axis`, in a precision."""
+        """Return the matrix `name`, whose outputs lie along `axis`, in a precision."""
         rows = self._rows.get(name)
         if rows is not None and precision == "int8":
             return self.values[name]
@@ -67,9 +70,9 @@ class _LowpWeights:
         return self._made[key]
 
     def within(self, node: Node, names: Mapping[str, str], lowp: Mapping[str, str]) -> tuple[Node, dict[str, Value]]:
-        """The node with the weights inside it lowered, and what its bodies capture for that, by the names there.
+        """Return the node with the weights of its bodies lowered, and the values to capture for them, by inner name.
 
-        names: what is called otherwise in the graph of the weights.
+        names: the names of captured values in the graph of the weights, by their names around the node.
         """
         added: dict[str, Value] = {}
         bodies = {}
@@ -100,12 +103,12 @@ class _LowpWeights:
 
 
 def _without_unread(graph: Graph) -> Graph:
-    """What bodies have captured and read no more goes."""
+    """Return the graph without captured values that bodies no longer read."""
     return drop_dead(change_bodies(graph, _without_unread))
 
 
 def _singles(graph: Graph) -> Graph:
-    """Matrices that were computed in float64, as the float32 that they are packed in."""
+    """Return the graph with float64 constants that are read only as weights in float32, from which they are packed."""
     every = replace(graph, nodes=tuple(inlined(graph.nodes)))
     reads, as_weights = every.readers(), Counter(name for node in every.nodes for name in weight_axes(node))
     constants = {

@@ -1,4 +1,4 @@
-"""Where the tensors of a plan in the making lie: inputs, the arena, constants. Addresses come at the end."""
+"""The memory of a plan while it is made: inputs, the arena and constants. Addresses are set at the end."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Memory:
 
     float_dtype: the dtype of every floating-point intermediate.
     packs: packed weights, shared by the plans of one executable; see `packed`.
-    constant_bytes: of the constants of the graph, see `Room`.
-    label: the node that is being lowered, for messages. depth: of loops within loops that it is in.
+    constant_bytes: bytes of the constants of the graph, see `Room`.
+    label: the node that is being lowered, for messages. depth: the number of nested loops around that node.
     """
 
     def __init__(self, float_dtype: str, packs: Packs, constant_bytes: int = 0) -> None:
@@ -37,22 +37,22 @@ class Memory:
         self.depth = 0
 
     def input(self, name: str, shape: tuple[int, ...], dtype: str) -> View:
-        """A view of memory that the caller brings."""
+        """Return a view of memory that the caller brings."""
         buffer = self._buffer(prod(whole(shape)) * itemsize(dtype), "input", name)
         self.room.given += buffer.nbytes
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def new(self, shape: Sequence[int], dtype: str | None = None) -> View:
-        """A fresh contiguous tensor in the arena. `ShapeError` where a plan of these inputs has no room for it."""
+        """Return a fresh contiguous tensor in the arena. Raises `ShapeError` if a plan of these inputs has no room."""
         shape, dtype = whole(shape), dtype or self.float_dtype
         buffer = self._buffer(self.room_for(shape, dtype), "arena")
         buffer.shape = shape
         return View(buffer, 0, shape, contiguous_strides(shape), dtype)
 
     def moving(self, view: View, over: Sequence[View], alias: View | None = None) -> View:
-        """A tensor like `view` that lies where the instructions of a loop say, somewhere in one of `over`.
+        """Return a tensor like `view` whose address the instructions of a loop set, somewhere in one of `over`.
 
-        alias: another one that it lies where it is.
+        alias: another moving tensor, which has the same address.
         """
         buffer = self._buffer(view.extent, "moving")
         buffer.over = tuple(dict.fromkeys(b for v in over for b in (v.buffer, *v.buffer.over)))
@@ -60,16 +60,16 @@ class Memory:
         return View(buffer, 0, view.shape, view.strides, view.dtype)
 
     def room_for(self, shape: Sequence[int], dtype: str) -> int:
-        """The bytes of a tensor; `ShapeError` where they are out of all proportion to inputs and constants."""
+        """Return the bytes of a tensor. Raises `ShapeError` if they are out of proportion to inputs and constants."""
         nbytes = prod(whole(shape)) * itemsize(dtype)
         if nbytes > self.room.left:
             self.room.check(nbytes, f"{self.label}: a tensor of shape {tuple(shape)}")
         return nbytes
 
     def constant(self, array: NDArray[Any]) -> View:
-        """A constant as it stands: the array must be contiguous and is kept alive by the program."""
+        """Return a tensor of the array, which the program keeps alive; one that is not contiguous is copied."""
         shape = array.shape
-        array = np.ascontiguousarray(array)  # which gives a number an axis
+        array = np.ascontiguousarray(array)  # this gives an array of no axes one axis
         buffer = self._constants.get(id(array))
         if buffer is None:
             buffer = self._buffer(array.nbytes, "constant")
@@ -81,16 +81,16 @@ class Memory:
     def packed(
         self, key: tuple[str, ...], make: Callable[[], NDArray[Any]], sources: Sequence[Value | None] = ()
     ) -> View:
-        """A constant made once for all plans of the executable; `key` names the weights and the layout.
+        """Return a constant that is made once for all plans of the executable; `key` names the weights and the layout.
 
-        sources: what it is made of. Where one is a constant of this plan only, the constant belongs to this plan alone.
+        sources: what it is made of. If one of them belongs to this plan only, so does the constant.
         """
         return self.constant(self.kept(key, make, sources))
 
     def kept(
         self, key: tuple[str, ...], make: Callable[[], NDArray[Any]], sources: Sequence[Value | None] = ()
     ) -> NDArray[Any]:
-        """As `packed`, for what planning itself reads."""
+        """Return the array of `packed`, for arrays that planning itself reads."""
         if any(isinstance(source, Constant) and not source.name for source in sources):
             return make()
         if key not in self.packs:
@@ -98,11 +98,11 @@ class Memory:
         return self.packs[key]
 
     def dtype(self, value: Value) -> str:
-        """The dtype in which the plan computes with a value: one for everything floating."""
+        """Return the dtype in which the plan computes with a value: `float_dtype` for every floating-point value."""
         return self.float_dtype if is_floating(value.dtype) else value.dtype
 
     def placed(self, constant: Constant) -> View:
-        """A constant of the graph as a tensor, in the dtype in which it is computed with."""
+        """Return a constant of the graph as a tensor, in the dtype that the plan computes in."""
 
         def aligned() -> NDArray[Any]:
             array = empty(constant.shape, self.dtype(constant))

@@ -1,4 +1,4 @@
-"""From nodes to instructions, one node after the other: of a graph, or of a body inside a node."""
+"""Lower nodes to instructions, one node after the other: those of a graph, or those of a body inside a node."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -12,16 +12,16 @@ from fastgru.graph import Node
 
 __all__ = ["lower_nodes"]
 
-# Elements of a value that a plan computes for itself: beyond it a shape is more likely hostile than meant.
+# The most elements of a value that is computed while planning: a larger one is more likely hostile than meant.
 _MAX_ELEMENTS: Final = 1 << 26
-_WIDEST: Final = 8  # bytes of an element
+_WIDEST: Final = 8  # bytes of the widest element
 
 
 def lower_nodes(builder: PlanBuilder, nodes: Iterable[Node], values: dict[str, Value]) -> None:
-    """Add what the nodes make to `values`.
+    """Add the outputs of the nodes to `values`.
 
     A node whose inputs are all constants is evaluated by its definition now, unless its rows are kept in int8 or it
-    holds a graph; every other emits its instructions. Raises `ShapeError` or `UnsupportedModelError` naming the node.
+    has bodies; every other node emits its instructions. Raises `ShapeError` or `UnsupportedModelError` naming the node.
     """
     for node in nodes:
         builder.label = str(node)

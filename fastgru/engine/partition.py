@@ -1,10 +1,10 @@
-"""Graphs that are more than one program: those with foreign nodes, and those whose weights come with the inputs.
+"""Graphs that take more than one program: those with foreign nodes, and those whose weights come with the inputs.
 
-Of a graph with foreign nodes, executables run the partitions between them; each of them is carried out by onnx's own
-implementation, or is a function of the caller's that runs in Python.
+onnx's own implementation runs a foreign node, unless the node is a Python function of the caller. Executables run the
+partitions between foreign nodes.
 
-Between two partitions every value is an array (or whatever ONNX hands on, from one foreign node to the next), with the
-shape and dtype that came; an executable is made when its dtypes first come, and plans a program for each shape.
+Between two partitions every value is an array (between two foreign nodes it may be any object of onnx). An executable
+is made for each combination of input dtypes, when it first comes, and plans a program for each combination of shapes.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ def make_runnable(
     budget: Budget | None = None,
     spin_us: float = 0,
 ) -> Runnable:
-    """What runs the graph: one program, but where some nodes are not ours, or read what a loop stacks whose length is
-    known only when it has run. Arguments and errors as for `Executable`.
+    """Return the object that runs the graph, with arguments and errors as for `Executable`.
 
-    Raises `UnsupportedModelError` for precisions of single nodes of what is no single program.
+    A graph takes several programs if it has foreign nodes, if recurrent weights are computed from its inputs, or if a
+    node reads the stacked output of a loop whose length is known only after it has run. Raises `UnsupportedModelError`
+    for precisions of single nodes of such a graph, unless only its weights are computed.
     """
     if given := given_weights(graph):
         return Reweighted(graph, tuple(given), precision=precision, threads=threads, budget=budget, spin_us=spin_us)
@@ -67,15 +68,15 @@ def make_runnable(
 
 
 def foreign_nodes(graph: Graph) -> tuple[Node, ...]:
-    """The nodes that no engine runs."""
+    """Return the nodes that fastgru does not run itself."""
     return tuple(node for node in graph.nodes if node.op in OUTSIDE)
 
 
 class Partitioned(Runnable):
     """A graph with foreign nodes, or with loops of unknown length, whose partitions run one after the other.
 
-    Raises as `Runnable`, and `UnsupportedModelError` that lists every node that cannot be run, a foreign one that onnx
-    does not know too. `run` raises `ShapeError` naming a foreign node that refuses what it gets.
+    Raises as `Runnable`, and `UnsupportedModelError` that lists every node that cannot be run, also foreign nodes that
+    onnx does not know. `run` raises `ShapeError` that names a foreign node if the node refuses its inputs.
     """
 
     def __init__(
@@ -135,11 +136,11 @@ class Partitioned(Runnable):
 
 
 class Reweighted(Runnable):
-    """A graph of whose recurrent layers, in loops and branches too, some weights are computed from its inputs: `given`
-    names them.
+    """A graph that computes weights of its recurrent layers, also of those in loops and branches, from its inputs.
 
-    What computes them runs first. The rest runs with them as constants, which are packed, and planned with, when their
-    bytes are not those of the call before: such a call costs as much as loading a model of that size.
+    given: the names of these weights. The nodes that compute them run first. The rest of the graph runs with them as
+    constants. If their bytes differ from those of the last call, they are packed and planned with again: such a call
+    costs as much as loading a model of that size.
 
     Raises as `Runnable`.
     """
@@ -182,7 +183,7 @@ class Reweighted(Runnable):
         return rest.plan({spec.name: bound[spec.name] for spec in rest.inputs})
 
     def _weighted(self, bound: Mapping[str, Array], run: Callable[[dict[str, Array]], dict[str, Array]]) -> Runnable:
-        """The rest of the graph with the weights that `run` makes of these inputs."""
+        """Return the rest of the graph with the weights that `run` computes from these inputs."""
         results = run({spec.name: bound[spec.name] for spec in self._weights.inputs})
         arrays = [results[name] for name in self._given]
         last = self._last
@@ -190,7 +191,7 @@ class Reweighted(Runnable):
             return last[1]
         constants = {self._renamed[name]: array for name, array in zip(self._given, arrays, strict=True)}
         graph = replace(self._rest, constants={**self._rest.constants, **constants})
-        # A budget of its own: plans that were entered in a common one would keep the weights of calls that are over.
+        # It has a budget of its own: plans in a common budget would keep the weights of earlier calls in memory.
         made = make_runnable(graph, precision=self._asked, budget=Budget(self.budget.limit), **self._team)
         self._last = arrays, made
         return made
@@ -214,7 +215,7 @@ class Reweighted(Runnable):
 
 
 def _renamed(node: Node, names: Mapping[str, str]) -> Node:
-    """The node with other names for the weights that it, or a body of it, reads."""
+    """Return the node with other names for the weights that the node or one of its bodies reads."""
     captured = max((len(body.captured) for body in node.bodies.values()), default=0)
     first = 1 if node.op in RECURRENT else len(node.inputs) - captured
     inputs = tuple(names.get(name, name) if i >= first else name for i, name in enumerate(node.inputs))
@@ -223,7 +224,7 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 
 
 def _needed(graph: Graph) -> Graph:
-    """The nodes, inputs and constants that the outputs need."""
+    """Return the graph with only the nodes, inputs and constants that the outputs need."""
     needed = {spec.name for spec in graph.outputs}
     nodes = []
     for node in reversed(graph.nodes):
@@ -239,7 +240,7 @@ def _needed(graph: Graph) -> Graph:
 
 
 class _Partition:
-    """Nodes of ours, or one foreign node. later: the names that something behind it reads."""
+    """Nodes that fastgru runs, or one foreign node. later: the names that a later partition or an output reads."""
 
     def __init__(self, owner: Partitioned, nodes: Sequence[Node], later: frozenset[str]) -> None:
         self._owner, self._nodes = owner, tuple(nodes)
@@ -290,7 +291,7 @@ class _Partition:
         specs = [self._specs.get(name) or TensorSpec(name, dtype, None) for name, dtype in dtypes.items()]
         graph = Graph(
             inputs=tuple(specs),
-            # Nobody reads what a partition declares of its outputs: their dtypes are those that come.
+            # The declared dtype of a partition's output is not read: the array that comes has the true one.
             outputs=tuple(TensorSpec(name, self._owner.float_dtype, None) for name in self._gives),
             nodes=self._nodes,
             constants=self._constants,
@@ -303,9 +304,10 @@ class _Partition:
 
 
 def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
-    """The nodes in an order in which as many of ours as possible stand together; a foreign node stands alone.
+    """Cut the nodes into partitions that hold as many nodes as possible; a foreign node is a partition of its own.
 
-    Each partition comes with the names that are read later. What a loop of unknown length stacks is read later, too.
+    Each partition comes with the names that are read after it. The stacked outputs of a loop of unknown length can be
+    read only in later partitions than its own.
     """
     known, late = {*graph.constants, *(spec.name for spec in graph.inputs)}, open_ended(graph)
     waiting = list(graph.nodes)
@@ -337,7 +339,7 @@ def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
 
 
 def _of_shapes(graph: Graph) -> dict[str, Node]:
-    """The nodes that depend on shapes and constants alone, by what they make."""
+    """Return the nodes that depend on shapes and constants alone, by the names of their outputs."""
     found: dict[str, Node] = {}
     for node in graph.nodes:
         known = bool(node.inputs) and all(name in found or name in graph.constants for name in node.inputs if name)
@@ -347,8 +349,10 @@ def _of_shapes(graph: Graph) -> dict[str, Node]:
 
 
 def _with_shapes(nodes: Sequence[Node], sized: Mapping[str, Node]) -> list[Node]:
-    """The nodes of a partition, behind those that make the shapes they read: what comes from outside is data there, and
-    plans go by shapes that are known."""
+    """Return the nodes of a partition, preceded by copies of the nodes that compute the shapes it reads.
+
+    An input of a partition is data, but a plan must know shapes.
+    """
     if nodes[0].op in OUTSIDE:
         return list(nodes)
     made = {name for node in nodes for name in node.outputs}
@@ -363,9 +367,9 @@ def _with_shapes(nodes: Sequence[Node], sized: Mapping[str, Node]) -> list[Node]
 
 
 def open_ended(graph: Graph) -> set[str]:
-    """What loops stack of which nobody knows how many iterations they have before they have run.
+    """Return the names of the stacked outputs of loops whose number of iterations is known only after they have run.
 
-    Raises `InvalidModelError` or `UnsupportedModelError` for a loop that is none.
+    Raises `InvalidModelError` or `UnsupportedModelError` for a loop that is not valid.
     """
     loops = [node for node in graph.nodes if node.op == "loop"]
     for node in loops:

@@ -1,4 +1,4 @@
-"""A program with what a call of it needs at hand."""
+"""A program, together with everything that a call of it needs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Route"]
 
 
 _MAX_IDLE_FRAMES: Final = 4
-_MOST_STACKED: Final = 1 << 28  # bytes of what comes in blocks
+_MOST_STACKED: Final = 1 << 28  # bytes of the outputs that come in blocks
 
 _empty = np.empty
 
 
 class Route:
-    """A program with what a call of it needs at hand: the team that runs it, idle frames, how outputs are made."""
+    """A program and what its calls need: the team that runs it, idle frames, and the shapes and dtypes of outputs."""
 
     def __init__(self, program: Program, spin_us: float = 0) -> None:
         self.program, self.sharing = program, Sharing(program.members, program.gain_s, spin_us)
@@ -38,7 +38,7 @@ class Route:
         return CallFrame(self.program)
 
     def call(self, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> bool:
-        """Run on arrays of the caller; False, and nothing done, where one does not fit. Raises as `CallFrame.run`."""
+        """Run on the caller's arrays. Return False, without running, if one does not fit. Raises as `CallFrame.run`."""
         try:
             frame = self._idle.pop()
         except IndexError:
@@ -54,8 +54,11 @@ class Route:
         return code == 0
 
     def call_in_blocks(self, inputs: tuple[Any, ...], outputs: Mapping[str, Array]) -> dict[str, Array] | None:
-        """As `call`, of a program that fills some of its outputs block by block; all of them, None where one does not
-        fit. Raises `ShapeError` where they grow beyond all bounds, too."""
+        """Run a program that fills some of its outputs block by block.
+
+        Returns every output by name, or None if an array does not fit. Raises as `call`, and `ShapeError` if the
+        blocks take more than `_MOST_STACKED` bytes.
+        """
         try:
             frame = self._idle.pop()
         except IndexError:
@@ -74,13 +77,15 @@ class Route:
         if code == MISFIT:
             return None
         if len(self._idle) < _MAX_IDLE_FRAMES:
-            self._idle.append(frame)  # one that has paused and does not go on is let go
+            self._idle.append(frame)  # a frame that paused and was not resumed never comes here
         whole = {name: block[0] if len(block) == 1 else np.concatenate(block) for name, block in blocks.items()}
         return {**outputs, **whole}
 
     def plain(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Arrays of the right dtypes as native code takes them: of no subclass, and with NumPy's own objects for their
-        dtypes, where a pickled array has another that is equal."""
+        """Return the arrays in the form that native code takes: of no subclass, and with NumPy's own dtype objects.
+
+        The dtype of an array that was pickled is equal to NumPy's own, but may be another object.
+        """
         ins = [np.dtype(slot.dtype) for slot in self.program.inputs.values()]
         return (
             tuple([np.asarray(array).view(dtype) for array, dtype in zip(inputs, ins, strict=True)]),
@@ -88,6 +93,6 @@ class Route:
         )
 
     def trial(self, inputs: tuple[Any, ...]) -> Trial:
-        """What runs on these arrays, on a team or alone, and throws the outputs away."""
+        """Return a function that runs on these arrays, on a team or alone, and discards the outputs."""
         frame, outputs = CallFrame(self.program), tuple([_empty(shape, dtype) for _, shape, dtype in self.outputs])
         return partial(frame.call_on, inputs=inputs, outputs=outputs)

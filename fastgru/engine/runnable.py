@@ -1,4 +1,4 @@
-"""What runs: one interface for a graph that is one program, and for one of which other runtimes run some nodes."""
+"""The interface of graphs that run: as one program, or with some nodes left to other runtimes."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ Array = NDArray[Any]
 class Runnable(ABC):
     """A graph that runs in a precision. Safe to call from several threads at once.
 
-    inputs, outputs: of the graph, with the dtypes that are computed in. budget: of the plans that are kept for the
-    shapes that have come, with their arenas; the least used are forgotten.
+    inputs, outputs: those of the graph, with the dtypes that it computes in. budget: bytes of the plans, with their
+    arenas, that are kept for shapes that have come; the least recently used are forgotten.
 
-    Raises `UnsupportedModelError` for a precision, a number of threads or a time of theirs that there is not.
+    Raises `UnsupportedModelError` for a precision, a number of threads or a `spin_us` that is not supported.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Runnable(ABC):
         self._dtypes = {spec.name: numpy_dtype(spec.dtype) for spec in self.inputs}
 
     def _typed(self, spec: TensorSpec) -> TensorSpec:
-        """The spec with the dtype that is computed in for a floating-point one."""
+        """Return the spec, with a floating-point dtype replaced by the one that the graph computes in."""
         return replace(spec, dtype=self.float_dtype) if spec.dtype in _FLOATS else spec
 
     @abstractmethod
@@ -67,51 +67,54 @@ class Runnable(ABC):
 
     @abstractmethod
     def run(self, inputs: Mapping[str, ArrayLike], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Outputs by name.
+        """Run on the inputs, and return the outputs by name.
 
-        out: arrays to write outputs into, by name: C-contiguous, writable, of the output's exact shape and dtype. One
-        may be an input, too; two of them may not overlap.
+        out: arrays to write outputs into, by name: C-contiguous, writable, of the output's exact shape and dtype. An
+        array may be an input, too; two of them may not overlap.
 
-        Raises `ShapeError` where an array does not fit: the name, what came, what was expected.
+        Raises `ShapeError` if an array does not fit, with its name, what came and what was expected.
         """
 
     @abstractmethod
     def route(self, shapes: Mapping[str, tuple[int, ...]]) -> Route | None:
-        """The program for inputs of these shapes, ready to be called; None where no single program does the work."""
+        """Return the program for these input shapes, ready to be called; None if no single program does the work."""
 
     @abstractmethod
     def plan(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
-        """Plan every program that a run on these inputs needs, and run none; the outputs are those of the definition.
+        """Plan every program that a run on these inputs needs, run none, and return the outputs of the definition.
 
-        Raises `ShapeError` where an array does not fit.
+        Raises `ShapeError` if an array does not fit.
         """
 
     def planned(self, shapes: Mapping[str, tuple[int, ...]]) -> Program | None:
-        """The same, for who keeps it: made anew, and not entered in the budget."""
+        """Return a new program for inputs of these shapes, which the caller keeps: the budget does not count it.
+
+        Returns None if no single program does the work.
+        """
         return None
 
     @abstractmethod
     def profile(self, inputs: Mapping[str, ArrayLike]) -> list[Timing]:
-        """How long each instruction of one run on these inputs takes, in order, on one thread.
+        """Time each instruction of one run on these inputs, in order, on one thread.
 
-        Raises `ShapeError` where an input does not fit, `UnsupportedModelError` where other runtimes run some nodes.
+        Raises `ShapeError` if an input does not fit, `UnsupportedModelError` if other runtimes run some nodes.
         """
 
     @property
     @abstractmethod
     def weight_precisions(self) -> Mapping[str, WeightPrecision]:
-        """What each node with weights has them in, by its first output, and why where that was not asked for by name.
+        """The weight precision of each node, by its first output, with the reason unless it was asked for by name.
 
-        Raises `UnsupportedModelError` where other runtimes run some nodes.
+        Raises `UnsupportedModelError` if other runtimes run some nodes.
         """
 
     @abstractmethod
     def to_graph(self) -> Graph:
-        """The graph with its weights in the precisions that they have here."""
+        """Return the graph with its weights in the precisions that they have here."""
 
     @once
     def fingerprint(self) -> str:
-        """A hash of the graph and its weights, whatever the precision; a function counts by its name."""
+        """Return a hash of the graph and its weights, which the precision does not change; functions count by name."""
         with importing:
             import hashlib
 
@@ -120,7 +123,7 @@ class Runnable(ABC):
         return hashlib.sha256(graph_to_bytes(with_named_functions(self.graph))).hexdigest()
 
     def bind(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
-        """The inputs as C-contiguous arrays of the dtypes that are computed in. Raises `ShapeError`."""
+        """Return the inputs as C-contiguous arrays of the dtypes that the graph computes in. Raises `ShapeError`."""
         bound = bind_inputs(self.inputs, inputs)
         return {
             name: np.ascontiguousarray(bound[name], dtype).reshape(bound[name].shape)
@@ -129,10 +132,10 @@ class Runnable(ABC):
 
 
 def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """`out` as a dict. Raises `ShapeError` for an array that does not fit its slot, or overlaps another."""
+    """Return `out` as a dict. Raises `ShapeError` for an array that does not fit its slot, or overlaps another."""
     if not isinstance(out, Mapping):
         raise ShapeError(f"out: got {type(out).__name__}, expected arrays by output name")
-    out = dict(out)  # a mapping may answer otherwise the next time
+    out = dict(out)  # the mapping may return other arrays the next time
     if unknown := [name for name in out if name not in slots]:
         raise ShapeError(f"out: got the unknown outputs {unknown}, expected some of {list(slots)}")
     for name, array in out.items():
@@ -151,7 +154,10 @@ def checked_out(slots: Mapping[str, Slot], out: Mapping[str, NDArray[Any]]) -> d
 
 
 def copied_out(results: Mapping[str, Array], out: Mapping[str, Array]) -> dict[str, Array]:
-    """Results that were made before `out` was looked at, in it where it has their names. Raises as `checked_out`."""
+    """Copy results that are already computed into the arrays of `out` that have their names, and return all results.
+
+    Raises as `checked_out`.
+    """
     slots = {name: Slot(0, a.shape, a.dtype.name) for name, a in results.items()}
     given = checked_out(slots, out)
     for name, array in given.items():

@@ -1,6 +1,6 @@
-"""How a team shares a GRU, and what it gains: estimates in seconds, from sizes alone.
+"""How a team shares a GRU, and how many seconds that saves, estimated from sizes alone.
 
-Rough on purpose: they only have to rank three ways, and to keep short work on one thread.
+The estimates are rough on purpose: they only have to rank three ways, and to keep short work on one thread.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from fastgru.spec import GRUSpec
 
 __all__ = ["LINEAR_FLOPS_S", "Split", "choose"]
 
-# Multiply-adds count as two. What one core does on weights in its cache: half of what two fused units do at 3 GHz.
+# What one core does on weights in its cache: half the rate of two fused units at 3 GHz. A multiply-add counts as two.
 LINEAR_FLOPS_S: Final = 3e9 * VECTOR_BYTES / 4 * 2
 _MEMORY_BYTES_S: Final = 25e9
 _MEETING_S: Final = 3e-7
-_MIN_ROWS: Final = 4  # a member's, for its tiles to be worth their weights
+_MIN_ROWS: Final = 4  # rows of a member: with fewer, its tiles are not worth reading all weights for
 
 
 @dataclass(frozen=True)
 class Split:
-    """split: ALONE, ROWS or UNITS. side_by_side: a member for each direction. gain_s: seconds saved in a call."""
+    """One way to share a GRU.
+
+    split: ALONE, ROWS or UNITS. side_by_side: a member for each direction. gain_s: seconds saved in a call.
+    """
 
     split: int
     side_by_side: bool
@@ -33,7 +36,7 @@ class Split:
 
 
 def choose(members: int, T: int, N: int, spec: GRUSpec, itemsize: int, weight_bytes: int) -> Split:
-    """The way that saves most. itemsize: bytes of a value. weight_bytes: of a weight."""
+    """Return the way that saves most. itemsize: bytes of a value. weight_bytes: bytes of a weight."""
     alone = Split(ALONE, False, 0.0)
     if members == 1 or T * N == 0:
         return alone

@@ -1,1 +1,1 @@
-"""The operators that are planned, one module a family: each registers its own, see `engine.lowering`."""
+"""The lowerings of operators, one module a family. Each module registers its own, see `engine.lowering`."""

@@ -1,4 +1,4 @@
-"""Branches: both are planned, and one of them is carried out."""
+"""Branches: both bodies are planned, and one of them runs."""
 
 from math import prod
 
@@ -15,7 +15,7 @@ __all__ = ["lower_branch"]
 
 @lowering("branch")
 def lower_branch(builder: PlanBuilder, node: Node, condition: Value, *values: Value) -> list[Value]:
-    """The outputs of one of two bodies, in the same place whichever it is."""
+    """Lower two bodies, one of which runs; both write their outputs to the same place."""
     then, otherwise = node.attrs["then"], node.attrs["otherwise"]
     if prod(condition.shape) != 1 or condition.dtype != "bool":
         raise ShapeError(f"condition is {condition.dtype} {condition.shape}, expected one bool")
@@ -42,9 +42,10 @@ def lower_branch(builder: PlanBuilder, node: Node, condition: Value, *values: Va
 
 
 def _tried(builder: PlanBuilder, node: Node, which: str, values: tuple[Value, ...]) -> list[Value] | None:
-    """The outputs of a branch; None for one that takes no such shapes, which is an error only where it is taken.
+    """Return the outputs of a branch, or None if it cannot take these shapes: then running it is an error.
 
-    That shows while it is planned, when half of it is emitted: the whole plan is made once more.
+    That turns out while the branch is lowered. Half of it is already emitted then, so the error is recorded in
+    `builder.dead` and raised again, and the whole plan is made once more.
     """
     if (key := (id(node), which)) in builder.dead:
         label, builder.label = builder.label, builder.dead[key]
@@ -55,13 +56,13 @@ def _tried(builder: PlanBuilder, node: Node, which: str, values: tuple[Value, ..
     try:
         return _carried_out(builder, node.attrs[which], values)
     except ShapeError as error:
-        if len(builder.dead) == known:  # and not one of the branches inside
+        if len(builder.dead) == known:  # otherwise a branch inside this one is dead
             builder.dead[key] = str(error)
         raise
 
 
 def _joined(builder: PlanBuilder, values: list[Value] | None, results: list[View] | None) -> list[View] | None:
-    """The outputs of a branch, put where those of the other are."""
+    """Put the outputs of a branch where those of the other are, or where both will be. values: None if it is dead."""
     if values is None:
         return results
     views = [builder.view(value) for value in values]

@@ -11,14 +11,14 @@ __all__ = ["as_dtype", "check_integers", "lower_cast", "number", "saturated"]
 
 
 def check_integers(builder: PlanBuilder, **values: Value) -> None:
-    """`ShapeError` where positions, given by the plural that names them, are no integers."""
+    """Raise `ShapeError` if positions are not integers. values: the positions, by the plural noun that names them."""
     for name, value in values.items():
         if (dtype := builder.dtype(value)) in ("bool", builder.float_dtype):
             raise ShapeError(f"{name} have dtype {dtype}, expected an integer")
 
 
 def as_dtype(builder: PlanBuilder, value: Value, dtype: str) -> View:
-    """The value with elements of `dtype`, converted if it has others."""
+    """Return the value with elements of `dtype`, converted if it has others."""
     if isinstance(value, Constant):
         same = builder.dtype(value) == dtype
         return builder.view(value if same else Constant(value.array.astype(np.dtype(dtype))))
@@ -30,7 +30,7 @@ def as_dtype(builder: PlanBuilder, value: Value, dtype: str) -> View:
 
 
 def saturated(builder: PlanBuilder, value: View, dtype: str) -> View:
-    """Floats that are whole numbers as the nearest integers of `dtype`, one of `SATURATING`; NaN as the smallest."""
+    """Convert whole numbers in floats to the nearest integers of `dtype`, one of `SATURATING`; NaN to the smallest."""
     return _converted(builder, f"saturate_to_{dtype}", value, dtype)
 
 
@@ -43,12 +43,12 @@ def _converted(builder: PlanBuilder, op: str, value: View, dtype: str) -> View:
 
 
 def number(builder: PlanBuilder, value: float) -> View:
-    """A number of the dtype of the plan."""
+    """Return a scalar constant of the dtype of the plan."""
     return builder.packed(("number", repr(value)), lambda: np.array([value], builder.float_dtype)).as_strided((), ())
 
 
 @lowering("cast")
 def lower_cast(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
-    """Every floating type is the precision of the plan."""
+    """Lower a cast. A cast to any floating-point dtype converts to the dtype of the plan."""
     to = node.attrs["to"]
     return [as_dtype(builder, x, builder.float_dtype if is_floating(numpy_dtype(to)) else to)]

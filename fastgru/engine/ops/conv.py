@@ -24,12 +24,12 @@ from fastgru.simd.target import LANES
 
 __all__ = ["lower_conv", "lower_conv_transpose"]
 
-_TOGETHER: Final = 48  # pixels of images that are taken at once
+_TOGETHER: Final = 48  # output pixels of the images that one pass of `conv_panel` takes together
 
 
 @lowering("conv")
 def lower_conv(builder: PlanBuilder, node: Node, value: Value, *constants: Value | None) -> list[Value]:
-    """Windows over x (N, C, D1, ...) times weight (O, C / group, K1, ...)."""
+    """Lower a convolution of x (N, C, D1, ...) with weight (O, C / group, K1, ...)."""
     x, weight, bias, slope = _checked(builder, value, *constants)
     group = int(node.attrs["group"])
     check_conv(x.shape, weight.shape, group, *(None if v is None else v.shape for v in (bias, slope)))
@@ -43,7 +43,7 @@ def lower_conv(builder: PlanBuilder, node: Node, value: Value, *constants: Value
 
 @lowering("conv_transpose")
 def lower_conv_transpose(builder: PlanBuilder, node: Node, value: Value, *constants: Value | None) -> list[Value]:
-    """x (N, C, D1, ...) times weight (C, O / group, K1, ...), each pixel spread over a window of outputs."""
+    """Lower a transposed convolution of x (N, C, D1, ...) with weight (C, O / group, K1, ...)."""
     x, weight, bias, slope = _checked(builder, value, *constants)
     attrs, group = node.attrs, int(node.attrs["group"])
     check_transposed(x.shape, weight.shape, group, *(None if v is None else v.shape for v in (bias, slope)))
@@ -76,12 +76,12 @@ def _checked(
 
 
 def _as_planes(weight: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Weights of one spatial axis as those of two."""
+    """Return weights of one spatial axis as weights of two; others as they are."""
     return weight[:, :, None, :] if weight.ndim == 3 else weight
 
 
 class _Convolution(NamedTuple):
-    """A convolution about to be emitted; kernels: (O, C / group, KH, KW)."""
+    """A convolution that is about to be emitted. kernels: (O, C / group, KH, KW)."""
 
     builder: PlanBuilder
     node: Node
@@ -92,7 +92,7 @@ class _Convolution(NamedTuple):
     axes: Sequence[SlidingAxis]
 
     def emit(self) -> None:
-        """By the kernel that takes less time; the bits are the same."""
+        """Emit the kernel that takes less time by estimate; both give the same bits."""
         if self.y.size == 0:
             return
         O, C, dtype = self.y.shape[1], self.x.shape[1], self.y.dtype
@@ -107,7 +107,7 @@ class _Convolution(NamedTuple):
         return int(self.node.attrs["group"])
 
     def _given(self) -> dict[str, Any]:
-        """The operands that both kernels have."""
+        """Return the operands that both kernels have."""
         clamp, limits, dtype = self.node.attrs.get("clamp"), None, self.y.dtype
         if clamp is not None:
             low, high = (b if b is not None else inf for b, inf in zip(clamp, (-np.inf, np.inf), strict=True))
@@ -119,14 +119,14 @@ class _Convolution(NamedTuple):
         }  # fmt: skip
 
     def _weights(self, phases: Sequence[tuple[Phase, Phase]], pack: Any) -> View:
-        """The matrices of the phases, one after the other."""
+        """Return the packed weight matrices of the phases, one after the other."""
         taps = repr([[[t for t, _ in axis.taps] for axis in phase] for phase in phases])
         key = self.node.inputs[1], self.node.op, str(self.group), taps, pack.__name__
         matrices = [_matrix(self.kernels, h, w) for h, w in phases]
         return self.builder.packed(key, lambda: pack(matrices, self.group, self.y.dtype), self.constants[:1])
 
     def _vector(self, i: int, what: str, padded_to: int) -> View:
-        """A constant vector by output, zeros where there is none; each group padded."""
+        """Return a constant vector over outputs, zeros if there is none, with each group padded."""
         value, O, group = self.constants[i], self.y.shape[1], self.group
         name = self.node.inputs[i + 1] if value is not None else ""
 
@@ -139,7 +139,7 @@ class _Convolution(NamedTuple):
         return self.builder.packed((name, str(O), str(group), str(padded_to), what), made, [value])
 
     def _by_pixels(self, window: WindowWords) -> None:
-        """Vectors of pixels: for rows that fill them."""
+        """Emit the kernel whose vectors hold pixels, for rows long enough to fill them."""
         builder, C, each = self.builder, self.x.shape[1], []
         O, at, first = self.y.shape[1], 0, 0
         for (h, w), words in zip(window.phases, window.phase_words, strict=True):
@@ -159,7 +159,7 @@ class _Convolution(NamedTuple):
         builder.emit("conv", self.y.dtype, CONV, given, writes="y").moved = _mover(window)
 
     def _by_channels(self) -> None:
-        """Vectors of channels, whatever the pixels are."""
+        """Emit the kernel whose vectors hold output channels, for any number of pixels."""
         builder, N, C, O, plane = self.builder, *self.x.shape[:2], self.y.shape[1], prod(self.y.shape[2:])
         weight, dtype, group = self.constants[0], self.y.dtype, self.group
         wide = padded(O // group, dtype)
@@ -186,9 +186,10 @@ class _Convolution(NamedTuple):
 
 
 def _mover(window: WindowWords) -> Moved:
-    """The strides of an image and of a channel are free; the pixels of a channel lie one after the other.
+    """Return the function `moved` of a `conv` instruction.
 
-    Where y is staged, what the tiles write keeps its place, and what is collected from there goes elsewhere.
+    The output may have any strides of images and channels, but the pixels of a channel must be contiguous. If y is
+    staged, only the words of the final copy change: the tiles write to the stage as before.
     """
 
     def moved(place: View) -> Mapping[str, int | Sequence[int]] | None:
@@ -204,12 +205,12 @@ def _mover(window: WindowWords) -> Moved:
 
 
 def _moved(place: View) -> Mapping[str, int] | None:
-    """As `_mover`, for what is written channel by channel at the end."""
+    """Return the words that change for an output of `conv_panel` with other strides, as `_mover` does for `conv`."""
     plane = place.as_strided(place.shape[2:], place.strides[2:])
     return {"y_image": place.strides[0], "y_channel": place.strides[1]} if plane.contiguous else None
 
 
 def _matrix(kernels: NDArray[np.floating], h: Phase, w: Phase) -> NDArray[np.floating]:
-    """(O, K): the taps of one phase, in the order of its table."""
+    """Return the weights (O, K) of the taps of one phase, in the order of its table."""
     some = kernels[:, :, [t for t, _ in h.taps]][:, :, :, [t for t, _ in w.taps]]
     return some.reshape(kernels.shape[0], -1)

@@ -1,4 +1,4 @@
-"""Einsum: transposed views, sums over what one operand alone has, and a matrix product an operand."""
+"""Einsum by transposed views, sums over labels of one operand only, and a matrix product for each further operand."""
 
 from math import prod
 
@@ -17,7 +17,7 @@ from fastgru.reference.einsum import Labels, label_sizes, parse_equation
 
 @lowering("einsum")
 def _lower_einsum(builder: PlanBuilder, node: Node, *values: Value) -> list[Value]:
-    """Operands are multiplied from left to right; a label is summed as soon as no later operand has it."""
+    """Multiply operands from left to right, summing over a label as soon as no later operand and no output has it."""
     equation = node.attrs["equation"]
     if same_dtype(builder, **{f"x{i}": v for i, v in enumerate(values)}) == "bool":
         raise ShapeError("einsum: got bool, expected numbers")
@@ -38,7 +38,7 @@ def _lower_einsum(builder: PlanBuilder, node: Node, *values: Value) -> list[Valu
 
 
 def _summed(builder: PlanBuilder, value: Value, axes: Labels, needed: set[str]) -> tuple[View, Labels]:
-    """The diagonal of labels that come twice, then sums over those that nobody needs."""
+    """Take the diagonal of labels that come twice, then sum over labels that are not needed."""
     view = builder.view(value)
     unique = tuple(dict.fromkeys(axes))
     if len(unique) != len(axes):
@@ -52,7 +52,7 @@ def _summed(builder: PlanBuilder, value: Value, axes: Labels, needed: set[str]) 
 
 
 def _is_product(builder: PlanBuilder, have: Labels, axes: Labels, needed: set[str]) -> bool:
-    """True for a matrix product without stacks, the right side of which can be packed once."""
+    """Return whether this is a product of two matrices without stacks: then the right one can be packed once."""
     both = set(have) & set(axes)
     return bool(both) and not (both & needed) and len(set(axes)) == len(axes) and set(axes) <= both | needed
 
@@ -78,7 +78,7 @@ def _by_weight(
 def _joined(
     builder: PlanBuilder, a: View, a_has: Labels, b: View, b_has: Labels, needed: set[str]
 ) -> tuple[View, Labels]:
-    """The product of two, summed over the labels that both have and nobody needs."""
+    """Multiply two operands, and sum over the labels that both have and that are not needed."""
     a, a_has = _summed(builder, a, a_has, needed | set(b_has))
     both = [c for c in a_has if c in b_has]
     inner = tuple(c for c in both if c not in needed)
@@ -102,7 +102,7 @@ def _joined(
 
 
 def _by_elements(builder: PlanBuilder, x: View, y: View, s: int, left: int, inner: int, right: int) -> View:
-    """Every product of elements, axes (stack, left, inner, right), then the sum over inner."""
+    """Multiply element by element, with axes (stack, left, inner, right), then sum over the inner axes."""
     a = x.as_strided((*x.shape, *(1,) * right), (*x.strides, *(0,) * right))
     b = View(
         y.buffer, y.offset, (*y.shape[:s], *(1,) * left, *y.shape[s:]), (*y.strides[:s], *(0,) * left, *y.strides[s:]),

@@ -1,4 +1,4 @@
-"""One element in, one out, with broadcasting. Narrow integers are computed as int64 and wrap around, as in NumPy."""
+"""Element-wise operators, with broadcasting. Narrow integers are computed as int64 and wrap around, as in NumPy."""
 
 from math import prod
 
@@ -22,7 +22,7 @@ __all__ = ["apply_binary", "apply_unary", "broadcast", "same_dtype", "selected",
 
 
 def same_dtype(builder: PlanBuilder, **values: Value | None) -> str:
-    """The one dtype of the values that are there; `ShapeError` where there are several: only cast converts."""
+    """Return the common dtype of the given values. Raises `ShapeError` if they differ: only cast converts."""
     dtypes = {name: builder.dtype(value) for name, value in values.items() if value is not None}
     if len(set(dtypes.values())) > 1:
         raise ShapeError(f"got {', '.join(f'{name} {dtype}' for name, dtype in dtypes.items())}, expected equal dtypes")
@@ -30,13 +30,13 @@ def same_dtype(builder: PlanBuilder, **values: Value | None) -> str:
 
 
 def wide(builder: PlanBuilder, value: Value) -> View:
-    """The value in the dtype in which kernels compute with it: floats as they are, the rest as int64."""
+    """Return the value in the dtype that kernels compute in: floats unchanged, all other dtypes as int64."""
     dtype = builder.dtype(value)
     return builder.view(value) if dtype == builder.float_dtype else as_dtype(builder, value, "int64")
 
 
 def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float = 0.0, gamma: float = 0.0) -> View:
-    """f(x), a kind of the operator `unary` that keeps the dtype."""
+    """Return f(x), where `kind` is a kind of the operator `unary` that keeps the dtype."""
     dtype = builder.dtype(value)
     if dtype == builder.float_dtype:
         if kind in fusion_kernel.UNARY._fields:
@@ -51,7 +51,7 @@ def apply_unary(builder: PlanBuilder, kind: str, value: Value, *, alpha: float =
 
 
 def _each(builder: PlanBuilder, op: str, value: Value, code: int, result: str, *, writes: str = "") -> View:
-    """A fresh tensor of dtype `result`: the function `code` of `op` of each element."""
+    """Return a fresh tensor of dtype `result`: function `code` of the kernel `op`, applied to each element."""
     x = builder.contiguous(value)
     y = builder.new(x.shape, result)
     if x.size:
@@ -81,7 +81,7 @@ def lower_unary(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
 
 
 def apply_binary(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
-    """a (op) b of one dtype, a kind of the operator `binary` or prelu."""
+    """Return a (op) b for operands of one dtype, where `kind` is a kind of the operator `binary`, or prelu."""
     dtype = same_dtype(builder, a=a, b=b)
     if dtype == "bool":
         raise ShapeError(f"{kind}: got bool, expected numbers; use logical for bool")
@@ -101,7 +101,7 @@ def apply_binary(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
 
 
 def _power(builder: PlanBuilder, base: View, exponent: Value) -> View | None:
-    """A power known now that is a single operation with the same result."""
+    """Return the power as a single cheaper operation with the same result; None if there is none."""
     if not isinstance(exponent, Constant) or exponent.array.size != 1:
         return None
     x = broadcast_to(base, broadcast_shape(base.shape, exponent.shape))
@@ -119,7 +119,7 @@ def _power(builder: PlanBuilder, base: View, exponent: Value) -> View | None:
 
 
 def broadcast(builder: PlanBuilder, op: str, dtype: str, result: str, code: int | None = None, **views: View) -> View:
-    """A fresh tensor of dtype `result` that `op` fills from the views, broadcast against each other."""
+    """Return a fresh tensor of dtype `result` that `op` fills from the views, broadcast against each other."""
     shape = broadcast_shape(*(v.shape for v in views.values()))
     y = builder.new(shape, result)
     if y.size:
@@ -141,7 +141,7 @@ def _logical(builder: PlanBuilder, kind: str, a: Value, b: Value) -> View:
 
 @lowering("activation", kinds=ACTIVATIONS)
 def lower_activation(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
-    """y = f(x), an operation of a fusion."""
+    """y = f(x), as an operation of a fusion."""
     f = Activation(**node.attrs)
     return [computed(builder, f.kind, builder.view(x), alpha=f.alpha, beta=f.beta)]
 
@@ -150,7 +150,7 @@ def lower_activation(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
     *fusion_kernel.BINARY, *binary_kernel.LIBRARY._fields, *binary_kernel.INTEGER._fields,
 } - {"prelu"})  # fmt: skip
 def lower_binary(builder: PlanBuilder, node: Node, a: Value, b: Value) -> list[Value]:
-    """y = a (op) b; pow alone takes two dtypes, and answers in that of a."""
+    """y = a (op) b. Only pow takes two dtypes, and its result has the dtype of a."""
     kind, dtype = node.attrs["kind"], builder.dtype(a)
     if kind == "pow" and dtype != (exponent := builder.dtype(b)):
         if dtype == "bool":
@@ -158,7 +158,7 @@ def lower_binary(builder: PlanBuilder, node: Node, a: Value, b: Value) -> list[V
                 f"pow of a bool to the power of {exponent} is not implemented; cast the bool to a number first"
             )
         if exponent == builder.float_dtype and dtype != builder.float_dtype:
-            # An integer to a real power is a real number, cut off at the end.
+            # An integer to a real power is computed as a float, and truncated at the end.
             result = apply_binary(builder, kind, as_dtype(builder, a, exponent), b)
             return [as_dtype(builder, result, dtype)]
         common = dtype if dtype == builder.float_dtype else "int64"
@@ -215,7 +215,7 @@ def lower_clip(
     for name, bound in (("low", low), ("high", high)):
         if bound is not None and prod(bound.shape) != 1:
             raise ShapeError(f"{name} has shape {bound.shape}, expected a scalar")
-        # Without axes, so that it broadcasts to any x.
+        # The bound has no axes, so that it broadcasts to any x.
         bounds.append(None if bound is None else as_dtype(builder, bound, dtype).as_strided((), ()))
     if dtype == builder.float_dtype:
         ends = [v if v is not None else as_dtype(builder, Constant(np.array(e)), dtype)

@@ -10,7 +10,7 @@ from fastgru.packing.lowp import pack_rows
 
 @lowering("embedding")
 def _lower_embedding(builder: PlanBuilder, node: Node, ids: Value, table: Value) -> list[Value]:
-    """Rows of a table by id; an id outside the table is an error when it comes."""
+    """Look up rows of a table by id. An id outside the table is an error at run time."""
     if table.ndim != 2:
         raise ShapeError(f"weight has shape {table.shape}, expected (V, D)")
     lowp = builder.lowp_weights(node)
@@ -20,7 +20,7 @@ def _lower_embedding(builder: PlanBuilder, node: Node, ids: Value, table: Value)
 
 
 def _looked_up(builder: PlanBuilder, table: Constant, ids: Value, lowp: str) -> View:
-    """Rows of a table that is kept in 16 or 8 bits."""
+    """Look up rows of a table that is kept in 16 or 8 bits."""
     check_integers(builder, ids=ids)
     V, D = table.shape
     rows = builder.packed((table.name, lowp, "rows"), lambda: pack_rows(table.matrix, lowp), [table])

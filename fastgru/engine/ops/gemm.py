@@ -1,4 +1,4 @@
-"""GEMM: rows times a constant matrix, packed once for all plans."""
+"""GEMM: rows times a constant matrix, which is packed once for all plans."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -30,9 +30,10 @@ def gemm(
     bias_key: str = "",
     lowp: str | None = None,
 ) -> View:
-    """x (..., K), weight (O, K), bias (O,) -> x W^T + b (..., O). The keys name weight and bias among the packs.
+    """Return x W^T + b (..., O) for x (..., K), weight (O, K) and bias (O,).
 
-    lowp: "bfloat16" or "int8", the precision of the weights, None for that of the plan.
+    key, bias_key: the names of weight and bias among the packs. lowp: "bfloat16" or "int8", the precision of the
+    weights, or None for that of the plan.
     """
     O, dtype, x = weight.shape[0], builder.float_dtype, builder.view(value)
     if lowp is None:
@@ -55,9 +56,10 @@ def byte_gemm(
     key: tuple[str, ...],
     sources: Sequence[Value | None],
 ) -> View:
-    """x (..., K) of int8, or of uint8 less 128; weight (O, K) of int8 -> x W^T (..., O) in float32.
+    """Return x W^T (..., O) in float32 for x (..., K) of int8 or uint8 and weight (O, K) of int8.
 
-    No sum of products may pass 2^24. The key names the weight among the packs, sources are what it is made of.
+    The kernel subtracts 128 from uint8. No sum of products may exceed 2^24. key: the name of the weight among the
+    packs. sources: the values that the weight is made of.
     """
     panels = builder.packed((*key, "bytes", "panels"), lambda: pack_bytes(weight()), sources)
     start = builder.packed(("", str(O), "start"), lambda: pack_vectors([None], O, "float32"))
@@ -67,7 +69,7 @@ def byte_gemm(
 def _linear(
     builder: PlanBuilder, op: str, dtype: str, x: View, panels: View, start: View, O: int, lowp: str | None
 ) -> View:
-    """y (..., O) of `dtype`; the last axis of x is that of the sums."""
+    """Return y (..., O) of `dtype`; the sums are over the last axis of x."""
     x, x_stride = _rows(builder, x)
     y = builder.new((*x.shape[:-1], O), dtype)
     if y.size == 0:
@@ -87,7 +89,7 @@ def _linear(
 
 
 def _shared(builder: PlanBuilder, rows: int, K: int, O: int, lowp: str | None) -> bool:
-    """Whether a team shares the panels, by the time that it takes."""
+    """Return whether a team shares the panels, which an estimate of the time decides, and add what that gains."""
     dtype = builder.float_dtype
     seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES[lowp or "float32"] / 4
     shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6
@@ -96,7 +98,7 @@ def _shared(builder: PlanBuilder, rows: int, K: int, O: int, lowp: str | None) -
 
 
 def _rows(builder: PlanBuilder, x: View) -> tuple[View, int]:
-    """x, and the one stride that leads from each row to the next; copied where there is no such stride."""
+    """Return x and the one stride from each row to the next; x is copied if there is no such stride."""
     row_stride = x.shape[-1]
     if x.strides[-1] == 1 or x.shape[-1] == 1:
         outer = [(n, s) for n, s in zip(x.shape[:-1], x.strides[:-1], strict=True) if n != 1]

@@ -1,4 +1,4 @@
-"""GRU: one instruction a direction, shared by a team where that pays."""
+"""GRU: one instruction for each direction, shared by a team if that pays."""
 
 from contextlib import nullcontext
 from functools import partial

@@ -1,4 +1,4 @@
-"""Elements and blocks by position."""
+"""Selection and arrangement of elements and blocks by position: gather, tile, pad."""
 
 from collections.abc import Sequence
 from math import prod
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def checked_lengths(builder: PlanBuilder, lengths: View | None, T: int) -> View | None:
-    """A copy that nobody else writes, of lengths that are within 0 to T when it is made."""
+    """Return a copy of the lengths that no other thread can change; copying fails unless all are between 0 and T."""
     if lengths is None:
         return None
     copy = builder.new(lengths.shape, "int64")
@@ -40,7 +40,7 @@ def checked_lengths(builder: PlanBuilder, lengths: View | None, T: int) -> View 
 
 
 def gathered(builder: PlanBuilder, value: Value, indices: Value, axis: int, *, wrap: bool) -> View:
-    """Blocks of the value at `indices` along `axis`; with `wrap` a negative one counts from the end."""
+    """Return the blocks of the value at `indices` along `axis`; with `wrap`, a negative index counts from the end."""
     check_integers(builder, indices=indices)
     axis = normal_axis(axis, value.ndim)
     if isinstance(indices, Constant) and indices.array.size:
@@ -59,7 +59,7 @@ def gathered(builder: PlanBuilder, value: Value, indices: Value, axis: int, *, w
 
 
 def _selected(x: View, indices: Array, axis: int, *, wrap: bool) -> View | None:
-    """Positions known now, as a view where they are evenly spaced along each of their axes."""
+    """Return the blocks at constant positions as a view; None unless they are evenly spaced along each axis."""
     size = x.shape[axis]
     low, high = int(indices.min()), int(indices.max())
     if not (-size if wrap else 0) <= low <= high < size:
@@ -74,7 +74,7 @@ def _selected(x: View, indices: Array, axis: int, *, wrap: bool) -> View | None:
 
 
 def evenly_spaced(where: Array) -> tuple[int, tuple[int, ...]] | None:
-    """The first of these positions and the step along each of their axes; None where there is no such step."""
+    """Return the first position and the step along each of their axes; None if they are not evenly spaced."""
     first = int(where.reshape(-1)[0])
     steps = tuple(int(np.take(where, [1], i).reshape(-1)[0]) - first if n > 1 else 0 for i, n in enumerate(where.shape))
     grid: Sequence[Array] = np.indices(where.shape, sparse=True)
@@ -84,7 +84,7 @@ def evenly_spaced(where: Array) -> tuple[int, tuple[int, ...]] | None:
 
 @lowering("gather")
 def lower_gather(builder: PlanBuilder, node: Node, x: Value, indices: Value) -> list[Value]:
-    """x taken at indices along an axis."""
+    """y = x taken at `indices` along an axis."""
     return [gathered(builder, x, indices, node.attrs["axis"], wrap=True)]
 
 
@@ -107,7 +107,7 @@ def lower_gather_elements(builder: PlanBuilder, node: Node, x_value: Value, indi
 
 @lowering("last")
 def lower_last(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value) -> list[Value]:
-    """The step of each row that its length ends with."""
+    """y (N, C) = the last valid step of each row of x (N, T, C)."""
     if x_value.ndim != 3 or lengths.shape != x_value.shape[:1]:
         raise ShapeError(f"x {x_value.shape} and lengths {lengths.shape}, expected (N, T, C) and (N,)")
     check_integers(builder, lengths=lengths)
@@ -130,7 +130,7 @@ def lower_last(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value)
 
 @lowering("tile")
 def lower_tile(builder: PlanBuilder, node: Node, value: Value, repeats: Value) -> list[Value]:
-    """x again and again along each axis: a copy for each axis that repeats, the last first."""
+    """Repeat x along each axis: emit one copy for each axis that repeats, beginning with the last."""
     x = builder.view(value)
     counts = integers("the repeats", constant_of(repeats, "the repeats of tile").array)
     if len(counts) != x.ndim or any(c < 0 for c in counts):
@@ -149,7 +149,7 @@ def lower_tile(builder: PlanBuilder, node: Node, value: Value, repeats: Value) -
 
 @lowering("pad")
 def lower_pad(builder: PlanBuilder, node: Node, x_value: Value, pads: Value, value: Value | None = None) -> list[Value]:
-    """x with elements added around it; a negative pad takes away."""
+    """Add elements around x; a negative pad removes elements."""
     x = builder.view(x_value)
     widths = pad_widths(constant_of(pads, "the pads").array, node.attrs.get("axes"), x.ndim)
     for axis, (begin, end) in enumerate(widths):
@@ -171,7 +171,7 @@ def lower_pad(builder: PlanBuilder, node: Node, x_value: Value, pads: Value, val
 
 
 def _framed(builder: PlanBuilder, x: View, grown: dict[int, tuple[int, int]], value: Value | None) -> View:
-    """x inside a tensor of one number."""
+    """Return x inside a larger tensor that is filled with one number."""
     if value is not None and prod(value.shape) != 1:
         raise ShapeError(f"pad: value has shape {value.shape}, expected a scalar")
     shape = [n + sum(grown.get(i, (0, 0))) for i, n in enumerate(x.shape)]
@@ -188,7 +188,7 @@ def _framed(builder: PlanBuilder, x: View, grown: dict[int, tuple[int, int]], va
 @lowering("nonzero")
 @lowering("range")
 def lower_sized_by_data(builder: PlanBuilder, node: Node, *values: Value) -> list[Value]:
-    """Only of constants, which the plan evaluates: the size of the result would depend on the data."""
+    """Refuse the operator, because the size of its result depends on data. Planning evaluates it for constants."""
     for name, value in zip(OPS[node.op].schema.required_inputs, values, strict=True):
         constant_of(value, f"{name} of {node.op}, and with it the size of the result,")
     raise AssertionError(f"{node.op} of constants is evaluated by the plan")

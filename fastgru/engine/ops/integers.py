@@ -1,7 +1,7 @@
-"""Products of integers of 8 bits, exact in int32.
+"""Matrix products and convolutions of 8-bit integers, exact in int32.
 
-Sums are made by the kernels for bytes where the matrix is constant, else by those for floats, in parts so small that
-every sum on the way is a whole number that a float holds: what comes out is exact, whatever the order.
+The kernels for bytes compute the sums if the matrix is constant, otherwise the kernels for floats do. The sums are
+split into parts so small that a float holds every partial sum exactly, so the order of additions does not matter.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from fastgru.reference.quantize import (
     vector_axis,
 )
 
-_MIDDLE: Final = {"int8": 0, "uint8": 128}  # what the kernel for bytes takes off
+_MIDDLE: Final = {"int8": 0, "uint8": 128}  # the number that the kernel for bytes subtracts
 
 
 @lowering("matmul_integer")
@@ -61,7 +61,7 @@ def _lower_matmul_integer(
 
 
 class _Constant:
-    """b (K, O) less its zero point, taken only where a pack has to be made of it."""
+    """b (K, O) minus its zero point; the difference is computed only when a pack is made of it."""
 
     def __init__(self, builder: PlanBuilder, b: Constant, zero_point: Constant | None, key: tuple[str, ...]) -> None:
         self.builder, self.key, self.shape = builder, key, b.shape
@@ -71,15 +71,15 @@ class _Constant:
         return _difference(*self.sources)[first:last]
 
     def sums(self, first: int, last: int) -> Array:
-        """Over k."""
+        """Return the sums over the rows k from `first` to `last`."""
         return np.asarray(self.difference(first, last).sum(axis=0), np.float32)
 
     def stacked(self, first: int, last: int) -> NDArray[np.int8]:
-        """Layer under layer, as (layers * O, K)."""
+        """Return the int8 layers of rows `first` to `last`, stacked as (layers * O, K)."""
         return np.concatenate(bytes_of(self.difference(first, last)), axis=1).T
 
     def runs(self, peak: int) -> Array:
-        """(first, last, layers) of each run of k."""
+        """Return (first, last, layers) of each run of k."""
         exact = EXACT[self.builder.float_dtype]
 
         def make() -> Array:
@@ -102,9 +102,9 @@ def _by_floats(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Con
 
 
 def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Constant) -> View:
-    """What of b less its zero point does not fit a byte is added up of several.
+    """Multiply with the kernels for bytes. A difference of b and its zero point that exceeds int8 takes several layers.
 
-    a - a_zero = a' + move, where a' is what the kernel makes of a, so that move times the sums over k is added.
+    a - a_zero = a' + move, where a' is what the kernel computes with, so move times the sums over k is added.
     """
     middle = _MIDDLE[a.dtype]
     zero = a_zero if a_zero is not None else Constant(np.zeros((), a.dtype))
@@ -134,7 +134,7 @@ def _by_bytes(builder: PlanBuilder, a: Value, a_zero: Value | None, right: _Cons
 def _lower_conv_integer(
     builder: PlanBuilder, node: Node, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
 ) -> list[Value]:
-    """The convolution of x - x_zero_point and weight - w_zero_point in int32."""
+    """The convolution of x - x_zero_point with weight - w_zero_point, in int32."""
     check_factor("x", x, x_zero)
     check_factor("weight", w, w_zero)
     weight = constant_of(w, "the weight")
@@ -171,7 +171,7 @@ def _lower_conv_integer(
 
 
 def _zero_point(name: str, value: Value | None, x: Value, *, of_rows: bool) -> Value | None:
-    """A zero point with the axes by which it broadcasts with x."""
+    """Return a zero point with the axes that make it broadcast with x."""
     if value is None:
         return None
     shape = value.shape
@@ -187,7 +187,7 @@ def _zero_point(name: str, value: Value | None, x: Value, *, of_rows: bool) -> V
 
 
 def _placed(builder: PlanBuilder, zero_point: Value | None) -> Value | None:
-    """Without the name that stands for a constant in its own shape."""
+    """Return a constant zero point without its name, because packs of that name have its original shape."""
     return Constant(zero_point.array) if isinstance(zero_point, Constant) else zero_point
 
 
@@ -196,12 +196,12 @@ def _difference(x: Constant, zero_point: Value | None) -> Array:
 
 
 def _shared(x: Constant, zero_point: Value | None) -> str:
-    """A name where both are the same in all plans."""
+    """Return a name if both constants are the same in all plans, otherwise ""."""
     return x.name if zero_point is None or (isinstance(zero_point, Constant) and zero_point.name) else ""
 
 
 def _channels(builder: PlanBuilder, x: View, group: int, first: int, last: int) -> View:
-    """These channels of each group of x (N, C, D1, ...)."""
+    """Return the channels `first` to `last` of each group of x (N, C, D1, ...)."""
     N, C, *sizes = x.shape
     some = sliced(reshaped(builder, x, (N, group, C // group, *sizes)), 2, first, last)
     return reshaped(builder, some, (N, group * (last - first), *sizes))

@@ -1,4 +1,4 @@
-"""Loops: the body is planned once, and carried out once an iteration within the same call."""
+"""Loops: the body is planned once, and runs once an iteration within the same native call."""
 
 from collections.abc import Sequence
 from math import prod
@@ -19,24 +19,24 @@ from fastgru.reference.shape import normal_axis
 
 __all__ = ["lower_loop"]
 
-_MOST_PLACES: Final = 8  # that a state may be in
-_BLOCK_BYTES: Final = 1 << 20  # of rows of which nobody knows how many there will be
-_WORK_OF_BYTES: Final = 8  # how `LOOK_WORK` counts what an instruction goes over
+_MOST_PLACES: Final = 8  # buffers that an initial state may lie in
+_BLOCK_BYTES: Final = 1 << 20  # of a block of stacked rows, in a loop of unknown length
+_WORK_OF_BYTES: Final = 8  # work, in the unit of `LOOK_WORK`, for each byte that an instruction reads or writes
 
 
 @lowering("loop")
 def lower_loop(
     builder: PlanBuilder, node: Node, limit: Value | None = None, condition: Value | None = None, *values: Value
 ) -> list[Value]:
-    """The last states, then what is stacked."""
+    """Lower a loop. Its outputs are the last states, then the stacked tensors."""
     return _Loop(builder, node, limit, condition, values).outputs()
 
 
 class _Loop:
-    """A loop about to be emitted.
+    """A loop that is about to be emitted.
 
-    trips: at most so many iterations, -1 for no bound; limit, condition: what is known of them only when it runs. rows:
-    of a block of what is stacked, where nobody knows how many there will be, else 0.
+    trips: the most iterations, -1 for no bound. limit, condition: the inputs of that name if they are not constant.
+    rows: the rows of a block of stacked outputs if the number of iterations is unknown, otherwise 0.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class _Loop:
             builder.touch(view)
 
     def _initial(self, value: Value) -> View:
-        """A state at first: where it is, but for one of a long row of loops, which would all keep their places."""
+        """Return an initial state, uncopied unless it may lie in many buffers, which would all have to be kept."""
         view = self.builder.contiguous(value)
         if len(view.buffer.over) <= _MOST_PLACES:
             return view
@@ -90,13 +90,13 @@ class _Loop:
         return min(lengths, default=-1)
 
     def outputs(self) -> list[Value]:
-        """The values of the node."""
+        """Emit the loop, and return the values of the node."""
         builder, body = self.builder, self.body
         names, nodes = self._ahead()
         record = builder.new((RECORD.words,), "int64")
         banks = [(builder.new(x.shape, x.dtype), builder.new(x.shape, x.dtype)) for x in self.first]
         begin = builder.jump("loop_begin", LOOP)
-        members, builder.members = builder.members, 1  # one of them carries out all of a loop
+        members, builder.members = builder.members, 1  # one member carries out the whole loop
         with builder.inside(begin):
             now = [builder.moving(x, (x, *both)) for x, both in zip(self.first, banks, strict=True)]
             slices = [self._slice(i) for i, _ in enumerate(self.sequences)]
@@ -137,12 +137,15 @@ class _Loop:
 
     @property
     def open_ended(self) -> bool:
-        """Whether nobody knows yet how many iterations there will be."""
+        """True if the number of iterations is known only when the loop has run."""
         stops = self.limit is not None or self.condition is not None or bool(self.body.outputs[0])
         return stops or self.trips < 0
 
     def _ahead(self) -> tuple[list[str], Sequence[Node]]:
-        """Make what depends on the sequences alone: further sequences, by name, and what is left for the body."""
+        """Move nodes that depend on sequences alone before the loop.
+
+        Returns the names of the sequences that this adds, and the nodes that are left for the body.
+        """
         body, steps = self.body, {}
         count = min((x.shape[axis] for x, axis in zip(self.sequences, self.axes, strict=True)), default=0)
         if self.open_ended or not 1 < count <= 2 * self.trips:
@@ -163,7 +166,7 @@ class _Loop:
         return made, left
 
     def _slice(self, i: int) -> tuple[View, View, int]:
-        """Of a sequence: the slice of an iteration, where the first one lies, and the bytes to the next."""
+        """Return for sequence i the slice of an iteration, the slice of the first one, and the bytes to the next."""
         x, axis = self.sequences[i], self.axes[i]
         back, T, stride = self.backward[i], x.shape[axis], x.strides[axis]
         shape, strides = ((*a[:axis], *a[axis + 1 :]) for a in (x.shape, x.strides))
@@ -172,7 +175,10 @@ class _Loop:
         return self.builder.moving(first, (x,)), first, (-stride if back else stride) * itemsize(x.dtype)
 
     def _going(self, found: dict[str, Value]) -> View | None:
-        """Whether it goes on, where that is known only when an iteration has run."""
+        """Return the flag that says whether the loop goes on; None if that does not depend on an iteration.
+
+        A flag that is constantly false limits `trips` to one.
+        """
         if not self.body.outputs[0]:
             return None
         value = found[self.body.outputs[0]]
@@ -184,7 +190,7 @@ class _Loop:
         return None
 
     def _carry(self, i: int, found: dict[str, Value], before: View, banks: tuple[View, View]) -> View:
-        """A state after an iteration, in the bank that is not its present one."""
+        """Return state i after an iteration, which is written to the bank that does not hold the state before it."""
         value = self.builder.view(found[self.body.outputs[1 + i]])
         if value.shape != before.shape or value.dtype != before.dtype:
             raise UnsupportedModelError(
@@ -197,7 +203,7 @@ class _Loop:
         return place
 
     def _stack(self, rows: Sequence[View]) -> list[tuple[View, View, View, int]]:
-        """Of what is stacked: a row, where the first one lies, all of it, and the bytes to the next."""
+        """Return for each stacked output an iteration's row, the first row, all rows, and the bytes from row to row."""
         attrs, stacked = self.node.attrs, []
         kept = [(i, row) for i, row in enumerate(rows) if self.wanted[i]]
         if kept and self.open_ended:
@@ -222,7 +228,7 @@ class _Loop:
         return stacked
 
     def _block(self, rows: Sequence[View], axes: Sequence[int], backward: Sequence[bool]) -> int:
-        """How many rows are stacked before they are taken away."""
+        """Return the number of rows that are stacked before the caller takes them away."""
         if len(self.builder.scopes) > 2:
             raise UnsupportedModelError(
                 "a loop within a loop or a branch stacks outputs, and their number is known only after it has run;"
@@ -237,7 +243,7 @@ class _Loop:
         return max(min(_BLOCK_BYTES // max(nbytes, 1), most), 1)
 
     def _work(self, begin: Jump, last: Jump) -> int:
-        """What an iteration counts as between two looks at signals."""
+        """Return the work of an iteration, in the unit of `LOOK_WORK`: after so much work, a run looks for signals."""
         steps = self.builder.instructions
         body = steps[self.builder.place_of(begin) + 1 : self.builder.place_of(last)]
         views = [view for step in body for view in step.tensors if view is not None]
@@ -245,7 +251,7 @@ class _Loop:
 
 
 def _one(value: Value, what: str, dtype: str = "") -> int | None:
-    """The one number of a constant, None where it is known only when the plan runs."""
+    """Return the one number of a constant; None if the value is known only when the plan runs."""
     if prod(value.shape) != 1 or (dtype and value.dtype != dtype):
         raise ShapeError(f"{what} is {value.dtype} {value.shape}, expected one {dtype or 'integer'}")
     return int(value.array.reshape(-1)[0]) if isinstance(value, Constant) else None

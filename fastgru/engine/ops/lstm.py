@@ -1,4 +1,4 @@
-"""LSTM: one instruction a direction."""
+"""LSTM: one instruction for each direction."""
 
 from fastgru.engine.lowering import Node, PlanBuilder, Value, lowering
 from fastgru.engine.ops.sequence import SequenceLayer

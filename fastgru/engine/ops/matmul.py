@@ -1,4 +1,4 @@
-"""Matrix products by NumPy's rules: with a constant matrix as a linear layer, else packing b on the way."""
+"""Matrix products by NumPy's rules: a constant b becomes the weight of a GEMM, any other b is packed at run time."""
 
 from math import prod
 
@@ -19,7 +19,7 @@ __all__ = ["lower_matmul", "multiplied"]
 
 @lowering("matmul")
 def lower_matmul(builder: PlanBuilder, node: Node, a_value: Value, b_value: Value) -> list[Value]:
-    """y = a b; a vector is a row on the left, a column on the right."""
+    """y = a b. A vector a is a row, a vector b a column."""
     dtype = same_dtype(builder, a=a_value, b=b_value)
     if dtype != builder.float_dtype:
         raise UnsupportedModelError(
@@ -36,12 +36,12 @@ def lower_matmul(builder: PlanBuilder, node: Node, a_value: Value, b_value: Valu
 
 
 def multiplied(builder: PlanBuilder, a: View, b: View) -> View:
-    """a b for tensors of at least one axis that fit together."""
+    """Return a b, for tensors of at least one axis that fit together."""
     left = a if a.ndim > 1 else a.as_strided((1, *a.shape), (0, *a.strides))
     right = b if b.ndim > 1 else b.as_strided((*b.shape, 1), (*b.strides, 0))
     stack = broadcast_shape(left.shape[:-2], right.shape[:-2])
     M, K, O = left.shape[-2], left.shape[-1], right.shape[-1]
-    if right.ndim == 2 and left.ndim > 2:  # one matrix for all of a: its stack is only more rows
+    if right.ndim == 2 and left.ndim > 2:  # one matrix for all of a: treat the stack of a as more rows
         left = reshaped(builder, left, (prod(left.shape[:-1]), K))
         y = _stacked(builder, left, right, (), left.shape[0], K, O)
     else:
@@ -60,11 +60,11 @@ def _stacked(builder: PlanBuilder, a: View, b: View, stack: tuple[int, ...], M: 
     zeros = builder.packed(("zeros", str(O)), lambda: pack_vectors([None], O, dtype))
     edge = builder.new((edge_elements(O, dtype),))
     ready = None
-    if b.buffer.depth < builder.depth:  # the same in every iteration
+    if b.buffer.depth < builder.depth:  # b is the same in every iteration
         ready = builder.made_of(b, "panels", lambda _: _packed(builder, b, K, O))
     panels = builder.new((panel_elements(K, O, LANES[dtype]),)) if ready is None else None
     outer = [v.as_strided(v.shape[:-2], v.strides[:-2]) for v in (a, b if ready is None else ready)]
-    # One stack after the other: the row of the nd-iterator is a single matrix product.
+    # The nd-iterator goes over the stack; its innermost row is a single matrix product.
     builder.emit("matmul", dtype, MATMUL, {
         "a": a, "b": b if ready is None else ready, "y": y, "zeros": zeros, "edge": edge, "panels": panels, "M": M,
         "K": K, "O": O, "a_m": a.strides[-2], "b_k": b.strides[-2], "b_o": b.strides[-1],
@@ -74,7 +74,7 @@ def _stacked(builder: PlanBuilder, a: View, b: View, stack: tuple[int, ...], M: 
 
 
 def _packed(builder: PlanBuilder, b: View, K: int, O: int) -> View:
-    """The stacks of b, each as panels: (..., 1, elements of the panels)."""
+    """Return each matrix of the stack of b as panels: (..., 1, elements of the panels)."""
     stack = b.shape[:-2]
     panels = builder.new((*stack, 1, panel_elements(K, O, LANES[b.dtype])))
     outer = merged_axes(stack, [b.strides[:-2]])

@@ -1,6 +1,6 @@
 """Normalisation: layer_norm and rms_norm over rows, group_norm over groups of channels.
 
-batch_norm is one multiplication and one addition a channel.
+batch_norm becomes a multiplication by a factor and an addition of a shift, one of each for a channel.
 """
 
 from math import prod
@@ -42,7 +42,7 @@ def _lower_layer_norm(
 
 @lowering("group_norm")
 def _lower_group_norm(builder: PlanBuilder, node: Node, x_value: Value, scale: Value, bias: Value) -> list[Value]:
-    """(x - mean) / sqrt(var + epsilon) over each group of channels, then scale and bias a channel."""
+    """(x - mean) / sqrt(var + epsilon) over each group of channels, then scale and bias for each channel."""
     same_dtype(builder, x=x_value, scale=scale, bias=bias)
     groups = check_group_norm(x_value.shape, scale.shape, bias.shape, node.attrs.get("groups"))
     x = builder.contiguous(builder.floats(x_value))
@@ -90,7 +90,7 @@ def _folded(builder: PlanBuilder, node: Node, named: dict[str, Value], epsilon: 
 
 
 def _along(view: View, axis: int, rank: int) -> View:
-    """A vector as a tensor of `rank` axes, of size 1 but for `axis`."""
+    """Return a vector as a tensor of `rank` axes, all of size 1 except `axis`."""
     shape = tuple(view.shape[0] if i == axis else 1 for i in range(rank))
     strides = tuple(view.strides[0] if i == axis else 0 for i in range(rank))
     return view.as_strided(shape, strides)

@@ -22,7 +22,7 @@ def _lower_pool(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
     """x (N, C, D1, ...) -> (N, C, E1, ...)."""
     attrs, kind, dtype = node.attrs, node.attrs["kind"], builder.float_dtype
     given = builder.dtype(value)
-    if kind == "max" and given in ("int8", "uint8"):  # every one of their values is a float
+    if kind == "max" and given in ("int8", "uint8"):  # floats hold all of their values exactly
         value = as_dtype(builder, value, dtype)
     elif given != dtype:
         raise UnsupportedModelError(f"a pool of {given} is not implemented; cast its input to float32 first")

@@ -1,4 +1,4 @@
-"""Integers that stand for reals: to them, and from them."""
+"""Quantization and dequantization: integers that stand for real numbers."""
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def lower_dequantize(
 
 
 def moved(builder: PlanBuilder, x: Value, zero_point: Value | None) -> View:
-    """x - zero_point, in floats."""
+    """Return x - zero_point, in floats."""
     real = as_dtype(builder, x, builder.float_dtype)
     if zero_point is None or (isinstance(zero_point, Constant) and not zero_point.array.any()):
         return real
@@ -66,7 +66,7 @@ def moved(builder: PlanBuilder, x: Value, zero_point: Value | None) -> View:
 def _parameters(
     builder: PlanBuilder, node: Node, x: Value, scale: Value, zero_point: Value | None
 ) -> tuple[Value, Value | None]:
-    """Scale and zero point of every element, to broadcast with x."""
+    """Return scale and zero point in shapes that broadcast with x."""
     axis, block_size = int(node.attrs.get("axis", 1)), int(node.attrs.get("block_size", 0))
     by = _spread(builder, "scale", scale, x.shape, axis, block_size)
     if zero_point is None:
@@ -93,7 +93,7 @@ def _spread(builder: PlanBuilder, name: str, value: Value, x: tuple[int, ...], a
 
 @lowering("dynamic_quantize")
 def lower_dynamic_quantize(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
-    """y (uint8), scale, zero_point of all of x."""
+    """y (uint8), with one scale and one zero point for the whole of x."""
     x = builder.floats(value)
     zero, steps, one = (number(builder, n) for n in (0, 255, 1))
     if x.size == 0:

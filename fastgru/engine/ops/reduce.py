@@ -1,4 +1,4 @@
-"""Reductions: the axes that go are brought to the end, so that every output is one contiguous row."""
+"""Reductions: the reduced axes are moved to the end, so that every output comes from one contiguous row."""
 
 from collections.abc import Sequence
 from math import prod
@@ -20,19 +20,19 @@ __all__ = ["lower_arg", "lower_cumsum", "lower_reduce", "reduced"]
 
 @lowering("reduce", kinds={*kernel.SUMS._fields, *kernel.EXTREMES._fields, *kernel.BOOL_CODES})
 def lower_reduce(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
-    """x reduced over `axes`, over all when there are none."""
+    """Reduce x over `axes`, or over all axes if none are given."""
     kind, keepdims = node.attrs["kind"], node.attrs["keepdims"]
     gone = sorted({normal_axis(a, value.ndim) for a in node.attrs["axes"]}) or list(range(value.ndim))
     dtype = builder.dtype(value)
     if kind in ("all", "any") and dtype != "bool":
         raise ShapeError(f"{kind}: x has dtype {dtype}, expected bool")
-    if prod(value.shape[i] for i in gone) == 0:  # the same number everywhere, which does not depend on the data
+    if prod(value.shape[i] for i in gone) == 0:  # nothing is reduced, so every output is the same known number
         return [Constant(evaluate(node, [np.empty(value.shape, dtype)])[0])]
     return [reduced(builder, builder.view(value), kind, gone, keepdims=keepdims)]
 
 
 def reduced(builder: PlanBuilder, x: View, kind: str, gone: Sequence[int], *, keepdims: bool) -> View:
-    """x reduced over the axes `gone`, counted from 0."""
+    """Return x reduced over the axes `gone`, which are not negative."""
     kept = [i for i in range(x.ndim) if i not in gone]
     n = prod(x.shape[i] for i in gone)
     shape = tuple(1 if i in gone else s for i, s in enumerate(x.shape) if keepdims or i in kept)
@@ -41,7 +41,7 @@ def reduced(builder: PlanBuilder, x: View, kind: str, gone: Sequence[int], *, ke
 
 
 def _reduced(builder: PlanBuilder, x: View, kind: str, rows: int, n: int) -> View:
-    """The x (rows, n) -> (rows,), by the kernel of its dtype."""
+    """Reduce x (rows, n) to (rows,) with the kernel of its dtype."""
     if x.dtype == "bool":
         if kind not in kernel.BOOL_CODES:
             raise UnsupportedModelError(f"{kind} of bool is not implemented; cast the bool to a number first")
@@ -51,7 +51,7 @@ def _reduced(builder: PlanBuilder, x: View, kind: str, rows: int, n: int) -> Vie
     if kind in kernel.INTEGER._fields:
         code = getattr(kernel.INTEGER, kind)
         return as_dtype(builder, _emit(builder, "reduce", as_dtype(builder, x, "int64"), rows, n, code), x.dtype)
-    # What is not an integer is computed in float64 and cut off at the end.
+    # The result of such a reduction is not an integer: it is computed in float64 and truncated at the end.
     return as_dtype(builder, _of_floats(builder, as_dtype(builder, x, "float64"), kind, rows, n), x.dtype)
 
 
@@ -73,7 +73,7 @@ def _shaped(view: View, shape: tuple[int, ...]) -> View:
 
 @lowering("arg", kinds=("max", "min"))
 def lower_arg(builder: PlanBuilder, node: Node, value: Value) -> list[Value]:
-    """Where the largest or smallest element along an axis is."""
+    """The position of the largest or smallest element along an axis."""
     axis, kind = normal_axis(node.attrs["axis"], value.ndim), node.attrs["kind"]
     if value.shape[axis] == 0:
         raise ShapeError(f"arg{kind}: axis {axis} of shape {value.shape} is empty")

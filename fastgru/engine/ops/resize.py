@@ -1,4 +1,4 @@
-"""Resize: axis by axis, by position where one neighbour is taken, else weighted sums with a table made now."""
+"""Resize, axis by axis: a gather for the mode nearest, otherwise weighted sums by a table made while planning."""
 
 from math import prod
 
@@ -15,7 +15,7 @@ from fastgru.reference.resize import Axis, resize_axes, taps
 
 @lowering("resize")
 def _lower_resize(builder: PlanBuilder, node: Node, value: Value, *target: Value | None) -> list[Value]:
-    """x at other sizes, which are known when the plan is made."""
+    """Resize x to sizes that must be known when the plan is made."""
     roi, scales, sizes = (
         None if v is None else constant_of(v, f"the {name} of a resize").array
         for name, v in zip(("roi", "scales", "sizes"), [*target, None, None, None][:3], strict=True)

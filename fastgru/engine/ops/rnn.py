@@ -1,4 +1,4 @@
-"""The simple recurrent layer: one instruction a direction."""
+"""The simple recurrent layer: one instruction for each direction."""
 
 from fastgru.engine.lowering import Node, PlanBuilder, Value, lowering
 from fastgru.engine.ops.sequence import SequenceLayer

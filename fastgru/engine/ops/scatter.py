@@ -1,4 +1,7 @@
-"""Elements and blocks replaced or combined at positions. Positions known now that make a box move nothing by index."""
+"""Scatter: elements and blocks are replaced or combined at positions.
+
+Constant positions that are evenly spaced need no index at run time: the updates are copied as a strided block.
+"""
 
 from math import prod
 
@@ -21,7 +24,7 @@ from fastgru.reference.shape import normal_axis
 
 @lowering("scatter_nd")
 def _lower_scatter_nd(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
-    """x with blocks of it replaced."""
+    """Replace blocks of x, or combine them with the updates."""
     reduction = _reduction(builder, node, x, updates)
     check_integers(builder, indices=indices)
     k = check_scatter_nd(x.shape, indices.shape, updates.shape)
@@ -44,7 +47,10 @@ def _lower_scatter_nd(builder: PlanBuilder, node: Node, x: Value, indices: Value
 
 
 def _block(shape: tuple[int, ...], indices: Constant, updates: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
-    """Where the updates lie in a contiguous tensor of `shape`: first element and strides, no element twice; or None."""
+    """Return the first element and the strides of the updates in a contiguous tensor of `shape`.
+
+    Returns None if they are not evenly spaced, or if an element comes twice.
+    """
     k = indices.shape[-1]
     where = indices.array.astype(np.int64)
     sizes, steps = np.array(shape[:k], np.int64), contiguous_strides(shape)
@@ -59,7 +65,7 @@ def _block(shape: tuple[int, ...], indices: Constant, updates: tuple[int, ...]) 
 
 
 def _replaced(builder: PlanBuilder, x: Value, target: tuple[int, tuple[int, ...]], updates: Value) -> View:
-    """x with a regular part of it replaced: a box where the part is one, a copy into it where it has steps."""
+    """Return x with a strided block replaced: as a region if the block is a box of x, otherwise by copies."""
     old, new = builder.view(x), builder.view(updates)
     y = builder.new(old.shape, old.dtype)
     place = View(y.buffer, target[0] * itemsize(old.dtype), new.shape, target[1], old.dtype)
@@ -80,7 +86,7 @@ def _replaced(builder: PlanBuilder, x: Value, target: tuple[int, tuple[int, ...]
 
 @lowering("scatter_elements")
 def _lower_scatter_elements(builder: PlanBuilder, node: Node, x: Value, indices: Value, updates: Value) -> list[Value]:
-    """x with elements replaced along an axis."""
+    """Replace elements of x along an axis, or combine them with the updates."""
     reduction = _reduction(builder, node, x, updates)
     check_integers(builder, indices=indices)
     axis = normal_axis(node.attrs["axis"], x.ndim)
@@ -109,7 +115,7 @@ def _reduction(builder: PlanBuilder, node: Node, x: Value, updates: Value) -> st
 
 
 def _filled(builder: PlanBuilder, x: Value, reduction: str) -> tuple[View, str | None]:
-    """A fresh copy of x to be written into, and the dtype to compute in where it is not that of x."""
+    """Return a fresh copy of x to write into, and the dtype to compute in, or None if that is the dtype of x."""
     wide = None if reduction == "none" or builder.dtype(x) in (builder.float_dtype, "int64") else "int64"
     old = builder.view(x) if wide is None else as_dtype(builder, x, wide)
     y = builder.new(old.shape, old.dtype)

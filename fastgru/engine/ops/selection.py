@@ -11,7 +11,7 @@ from fastgru.reference.selection import check_gather_nd, check_reverse
 
 @lowering("gather_nd")
 def _lower_gather_nd(builder: PlanBuilder, node: Node, x_value: Value, indices: Value) -> list[Value]:
-    """Blocks of x by tuples of positions."""
+    """Gather blocks of x by tuples of positions."""
     check_integers(builder, indices=indices)
     lead = node.attrs.get("batch_dims", 0)
     check_gather_nd(x_value.shape, indices.shape, lead)
@@ -33,7 +33,7 @@ def _lower_gather_nd(builder: PlanBuilder, node: Node, x_value: Value, indices: 
 
 @lowering("reverse_sequence")
 def _lower_reverse_sequence(builder: PlanBuilder, node: Node, x_value: Value, lengths: Value) -> list[Value]:
-    """The valid steps of each row in the other order."""
+    """Reverse the valid steps of each row."""
     check_integers(builder, lengths=lengths)
     time, batch = node.attrs["time_axis"], node.attrs["batch_axis"]
     check_reverse(x_value.shape, lengths.shape, time, batch)

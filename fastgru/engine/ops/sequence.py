@@ -1,4 +1,4 @@
-"""What GRU, LSTM and RNN share: a layer's inputs, outputs and weights, and the operands of each direction."""
+"""The common part of GRU, LSTM and RNN: a layer's inputs, outputs and weights, and the operands of each direction."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,16 +25,18 @@ __all__ = ["SequenceLayer"]
 
 
 class SequenceLayer:
-    """A recurrent layer about to be emitted, one instruction a direction, each writing its part of every output row.
+    """A recurrent layer that is about to be emitted.
 
-    inputs: x, initial_h?, lengths?, mask?, the initial states behind h, then the weights of each direction.
-    outputs: the values of y, or of h where nothing reads y, and of every last state.
+    Each direction is one instruction, which writes its part of every output row.
+
+    inputs: x, initial_h?, lengths?, mask?, the initial states other than h, then the weights of each direction.
+    outputs: y, or the last h if nothing reads y, then every last state.
     """
 
     def __init__(
         self, builder: PlanBuilder, node: Node, spec: RecurrentSpec, inputs: Sequence[Value | None], weights: Any
     ) -> None:
-        """weights: the dataclass of one direction's. Raises `ShapeError` and `UnsupportedModelError`."""
+        """weights: the dataclass for the weights of one direction. Raises `ShapeError` and `UnsupportedModelError`."""
         first = 3 + len(spec.STATES)
         given = [*inputs, *[None] * first][: max(first, len(inputs))]
         self.builder, self.spec = builder, spec
@@ -66,7 +68,7 @@ class SequenceLayer:
         return [self.last[0] if self.y is None else self.y, *self.last]
 
     def operands(self, d: int) -> dict[str, Any]:
-        """What the cells of every kind have, of direction d, but for packed weights and scratch."""
+        """Return the operands of direction d that every kind of cell has, without packed weights and scratch."""
         spec, N, H, y = self.spec, self.N, self.spec.hidden_size, self.y
         functions = spec.functions(d)
         given: dict[str, Any] = {"x": self.x, "lengths": self.lengths, "mask": self.mask}
@@ -94,7 +96,7 @@ class SequenceLayer:
         }
 
     def emitted(self, handler: str) -> list[Value]:
-        """The outputs of an LSTM or RNN, its instructions being emitted."""
+        """Emit the instructions of an LSTM or RNN, and return its outputs."""
         builder, spec, N, dtype = self.builder, self.spec, self.N, self.builder.float_dtype
         scratch = recurrent_scratch(N, padded(spec.hidden_size, dtype), spec.GATES, self.chunk, LANES[dtype])
         for d, weights in enumerate(self.weights):
@@ -108,7 +110,7 @@ class SequenceLayer:
         return self.outputs
 
     def packed(self, d: int, pack: Callable[[], Any], fields: Sequence[str], *key: str) -> dict[str, View]:
-        """The fields of what `pack` makes of the weights of direction d, made when the first of them is needed."""
+        """Return the fields of the packed weights of direction d. `pack` is called only if a field is not kept yet."""
         made: list[Any] = []
 
         def part(field: str) -> Array:
@@ -125,7 +127,7 @@ class SequenceLayer:
 
 
 def _weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Value | None]) -> list[Any]:
-    """The arrays of each direction, which must be constants, as its dataclass."""
+    """Return the weights of each direction as its dataclass. The arrays must be constants."""
     if any(a is not None and not isinstance(a, Constant) for a in arrays):
         raise UnsupportedModelError(f"{node}: its weights are computed from the inputs; make them constants")
     plain: list[Any] = [a.matrix if isinstance(a, Constant) else None for a in arrays]
@@ -137,7 +139,7 @@ def _weights_of(node: Node, spec: RecurrentSpec, kind: Any, arrays: Sequence[Val
 def _checked(
     builder: PlanBuilder, node: Node, name: str, value: Value | None, shape: tuple[int, ...], dtype: str
 ) -> View | None:
-    """An optional input in `dtype`; a length must be an integer from the first."""
+    """Return an optional input converted to `dtype`. Lengths must be integers before the conversion."""
     if value is None:
         return None
     if dtype == "int64" and builder.dtype(value) in ("bool", builder.float_dtype):
@@ -148,6 +150,6 @@ def _checked(
 
 
 def _parameters(spec: RecurrentSpec, d: int, dtype: str) -> Array:
-    """Those of each activation, then the clip."""
+    """Return the parameters of each activation, then the clip."""
     clip = np.array([0 if spec.clip is None else spec.clip], dtype)
     return np.concatenate([*(activation_parameters(f.alpha, f.beta, dtype) for f in spec.functions(d)), clip])

@@ -1,4 +1,4 @@
-"""Operators that only move a tensor's frame: views, and a copy where no stride says it."""
+"""Operators that change only the shape, order or extent of a tensor: views, or copies if no strides express them."""
 
 from collections.abc import Sequence
 from math import prod
@@ -17,7 +17,7 @@ __all__ = ["broadcast_to", "reshaped", "sliced"]
 
 
 def reshaped(builder: PlanBuilder, value: Value, shape: Sequence[int]) -> View:
-    """The same elements in C order under another shape; copied where the strides do not allow a view."""
+    """Return the same elements, in C order, with another shape; they are copied if the strides do not allow a view."""
     shape = tuple(int(n) for n in shape)
     view = builder.view(value)
     if prod(shape) != view.size:
@@ -30,7 +30,7 @@ def reshaped(builder: PlanBuilder, value: Value, shape: Sequence[int]) -> View:
 
 
 def _restride(view: View, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Strides that read the view's elements under `shape`, or None where there are none."""
+    """Return strides that read the view's elements with `shape`; None if there are none."""
     if view.contiguous:
         return contiguous_strides(shape)
     old = [(n, s) for n, s in zip(view.shape, view.strides, strict=True) if n != 1]
@@ -68,14 +68,14 @@ def _restride(view: View, shape: tuple[int, ...]) -> tuple[int, ...] | None:
 
 @lowering("reshape")
 def lower_reshape(builder: PlanBuilder, node: Node, x: Value, shape: Value) -> list[Value]:
-    """0 copies a size of x, -1 is what is left."""
+    """In the new shape, 0 stands for the size of x at that axis, and -1 for the size that is left."""
     target = integers("the new shape", constant_of(shape, f"{node}: the new shape").array)
     return [reshaped(builder, x, new_shape(x.shape, target, allow_zero=node.attrs.get("allow_zero", False)))]
 
 
 @lowering("flatten")
 def lower_flatten(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
-    """Two axes: what stands before `axis`, and the rest."""
+    """Reshape to two axes: the axes before `axis`, and the rest."""
     return [reshaped(builder, x, flat_shape(x.shape, node.attrs["axis"]))]
 
 
@@ -86,9 +86,10 @@ def lower_flatten(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
 @lowering("transpose")
 @lowering("unsqueeze")
 def lower_frame(builder: PlanBuilder, node: Node, value: Value, *parameters: Value | None) -> list[Value]:
-    """What only moves the frame: the definition does it, to an array of the same shape and strides.
+    """Lower an operator to a view of x by applying its definition to an array of the same shape and strides.
 
-    The array has no memory, and the definition reads none: all that comes out is a view of it, and of x the same one.
+    The array has no memory of its own, and the definition reads none: it returns views of the array, and the same views
+    of x are the outputs.
     """
     x, step = builder.view(value), itemsize(builder.dtype(value))
     names = [*OPS[node.op].schema.required_inputs, *OPS[node.op].schema.optional_inputs][1:]
@@ -100,7 +101,7 @@ def lower_frame(builder: PlanBuilder, node: Node, value: Value, *parameters: Val
     views: list[Value] = []
     for moved in evaluate(node, [frame, *known]):
         if moved.size > x.size:
-            builder.room_for(moved.shape, x.dtype)  # a view takes no memory, but who reads it takes the time
+            builder.room_for(moved.shape, x.dtype)  # a view takes no memory, but reading all of it takes time
         first = moved.__array_interface__["data"][0] - frame.__array_interface__["data"][0] if moved.size else 0
         views.append(View(x.buffer, x.offset + first, moved.shape, tuple(s // step for s in moved.strides), x.dtype))
     if len(views) != len(node.outputs):
@@ -109,19 +110,19 @@ def lower_frame(builder: PlanBuilder, node: Node, value: Value, *parameters: Val
 
 
 def sliced(x: View, axis: int, first: int, last: int) -> View:
-    """x[first:last] along an axis."""
+    """Return x[first:last] along an axis."""
     shape = (*x.shape[:axis], last - first, *x.shape[axis + 1 :])
     return View(x.buffer, x.moved(first * x.strides[axis]), shape, x.strides, x.dtype)
 
 
 def broadcast_to(x: View, shape: tuple[int, ...]) -> View:
-    """A view of x under a shape that x broadcasts to."""
+    """Return a view of x with a shape that x broadcasts to."""
     return x.as_strided(shape, broadcast_strides(x, shape))
 
 
 @lowering("concat")
 def lower_concat(builder: PlanBuilder, node: Node, *inputs: Value) -> list[Value]:
-    """Each input in its place."""
+    """Concatenate the inputs along an axis."""
     views = [builder.view(v) for v in inputs]
     axis = normal_axis(node.attrs["axis"], views[0].ndim)
     if len({p.dtype for p in views}) > 1 or len({p.ndim for p in views}) > 1:
@@ -141,6 +142,6 @@ def lower_concat(builder: PlanBuilder, node: Node, *inputs: Value) -> list[Value
 
 @lowering("shape")
 def lower_shape(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
-    """The sizes, known when the plan is made."""
+    """The sizes of x, a constant of the plan."""
     sizes = np.array(x.shape, np.int64)
     return [Constant(sizes[node.attrs.get("start", 0) : node.attrs.get("end")])]

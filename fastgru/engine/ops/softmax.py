@@ -1,4 +1,4 @@
-"""Softmax and its logarithm: rows along the last axis, to which another is brought by a copy."""
+"""Softmax and its logarithm, over rows along the last axis; a copy moves any other axis there."""
 
 from collections.abc import Sequence
 from math import prod
@@ -11,13 +11,13 @@ __all__ = ["last_axis", "permuted"]
 
 
 def permuted(view: View, order: Sequence[int]) -> View:
-    """Axes in another order."""
+    """Return a view with the axes in another order."""
     shape, strides = tuple(view.shape[i] for i in order), tuple(view.strides[i] for i in order)
     return view.as_strided(shape, strides)
 
 
 def last_axis(builder: PlanBuilder, value: Value, axis: int) -> tuple[View, list[int]]:
-    """The value in C order with `axis` as the last, and the order that `permuted` needs to undo it."""
+    """Return the value in C order with `axis` as the last, and the order with which `permuted` undoes that."""
     axis = normal_axis(axis, value.ndim)
     order = [*(i for i in range(value.ndim) if i != axis), axis]
     back = sorted(range(value.ndim), key=lambda i: order[i])

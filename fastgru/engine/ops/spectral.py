@@ -1,7 +1,7 @@
-"""Fourier transforms as products by a matrix of cosines and sines, made once for all plans.
+"""Fourier transforms as GEMMs with a matrix of cosines and sines, which is made once for all plans.
 
-Frames of a signal are a view that overlaps itself, and a constant window is multiplied into the matrix: a short-time
-transform of one signal is a single product, without a copy.
+The frames of a signal are a view that overlaps itself, and a constant window is multiplied into the matrix. A
+short-time transform of one signal is therefore a single GEMM, without a copy.
 """
 
 from typing import Final
@@ -16,13 +16,13 @@ from fastgru.engine.ops.softmax import permuted
 from fastgru.errors import UnsupportedModelError
 from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
 
-# A larger matrix would take longer to make and to read than the transform is worth: 64 Mi numbers, 8192 real points.
+# The most numbers of the matrix, which is 8192 real points: a larger one takes too long to make and to read.
 _MOST_ELEMENTS: Final = 1 << 26
 
 
 @lowering("dft")
 def _lower_dft(builder: PlanBuilder, node: Node, x: Value) -> list[Value]:
-    """The transform along an axis."""
+    """Transform x along an axis."""
     length, onesided = node.attrs.get("length"), bool(node.attrs.get("onesided", False))
     return [_transform(builder, x, node.attrs["axis"], length, onesided, bool(node.attrs.get("inverse", False)))]
 
@@ -57,7 +57,7 @@ def _transform(
 
 @lowering("stft")
 def _lower_stft(builder: PlanBuilder, node: Node, signal: Value, window: Value | None = None) -> list[Value]:
-    """The transform of every frame."""
+    """Transform every frame of the signal."""
     onesided, step = bool(node.attrs.get("onesided", True)), node.attrs["step"]
     shape = None if window is None else window.shape
     size, frames = check_stft(signal.shape, shape, step, node.attrs.get("length"), onesided)

@@ -1,4 +1,4 @@
-"""TopK: along any axis, without bringing it to the end."""
+"""TopK along any axis, without moving the axis to the end."""
 
 from math import prod
 
@@ -12,7 +12,7 @@ from fastgru.reference.shape import integers, normal_axis
 
 @lowering("topk")
 def _lower_topk(builder: PlanBuilder, node: Node, value: Value, k_value: Value) -> list[Value]:
-    """The k largest or smallest, in order, and where they are."""
+    """The k largest or smallest elements, in order, and their positions."""
     axis = normal_axis(node.attrs["axis"], value.ndim)
     count = integers("k", constant_of(k_value, "the k of a TopK").array)
     n = value.shape[axis]

@@ -1,7 +1,8 @@
-"""Passes over a graph, once an executable: what does not depend on the inputs is computed, what no output needs goes.
+"""Passes over a graph, made once for an executable. They compute what is constant and remove what no output needs.
 
-Arithmetic between constants is carried out in float64, whatever their own precision, and rounded to the precision of a
-plan when it is read: the whole graph has one precision, that of the plan. Nodes that only move elements keep dtypes.
+Arithmetic between constants is done in float64, whatever their own dtype, and rounded to the precision of a plan when
+the plan reads the result: the whole graph has one precision, that of the plan. Nodes that only move elements keep
+dtypes.
 """
 
 from functools import partial
@@ -33,15 +34,15 @@ __all__ = [
 
 @np.errstate(all="ignore")
 def simplify(graph: Graph, *, keep_rows: bool = False) -> Graph:
-    """Every pass, in order. The inputs and outputs stay what they are. keep_rows: see `settle`."""
+    """Apply every pass, in order. Inputs and outputs do not change. keep_rows: see `settle`."""
     graph = merge_into_convolutions(lift_over_transposes(settle(graph, keep_rows=keep_rows)))
     return drop_dead(change_bodies(graph, simplify))
 
 
 def settle(graph: Graph, *, keep_rows: bool = False) -> Graph:
-    """The passes after which the weights of GEMMs and recurrent layers are what they stay.
+    """Apply the passes that change the weights of GEMMs and recurrent layers.
 
-    keep_rows: do not make floats of weights that int8 kernels can take as they are.
+    keep_rows: do not convert weights to floats that int8 kernels can take as they are.
     """
     graph = drop_dead(graph)
     graph = fold_constants(graph, keep=kept_rows(graph) if keep_rows else ())

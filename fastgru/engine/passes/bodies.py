@@ -1,4 +1,4 @@
-"""Passes over the graphs inside nodes: each as a graph of its own, whose constants are those that it captures."""
+"""Passes over the graphs inside nodes: each becomes a graph of its own, whose constants are those that it captures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,7 +10,10 @@ __all__ = ["change_bodies"]
 
 
 def change_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
-    """The graph with `change` applied to each graph inside its nodes; constants that this makes are its own."""
+    """Return the graph with `change` applied to the graph of each body.
+
+    Constants that `change` makes become constants of the outer graph, which the body captures.
+    """
     if not any(node.bodies for node in graph.nodes):
         return graph
     facts, constants = infer_graph(graph), dict(graph.constants)

@@ -1,6 +1,6 @@
-"""What stands after a convolution goes into it: a bias, a batch normalisation, an activation.
+"""Merge a bias, a batch normalisation or an activation into the convolution before it.
 
-Only where nothing else reads what stands between the two, and all that goes in is constant.
+Two nodes are merged only if no other node reads the value between them, and if all parameters are constant.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _OPS: Final = ("conv", "conv_transpose")
 
 
 def merge_into_convolutions(graph: Graph) -> Graph:
-    """Every node of which a convolution before it can do the work is dropped, in the order in which they stand."""
+    """Merge, in order, every node whose work the convolution before it can do."""
     constants: dict[str, Array] = dict(graph.constants)
     readers = graph.readers()
     makers: dict[str, int] = {}
@@ -46,7 +46,7 @@ def _data_inputs(node: Node) -> tuple[str, ...]:
 
 
 def _merged(conv: Node, node: Node, x: str, constants: dict[str, Array]) -> Node | None:
-    """One node for both, or None; what it reads is added to the constants."""
+    """Return one node for both, or None. New parameters are added to the constants."""
     weight, *vectors = (*conv.inputs[1:], "", "", "")[:3]
     if weight not in constants or any(name and name not in constants for name in vectors):
         return None
@@ -77,7 +77,10 @@ def _outputs(conv: Node, constants: Mapping[str, Array]) -> int:
 
 
 def _by_channel(array: Array, O: int, rank: int) -> Array | None:
-    """The numbers of the O channels, if `array` broadcast to (N, O, ...) of `rank` axes is the same everywhere else."""
+    """Return one number for each of O channels if `array`, broadcast to (N, O, ...), varies along channels only.
+
+    rank: the number of axes of (N, O, ...). Returns None if it varies along another axis.
+    """
     if array.ndim > rank:
         return None
     shape = (1,) * (rank - array.ndim) + array.shape
@@ -97,7 +100,7 @@ def _with_bias(conv: Node, node: Node, added: Array, constants: dict[str, Array]
 
 
 def _bias(conv: Node, O: int, constants: Mapping[str, Array]) -> Array | None:
-    """The bias in float64, zeros where there is none, None where it does not fit: the plan names what does not."""
+    """Return the bias in float64, zeros if there is none. None: its shape does not fit, and planning reports that."""
     if len(conv.inputs) < 3 or not conv.inputs[2]:
         return np.zeros(O)
     bias = constants[conv.inputs[2]].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Constants are computed, and what no output needs goes."""
+"""Evaluate nodes whose inputs are constants, and remove nodes and constants that no output needs."""
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
@@ -15,15 +15,15 @@ from fastgru.reference.operator import is_floating
 __all__ = ["drop_dead", "fold_constants", "fold_node"]
 
 
-# Elements. A folded constant beyond this would cost more memory than the nodes that make it cost time; and all of them
-# together are no more than this, or so many times what the graph's own constants are.
+# The most elements of one folded constant: a larger one would cost more memory than computing it costs time.
 _MAX_FOLDED: Final = 1 << 24
+# The most elements of all folded constants: this many, or this multiple of the elements of the graph's own constants.
 _MAX_FOLDED_IN_ALL: Final = 1 << 26
 _GROWTH: Final = 16
 
 
 def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int | None = None) -> tuple[Array, ...]:
-    """The outputs of a node whose inputs are known; see `fastgru.reference.evaluate` for what it raises."""
+    """Return the outputs of a node whose inputs are known. Raises as `fastgru.reference.evaluate`."""
     floats = {a.dtype for a in inputs if a is not None and is_floating(a.dtype)}
     if node.op != "cast" and sources(node.op, inputs) and len(floats) < 2:
         return evaluate(node, inputs, max_elements=max_elements)
@@ -32,9 +32,9 @@ def fold_node(node: Node, inputs: Sequence[Array | None], *, max_elements: int |
 
 
 def fold_constants(graph: Graph, *, keep: Container[str] = ()) -> Graph:
-    """Nodes of constants become constants, but those with the outputs `keep`.
+    """Replace nodes whose inputs are constants by constants, except nodes whose first output is in `keep`.
 
-    One that cannot be evaluated, or makes too much, is left for the plan.
+    A node that cannot be evaluated, or whose outputs are too large, is left for the plan.
     """
     constants = dict(graph.constants)
     left = max(_MAX_FOLDED_IN_ALL, _GROWTH * sum(a.size for a in constants.values()))
@@ -56,7 +56,7 @@ def fold_constants(graph: Graph, *, keep: Container[str] = ()) -> Graph:
 
 
 def drop_dead(graph: Graph) -> Graph:
-    """Nodes and constants from which no output follows go."""
+    """Remove the nodes and constants that no output depends on."""
     needed = {spec.name for spec in graph.outputs}
     kept = []
     for node in reversed(graph.nodes):

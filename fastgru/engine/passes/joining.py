@@ -1,7 +1,8 @@
-"""Layers of one kind that read the same become one layer: its outputs are parts of what that makes.
+"""Join layers of one kind that read the same input into one layer, whose output is split into theirs.
 
-The gates of a cell that nobody recognised are such layers. One instruction is shorter than two, and small ones fill
-vectors together. Only where nothing but element-wise operations reads the parts, which takes them as they lie.
+The gates of a cell that no importer has recognised are such layers. One instruction takes less time than two, and small
+layers fill vectors together. Layers are joined only if element-wise operations alone read their outputs, because these
+read strided parts without a copy.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -17,15 +18,15 @@ from fastgru.graph import Array, Graph, Node
 
 __all__ = ["join_alike"]
 
-_AXES: Final = {"linear": -1, "conv": 1}  # of the outputs of a layer
-_MOST_WEIGHTS: Final = 1 << 18  # of all layers: joined they are copies, and large ones gain nothing
+_AXES: Final = {"linear": -1, "conv": 1}  # the axis along which a layer's outputs lie
+_MOST_WEIGHTS: Final = 1 << 18  # of the joined layers together: their weights are copied, and large layers gain nothing
 _ELEMENT_WISE: Final = ("activation", "binary", "clip", "unary")
 
 
 def join_alike(graph: Graph, kept: Collection[str] = ()) -> Graph:
-    """Linear layers, and convolutions, of the same input, with constant weights of their own.
+    """Join linear layers, and convolutions, that have the same input and constant weights.
 
-    kept: the first outputs of nodes that stay what they are.
+    kept: the first outputs of nodes that must not change.
     """
     graph = change_bodies(graph, partial(join_alike, kept=kept))
     groups: dict[Hashable, list[Node]] = {}
@@ -50,7 +51,7 @@ def join_alike(graph: Graph, kept: Collection[str] = ()) -> Graph:
 
 
 def _kind(node: Node, constants: Mapping[str, Array]) -> Hashable | None:
-    """The same for what can be joined; None for what cannot."""
+    """Return a key that is equal for nodes that can be joined; None for a node that cannot be joined."""
     if node.op not in _AXES or node.attrs.get("group", 1) != 1 or len(node.inputs) < 2:
         return None
     arrays = [constants.get(name) for name in node.inputs[1:]]
@@ -73,7 +74,7 @@ def _few(nodes: Sequence[Node], constants: Mapping[str, Array]) -> bool:
 
 
 def _joined(nodes: Sequence[Node], constants: dict[str, Array]) -> list[Node]:
-    """The layer of all, and what cuts its outputs."""
+    """Return the joined layer, and the node that splits its output."""
     first, names = nodes[0], []
     for i, name in enumerate(first.inputs[1:], 1):
         if name:

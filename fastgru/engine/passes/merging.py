@@ -1,4 +1,4 @@
-"""What stands after a layer goes into its weights: a bias, a batch normalisation."""
+"""Merge a bias or a batch normalisation after a linear layer into the weights of the layer."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,9 +13,9 @@ __all__ = ["merge_batch_norm", "merge_bias"]
 
 
 def merge_bias(graph: Graph) -> Graph:
-    """A constant vector added to the outputs of a linear layer without a bias becomes its bias.
+    """Turn a constant vector that is added to the outputs of a linear layer without a bias into its bias.
 
-    Exporters write a layer as MatMul and Add. Only where nothing else reads what stands between the two.
+    Exporters write a layer as MatMul and Add. The two are merged only if no other node reads the value between them.
     """
     constants: dict[str, Array] = dict(graph.constants)
     readers = graph.readers()
@@ -40,10 +40,10 @@ def merge_bias(graph: Graph) -> Graph:
 
 
 def merge_batch_norm(graph: Graph) -> Graph:
-    """A batch_norm over the outputs of a linear layer goes into its weight and bias.
+    """Merge a batch_norm over the outputs of a linear layer into its weight and bias.
 
-    Only where nothing else reads what stands between the two, all that it is made of is constant, and its axis is
-    known to be the last.
+    The two are merged only if no other node reads the value between them, all parameters are constant, and the axis of
+    the batch_norm is known to be the last.
     """
     constants: dict[str, Array] = dict(graph.constants)
     readers = graph.readers()
@@ -77,7 +77,7 @@ def _merged(linear: Node, norm: Node, constants: Mapping[str, Array]) -> tuple[A
     bias = constants[linear.inputs[2]].astype(np.float64) if has_bias else np.zeros(weight.shape[:1])
     scale, shift, mean, var = (constants[name].astype(np.float64) for name in norm.inputs[1:])
     if weight.ndim != 2 or any(a.shape != weight.shape[:1] for a in (bias, scale, shift, mean, var)):
-        return None, None  # left as it is: the plan names what does not fit
+        return None, None  # planning reports the shapes that do not fit
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(var + norm.attrs["epsilon"])
         merged = weight * factor[:, None], (bias - mean) * factor + shift

@@ -1,10 +1,10 @@
-"""GEMMs of values that were quantised by weights that were: made of the integers, and scaled once at the end.
+"""Turn GEMMs of quantised values with quantised weights into GEMMs of integers that are scaled once at the end.
 
     (q - zero) s (w s_o)^T + b   becomes   ((q - zero) w^T) * (s s_o) + b
 
-Files write such a layer as a GEMM of floats between nodes that quantise and dequantise, for runtimes to take apart.
-The sums of integers are exact, and their weights a quarter of the bytes. Weights that were dequantised when the file
-was read are known by their values (`fastgru.reference.grid`).
+Files write such a layer as a GEMM of floats between nodes that quantise and dequantise, and leave the rest to runtimes.
+The sums of integers are exact, and the weights take a quarter of the bytes. Weights that were dequantised when the file
+was read are recognised by their values (`fastgru.reference.grid`).
 """
 
 from collections.abc import Collection, Mapping
@@ -22,13 +22,13 @@ from fastgru.reference.operator import is_floating
 
 __all__ = ["merge_quantised"]
 
-_LEAST_WEIGHTS: Final = 1 << 12  # a GEMM of fewer is done before bytes could save time
+_LEAST_WEIGHTS: Final = 1 << 12  # a smaller GEMM is too short for bytes to save time
 
 
 def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
-    """Linear layers and GEMMs with a constant matrix of which both factors are dequantised integers of 8 bits.
+    """Replace linear layers and GEMMs with a constant matrix whose factors are both dequantised 8-bit integers.
 
-    kept: the first outputs of nodes that stay what they are.
+    kept: the first outputs of nodes that must not change.
     """
     graph = change_bodies(graph, partial(merge_quantised, kept=kept))
     constants: dict[str, Array] = dict(graph.constants)
@@ -63,7 +63,7 @@ def merge_quantised(graph: Graph, kept: Collection[str] = ()) -> Graph:
 def _factors(
     source: Node, node: Node, constants: Mapping[str, Array], made_by: Mapping[str, Node], dtypes: Mapping[str, str]
 ) -> tuple[Array, Array] | None:
-    """The integers of the weights as (K, O), and the scale of each output; None where they are none."""
+    """Return the integer weights (K, O) and the scale of each output; None if a factor is not dequantised integers."""
     if source.op != "dequantize" or source.inputs[0] in constants or source.attrs.get("block_size"):
         return None
     by, zero = constants.get(source.inputs[1]), (*source.inputs[2:3], "")[0]

@@ -1,4 +1,4 @@
-"""Matrices that are kept in int8 with a scale for each output: `dequantize` of constants that only GEMMs read."""
+"""Matrices that stay in int8, with a scale for each output: `dequantize` of constants that only GEMMs and GRUs read."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,17 +15,17 @@ from fastgru.spec import RECURRENT
 __all__ = ["kept_rows", "matrix_shapes", "weight_axes"]
 
 
-_LEAST: Final = -127  # int8 kernels take a number and its negative
+_LEAST: Final = -127  # the range of int8 kernels is symmetric
 
 
 def weight_axes(node: Node) -> dict[str, int]:
-    """The matrices among the inputs of a node that has weights, and the axis of the outputs in each."""
+    """Return the matrices among the inputs of a node that has weights, with the axis along which their outputs lie."""
     axes = weights(node.op, node.attrs, len(node.inputs))
     return {node.inputs[i]: axis for i, axis in axes.items() if axis is not None and node.inputs[i]}
 
 
 def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """The shapes of floating constants, those behind a `dequantize` among them."""
+    """Return the shapes of floating-point constants and of dequantised constants."""
     shapes = {name: tuple(a.shape) for name, a in graph.constants.items() if is_floating(a.dtype)}
     for node in inlined(graph.nodes):
         if node.op == "dequantize" and node.inputs[0] in graph.constants and node.inputs[1] in graph.constants:
@@ -34,7 +34,10 @@ def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 
 
 def kept_rows(graph: Graph) -> dict[str, ConstantRows]:
-    """By name, what int8 kernels can take as it is: symmetric, one scale an output, read by GRUs and GEMMs alone."""
+    """Return, by name, the matrices that int8 kernels can take as they are.
+
+    They are symmetric, have one scale for each output, and only GRUs and GEMMs read them.
+    """
     readers: dict[str, set[int | None]] = {spec.name: {None} for spec in graph.outputs}
     nodes = list(inlined(graph.nodes))
     for node in nodes:

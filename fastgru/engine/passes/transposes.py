@@ -1,7 +1,7 @@
-"""What stands between a convolution and what it could take in: a transpose.
+"""Move normalisations and activations before a transpose that separates them from a convolution.
 
-Networks with channels last have one after every convolution; normalisations and activations come after it. They change
-places with it, so that `convolutions` finds them.
+Networks with channels last have a transpose after every convolution. Only next to the convolution can the pass
+`convolutions` merge such nodes into it.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _KINDS: Final = ("relu", "leaky_relu")
 
 
 def lift_over_transposes(graph: Graph) -> Graph:
-    """f(transpose(x)) is transpose(f(x)) where a convolution makes x and nothing else reads what stands between."""
+    """Replace f(transpose(x)) by transpose(f(x)) if a convolution makes x and no other node reads the transpose."""
     constants: dict[str, Array] = dict(graph.constants)
     readers = graph.readers()
     convolved = {n.outputs[0] for n in graph.nodes if n.op in ("conv", "conv_transpose")}
@@ -44,7 +44,7 @@ def lift_over_transposes(graph: Graph) -> Graph:
 
 
 def _lifted(node: Node, transpose: Node, constants: dict[str, Array]) -> Node | None:
-    """The node over what `transpose` reads, its outputs still to be named, or None."""
+    """Return the node applied to the input of `transpose`, whose outputs the caller renames; None if it cannot move."""
     perm = [int(axis) for axis in transpose.attrs["perm"]]
     inputs = (transpose.inputs[0], *node.inputs[1:])
     if node.op == "clip" or (node.op == "activation" and node.attrs["kind"] in _KINDS):
@@ -60,7 +60,7 @@ def _lifted(node: Node, transpose: Node, constants: dict[str, Array]) -> Node | 
 
 
 def _transposed_back(name: str, perm: list[int], constants: Mapping[str, Array]) -> Array | None:
-    """The constant that broadcasts to what goes into the transpose as `name` does to what comes out."""
+    """Return the constant that broadcasts to the input of the transpose as `name` broadcasts to its output."""
     array = constants.get(name)
     if array is None or array.ndim > len(perm):
         return None
