@@ -1,6 +1,6 @@
-"""How the tiles of a convolution of small images take its pixels: what each reads, and where it writes.
+"""The tiles of a convolution of small images: which inputs each tile reads, and where it writes.
 
-What `kernels.conv_panel` reads as a table of words.
+`kernels.conv_panel` reads them as a table of words.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from fastgru.simd.target import LANES
 
 __all__ = ["PixelWords", "less_by_channels", "pixel_words"]
 
-_MOST_READS: Final = 1 << 20  # (pixel, tap) pairs of an instruction, each of which planning looks at
+_MOST_READS: Final = 1 << 20  # (pixel, tap) pairs of an instruction; planning looks at each
 _GAIN: Final = 0.9
-_LEAST_SUMS: Final = 8  # of a tile: fewer wait for each other
-_ROW: Final = 15  # cycles, about, of a short row that is copied
+_LEAST_SUMS: Final = 8  # of a tile: with fewer sums, each addition waits for the one before
+_ROW: Final = 15  # cycles, about, to copy a short row
 
 _Words = NDArray[np.int64]
 
@@ -35,8 +35,9 @@ _Words = NDArray[np.int64]
 class PixelWords:
     """Words of a convolution whose tiles are pixels by vectors of channels.
 
-    pad: what `operands.windows.PAD` declares. scratch: elements of a padded image, 0 where none is. x_channel: stride
-    of a channel in what is read. table, phases: as `operands.conv` tells; taps: of each phase, as (of H, of W).
+    pad: the words that `operands.windows.PAD` declares. scratch: elements of a padded image, 0 without padding.
+    x_channel: stride of a channel in the image that is read. table, phases: see `operands.conv`. taps: the phases of H
+    and of W whose taps each phase combines.
     """
 
     pad: Mapping[str, int]
@@ -48,41 +49,41 @@ class PixelWords:
 
 
 class _Along:
-    """One axis of what is read: where a position lies, and which outputs read it from within the image."""
+    """One axis of the image that is read: maps outputs and taps of a phase to offsets in elements."""
 
     def __init__(self, axis: SlidingAxis, stride: int, first: int, grid: int) -> None:
         self.axis, self.stride, self.first, self.grid = axis, stride, first, grid
 
     def pixels(self, phase: Phase) -> _Words:
-        """Where the outputs of a phase begin to read."""
+        """Return the offset at which each output of a phase begins to read."""
         return np.arange(phase.count) * (self.axis.in_step // self.grid * self.stride)
 
     def taps(self, phase: Phase) -> _Words:
-        """Where the taps lie, seen from there."""
+        """Return the offsets of the taps, relative to `pixels`."""
         return (np.array([at for _, at in phase.taps], np.int64) - self.first) // self.grid * self.stride
 
 
 def _read(axis: SlidingAxis, phase: Phase) -> NDArray[np.bool_]:
-    """(outputs, taps): whether an output of a phase finds a number there, and not the padding."""
+    """Return, as (outputs, taps), whether an output of a phase reads the image at a tap, and not the padding."""
     at = np.add.outer(np.arange(phase.count) * axis.in_step, np.array([at for _, at in phase.taps], np.int64))
     return (at >= 0) & (at < axis.size)
 
 
 class _Table:
-    """Words that tell of tiles and of lists of inputs, in one array."""
+    """Records of tiles and lists of inputs, in one array of words."""
 
     def __init__(self) -> None:
         self.words: list[_Words] = []
         self.size = 0
 
     def add(self, words: _Words) -> int:
-        """Where the words stand."""
+        """Append words, and return the index of the first."""
         self.words.append(words.reshape(-1))
         self.size += words.size
         return self.size - words.size
 
     def inputs(self, taps: _Words, used: NDArray[np.bool_], channels: _Words) -> int:
-        """Where the list of those inputs stands of which a tile uses the taps."""
+        """Append the list of inputs for the taps that a tile uses, and return its index."""
         count = len(taps)
         k = np.add.outer(np.arange(len(channels)) * count, np.flatnonzero(used)).reshape(-1)
         where = np.add.outer(channels, taps[used]).reshape(-1)
@@ -92,7 +93,7 @@ class _Table:
     def tiles(
         self, reads: _Words, places: _Words, used: NDArray[np.bool_], taps: _Words, channels: _Words
     ) -> tuple[int, int]:
-        """(how many, where the first stands) of the tiles of pixels, dealt evenly."""
+        """Divide pixels evenly into tiles, append their records, and return their number and the index of the first."""
         number = -(-len(reads) // MOST_PIXELS)
         first = np.arange(number + 1) * len(reads) // number
         kinds, kind = np.unique(np.logical_or.reduceat(used, first[:-1]), axis=0, return_inverse=True)
@@ -107,9 +108,9 @@ class _Table:
 def pixel_words(
     x: View, axes: Sequence[SlidingAxis], images: int, read: int, row: int, lanes: int, *, skip: bool
 ) -> PixelWords:
-    """For `images` at once of x (N, C, ...), each output reading `read` channels.
+    """Return the words to convolve `images` images of x (N, C, ...) at once; each output reads `read` channels.
 
-    row: elements of what is written of a pixel. skip: leave out what all pixels of a tile read from the padding.
+    row: elements that are written for a pixel. skip: leave out taps at which all pixels of a tile read the padding.
     """
     h, w = axes if len(axes) == 2 else (POINT, axes[0])
     s_h, s_w = x.strides[-2:] if len(axes) == 2 else (0, x.strides[-1])
@@ -145,16 +146,16 @@ def pixel_words(
 def less_by_channels(
     window: WindowWords, axes: Sequence[SlidingAxis], read: int, shape: tuple[int, ...], group: int, dtype: str
 ) -> bool:
-    """Whether vectors of channels take less time than vectors of pixels, by the instructions of their tiles.
+    """Return whether vectors of channels take less time than vectors of pixels, by the instructions of their tiles.
 
-    read: channels for each output; shape: of all outputs.
+    read: channels that each output reads. shape: the shape of the outputs.
     """
     lanes, O, plane = LANES[dtype], shape[1] // group, prod(shape[2:])
     taps = [len(h.taps) * len(w.taps) for h, w in window.phases]
     if shape[0] * plane * max(taps) > _MOST_READS:
         return False
     found = [_read(axes[0], phase) for phase in axes[0].phases]
-    kept = sum(int(a.sum()) for a in found) / max(sum(a.size for a in found), 1)  # of the taps, by tiles within a row
+    kept = sum(int(a.sum()) for a in found) / max(sum(a.size for a in found), 1)  # share of taps outside the padding
     rows = window.pad["C"] * window.pad["rows"]
     pad, collect = window.pad, window.collect
     by_pixels = window.padded * rows * _copied(pad["columns"], pad["s_w"])
@@ -173,10 +174,10 @@ def less_by_channels(
 
 
 def _copied(columns: int, step: int) -> int:
-    """Of a row whose elements lie `step` apart, about."""
+    """Estimate the cycles to copy a row whose elements lie `step` apart."""
     return _ROW + (0 if step == 1 else 2 * columns)
 
 
 def _cycles(rows: int, vectors: int, K: int) -> int:
-    """Of a tile, about: a multiplication for each sum and input, and what beginning and ending take."""
+    """Estimate the cycles of a tile: a multiplication for each sum and input, and its start and end."""
     return K * (max(rows * vectors, _LEAST_SUMS) + 1) + 3 * rows * vectors + 20

@@ -1,4 +1,4 @@
-"""From a graph and the shapes of its inputs to a program."""
+"""Planning: make a program from a graph and the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ RECURRENT: Final = ("gru", "lstm", "rnn")
 
 
 def check_supported(graph: Graph) -> None:
-    """Raise `UnsupportedModelError` that lists every node without a lowering, or of a kind that there is not.
+    """Raise `UnsupportedModelError` that lists every node without a lowering, or of a kind without a kernel.
 
-    `InvalidModelError` for a node that lacks an input or attribute.
+    Raises `InvalidModelError` for a node that lacks an input or attribute.
     """
     faults = []
     for node in every_node(graph.nodes):
@@ -57,7 +57,7 @@ def check_supported(graph: Graph) -> None:
 
 
 def given_weights(graph: Graph) -> dict[str, Node]:
-    """The weights of recurrent layers that depend on inputs, of the graph or of a body: name -> the node."""
+    """Return the weights of recurrent layers, also inside bodies, that depend on inputs: their nodes by name."""
     depends = {spec.name for spec in graph.inputs}
     depends.update(name for node in every_node(graph.nodes) for body in node.bodies.values() for name in body.inputs)
     found: dict[str, Node] = {}
@@ -70,7 +70,7 @@ def given_weights(graph: Graph) -> dict[str, Node]:
     return found
 
 
-@np.errstate(all="ignore")  # of constants, which become infinite where the precision of the plan does not hold them
+@np.errstate(all="ignore")  # constants beyond the range of the plan's precision become infinite
 def make_program(
     graph: Graph,
     shapes: Mapping[str, tuple[int, ...]],
@@ -78,7 +78,7 @@ def make_program(
     packs: Packs,
     members: int = 1,
 ) -> Program:
-    """Plan every node for inputs of these shapes, and of the dtypes that the graph declares.
+    """Plan every node for inputs of these shapes and of the dtypes that the graph declares.
 
     Raises `ShapeError` or `UnsupportedModelError` naming the node.
     """
@@ -100,7 +100,7 @@ def _planned(
     members: int,
     dead: dict[tuple[int, str], str],
 ) -> Program:
-    """dead: branches that were found to take no such shapes, to which a plan that fails may add."""
+    """Plan once. dead: the branches that cannot take these shapes; a plan that fails may add to them."""
     given = sum(array.nbytes for array in graph.constants.values())
     builder = PlanBuilder(precisions, packs, members, given)
     builder.dead = dead
@@ -113,7 +113,7 @@ def _planned(
 
 
 def _plain(builder: PlanBuilder, view: View) -> View:
-    """An input as handlers take it: each byte of a bool 0 or 1."""
+    """Return an input as the handlers expect it: every byte of a bool 0 or 1."""
     if view.dtype != "bool" or not view.size:
         return view
     plain = builder.new(view.shape, "bool")

@@ -1,7 +1,7 @@
-"""Where the elements of a view lie in the tensor that its buffer was made for, axis by axis.
+"""The positions of a view's elements in the tensor that its buffer was made for, axis by axis.
 
-With it a view of a tensor becomes a view of what the tensor is a copy of: a slice of a concatenation reads the
-region itself, and a transposed copy is written by whoever computes it.
+They turn a view of an assembled tensor into a view of the tensor's source. A slice of a concatenation can then read the
+region itself, and the instruction that computes a tensor can write its transposed copy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Factor", "Positions", "expanded", "inverse", "positions"]
 
 @dataclass(frozen=True)
 class Factor:
-    """A run of `size` elements along one axis of the tensor, `step` apart; axis -1 where nothing moves."""
+    """A run of `size` elements along one axis of the tensor, `step` apart; axis -1 if all are the same element."""
 
     size: int
     axis: int
@@ -25,7 +25,11 @@ class Factor:
 
 @dataclass(frozen=True)
 class Positions:
-    """start: the first element. factors: where each axis of the view goes, outermost first. low, high: the hull."""
+    """The positions of a view's elements in a tensor.
+
+    start: the first element. factors: how each axis of the view moves in the tensor, outermost factor first. low, high:
+    the smallest and largest position along each axis of the tensor.
+    """
 
     start: tuple[int, ...]
     factors: tuple[tuple[Factor, ...], ...]
@@ -33,7 +37,10 @@ class Positions:
     high: tuple[int, ...]
 
     def through(self, source: View, origin: tuple[int, ...]) -> View | None:
-        """The same elements in `source`, which starts at `origin` of the tensor; None where no strides say it."""
+        """Return a view of the same elements in `source`, which starts at `origin` of the tensor.
+
+        Returns None if no strides express it.
+        """
         strides = []
         for factors in self.factors:
             inner = factors[-1]
@@ -56,9 +63,9 @@ def _size(factors: tuple[Factor, ...]) -> int:
 
 
 def positions(view: View, shape: tuple[int, ...]) -> Positions | None:
-    """Where the elements of `view` are in the contiguous tensor of `shape` that fills its buffer.
+    """Return the positions of the elements of `view` in the contiguous tensor of `shape` that fills its buffer.
 
-    None where an axis of the view does not follow the axes of the tensor, or the view is empty.
+    Returns None if an axis of the view does not follow the axes of the tensor, or if the view is empty.
     """
     item = itemsize(view.dtype)
     if view.size == 0 or view.offset % item:
@@ -100,7 +107,7 @@ def positions(view: View, shape: tuple[int, ...]) -> Positions | None:
 
 
 def expanded(view: View, where: Positions) -> View:
-    """The view with an axis for each factor of `where`, which has the view's shape."""
+    """Return the view with an axis for each factor of `where`, whose factors make up the view's shape."""
     shape: list[int] = []
     strides: list[int] = []
     for factors, stride in zip(where.factors, view.strides, strict=True):
@@ -114,9 +121,9 @@ def expanded(view: View, where: Positions) -> View:
 
 
 def inverse(source: View, shape: tuple[int, ...], target: View) -> View | None:
-    """Where the tensor of `shape` lies when `source`, a rearrangement of all of it, lies in `target`; None if nowhere.
+    """Return the place of the tensor of `shape` that makes `source`, a rearrangement of all of it, lie at `target`.
 
-    source, target: of one shape.
+    Returns None if there is none. source, target: views of the same shape.
     """
     where = positions(source, shape)
     if where is None or any(where.start):

@@ -1,8 +1,8 @@
-"""Which node has its weights in which precision, and why: decided once for a model.
+"""The precision of each node's weights, and the reason for it, chosen once for a model.
 
 Only GEMMs with constants, GRUs and look-ups in constant tables have weights of low precision. Everything else computes
-in the dtype of the model. A precision that is given is obeyed, be it slower; "auto" takes what is not: see
-`engine.faster`.
+in the dtype of the model. A precision that the caller names is used even if it is slower; "auto" takes one only if it
+is not slower, see `engine.faster`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,8 +36,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class WeightPrecision:
-    """Of a node with weights: its operator, their precision, and why it is that one where it was not asked for by name:
-    what "auto" goes by, or what kept them from another."""
+    """The precision of a node's weights.
+
+    op: the operator of the node. why: the reason for the precision, unless it was asked for: why "auto" chose it, or
+    why the weights cannot have the one that was asked for.
+    """
 
     op: str
     precision: str
@@ -46,10 +49,10 @@ class WeightPrecision:
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """What a model computes in, and what each of its weights is packed in: passes, lowerings and packing read it.
+    """The precision of a model and of each of its weights, which passes, lowerings and packing read.
 
-    precision: asked for, of the model. weights: by the name of its first output, of every node that has weights.
-    rows: by name, the matrices that int8 kernels take as the file has them.
+    precision: the one that was asked for. weights: the precision of every node with weights, by its first output.
+    rows: the matrices that int8 kernels take as the file has them, by name.
     """
 
     precision: str
@@ -58,20 +61,17 @@ class PrecisionPlan:
 
     @once
     def float_dtype(self) -> str:
-        """The dtype of everything floating, but for weights."""
+        """The dtype of all floating-point values except weights."""
         return float_dtype_of(self.precision)
 
     @once
     def lowp(self) -> Mapping[str, str]:
-        """The nodes with weights of 16 or 8 bits, by the name of the first output, and their precisions."""
+        """The precisions of the nodes with weights of 16 or 8 bits, by the name of the first output."""
         return {name: chosen.precision for name, chosen in self.weights.items() if chosen.precision in LOWP}
 
 
 def prepare(graph: Graph, precision: Precision) -> tuple[Graph, PrecisionPlan]:
-    """The graph as it is planned for every shape, and its precisions.
-
-    Raises as `weight_precisions`.
-    """
+    """Return the graph from which plans are made, and its precisions. Raises as `weight_precisions`."""
     common, overrides = split_precision(precision)
     asked = {common, *overrides.values()}
     keep_rows = "int8" in asked or (bool(asked & AUTO.keys()) and "int8" in graph.precisions.values())
@@ -82,12 +82,12 @@ def prepare(graph: Graph, precision: Precision) -> tuple[Graph, PrecisionPlan]:
 
 
 def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPrecision]:
-    """By the name of its first output, the precision of every node that has weights.
+    """Return the precision of every node that has weights, by the name of its first output.
 
-    A low precision that cannot be done gives way to float32, but for a single node; "auto" goes by sizes of weights and
-    the target alone, so that a model gives a row the same bits whatever comes with it. Raises `UnsupportedModelError`
-    for a precision that there is not, a name of no node that has weights or of several, and one of a single node that
-    cannot be done.
+    Weights that cannot have the low precision of the model stay in float32. "auto" depends on the sizes of weights and
+    on the target alone, so a row has the same bits whatever else is in the batch. Raises `UnsupportedModelError` for an
+    unknown precision, for a name that fits no node with weights or several, and for a precision of a single node that
+    its weights cannot have.
     """
     common, overrides = split_precision(precision)
     float_dtype, *_ = [float_dtype_of(asked) for asked in (common, *overrides.values())]
@@ -115,7 +115,10 @@ def weight_precisions(graph: Graph, precision: Precision) -> dict[str, WeightPre
 
 
 def _fastest(node: Node, shape: tuple[int, int], among: Sequence[str], integer: bool) -> WeightPrecision:
-    """The first that is no slower than float32 here, or float32. integer: integers of the file stay so in that."""
+    """Return the first precision that is no slower than float32 here, or float32.
+
+    integer: the node multiplies integers of the file, which float32 keeps as integers.
+    """
     if integer:
         return WeightPrecision(node.op, "float32", "integers of the file, which are multiplied as they are")
     reasons = []
@@ -128,7 +131,7 @@ def _fastest(node: Node, shape: tuple[int, int], among: Sequence[str], integer: 
 
 
 def _integer_gemms(graph: Graph) -> set[str]:
-    """The GEMMs that multiply quantised values by quantised weights where these are left as they are."""
+    """Return the GEMMs that multiply quantised values by quantised weights if their weights stay as they are."""
     gemms, left = (
         {node_name(node) for node in inlined(nodes) if node.op in ("linear", "matmul")}
         for nodes in (graph.nodes, merge_quantised(graph).nodes)
@@ -137,7 +140,7 @@ def _integer_gemms(graph: Graph) -> set[str]:
 
 
 def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]]]:
-    """By the name of its first output, every node with weights and the (outputs, inputs) of each of its matrices."""
+    """Return every node with weights and the (outputs, inputs) of its matrices, by the name of its first output."""
     found, constant_shapes = {}, matrix_shapes(graph)
     for node in inlined(graph.nodes):
         shape = largest_matrix(constant_shapes, node)
@@ -153,12 +156,12 @@ def weight_matrices(graph: Graph) -> dict[str, tuple[Node, list[tuple[int, int]]
 
 
 def node_name(node: Node) -> str:
-    """Its first output: the name by which its precision goes."""
+    """Return the name of the node's first output, by which precisions name the node."""
     return node.outputs[0] or node.outputs[-1]
 
 
 def _by_output(nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str, str]:
-    """The overrides by first output, whatever name of the node they came by."""
+    """Return the overrides by first output, whichever name of the node the caller used."""
     wished = {}
     for key, precision in overrides.items():
         meant = [n for n in nodes if key and key in n.outputs] or [n for n in nodes if key and key == n.name]
@@ -173,7 +176,7 @@ def _by_output(nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str,
 
 
 def largest_matrix(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[int, int] | None:
-    """(outputs, inputs) of the node's largest matrix, of one gate; None where it has no constant weights."""
+    """Return (outputs, inputs) of one gate of the node's largest matrix; None if it has no constant weights."""
     if node.op in RECURRENT:
         sizes = node.attrs["spec"]
         return sizes["hidden_size"], max(sizes["hidden_size"], sizes["input_size"])
@@ -184,7 +187,7 @@ def largest_matrix(shapes: Mapping[str, tuple[int, ...]], node: Node) -> tuple[i
 
 
 def impossible(node: Node, shape: tuple[int, int], precision: str) -> str:
-    """Why the weights of a node cannot be in a precision; "" where they can."""
+    """Say why the weights of a node cannot be in a precision; "" if they can."""
     if precision in LOWP and node.op in ("lstm", "rnn"):
         return f"there are no kernels for an {node.op.upper()} with weights of low precision"
     if precision == "int8" and shape[1] > INT8_LIMIT:

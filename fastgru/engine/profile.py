@@ -1,4 +1,4 @@
-"""How long each instruction of a program takes: each again and again, on what the ones before it left."""
+"""The time that each instruction of a program takes: each is repeated, on the memory that a run has left."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ Array = NDArray[Any]
 
 _SAMPLE_S: Final = 2e-4
 _SAMPLES: Final = 5
-_MOST: Final = 4096  # repeats in one native call
+_MOST: Final = 4096  # the most repeats in one native call
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One instruction: the node it is for, its native function, seconds of one execution with everything in cache, and
-    how often one run carries it out: more than once in a loop, not at all in a branch that is not taken."""
+    """The time of one instruction.
+
+    label: its node. handler: its native function. seconds: the time of one execution with everything in cache. count:
+    how often one run executes it, which is more than once in a loop, and never in a branch that is not taken.
+    """
 
     label: str
     handler: str
@@ -34,9 +37,9 @@ class Timing:
 
 
 def profile(program: Program, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> list[Timing]:
-    """The timings of a program on arrays that fit it, in order; it runs on the caller's thread.
+    """Run a program on arrays that fit it, on the caller's thread, and return the timings in order.
 
-    What only says which instruction comes next is left out.
+    Instructions that only decide which one comes next are left out.
     """
     frame = CallFrame(program)
     counts, jumps = _counted(frame, inputs, outputs)
@@ -48,12 +51,12 @@ def profile(program: Program, inputs: tuple[Array, ...], outputs: tuple[Array, .
 
 
 def _counted(frame: CallFrame, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> tuple[Array, Array]:
-    """How often a run carries out each instruction, and whether it says what comes next."""
+    """Return, for each instruction, how often a run executes it, and whether it decides what comes next."""
     words = frame.program.words.copy()
     heads = words[PROGRAM.heads :][: HEAD.words * words[PROGRAM.count]].reshape(-1, HEAD.words)
     heads[:, HEAD.after] |= COUNTS
     with frame.instead(words):
-        for _ in (0, 1):  # of either parity, after which all addresses are there
+        for _ in (0, 1):  # once in each parity: after that, all addresses are set
             heads[:, HEAD.count] = 0
             while (code := frame.call(frame.ticket, inputs, outputs)) == PAUSED:
                 pass
@@ -82,7 +85,7 @@ def _seconds(frame: CallFrame, number: int, inputs: tuple[Array, ...], outputs: 
 
 
 def _repeated(words: NDArray[np.int64], number: int, repeats: int) -> NDArray[np.int64]:
-    """A program of one instruction, `repeats` times over."""
+    """Return the words of a program that repeats one instruction `repeats` times."""
     behind = PROGRAM.heads + HEAD.words * words[PROGRAM.count]
     head = words[PROGRAM.heads : behind].reshape(-1, HEAD.words)[number].copy()
     head[HEAD.operands] += HEAD.words * (repeats - words[PROGRAM.count])

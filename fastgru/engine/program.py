@@ -1,8 +1,8 @@
 """A finished plan, and frames: the memory in which one caller at a time runs it.
 
-Who keeps what alive, and for how long, of everything whose address native code reads:
+The owner of each object whose address native code reads, and for how long the owner keeps it:
 
-    what                                          kept by
+    object                                        kept by
     arrays of a call: inputs, outputs             the tuples that a native call is given, until it returns
     constants: packed weights, tables             `Program.constants`, with the program
     instructions                                  `Program.words`, with the program
@@ -13,8 +13,8 @@ Who keeps what alive, and for how long, of everything whose address native code 
     native functions, and what names them         the linker, until the process ends
     words of the process                          `process.process`, until the process ends
 
-Whoever puts an address into an array of words keeps its object beside that array. A model's file is read into memory of
-the process when it is loaded; nothing of it stays open or mapped.
+Code that writes an address into an array of words must keep the object beside that array. A model's file is read into
+memory when it is loaded; it does not stay open or mapped.
 """
 
 from __future__ import annotations
@@ -40,24 +40,26 @@ __all__ = ["CallFrame", "Joined", "Program", "Slot", "StoppedError", "refuse_sec
 
 Array = NDArray[Any]
 
-# Of a program in Python's memory, besides its arrays: by experience, rounded up.
+# Memory of a program's Python objects, without its arrays: measured, and rounded up.
 _OBJECT_BYTES: Final = 4096
 _INSTRUCTION_BYTES: Final = 256
 
-# Why a run ends that another thread has stopped: no code of `FAILURES`.
+# The code of a run that another thread has stopped: not one of `FAILURES`.
 _STOPPED: Final = 1 << 16
 
-# The state of a call that has none: nobody at it, no arrays.
+# The state words of a frame without state: not in use, no arrays.
 _STATELESS: Final = (0,) * (STATE.words + 1)
 
 
 class StoppedError(Exception):
-    """A run has ended early because another thread wanted it to."""
+    """A run has ended early because another thread has stopped it."""
 
 
 class Joined(NamedTuple):
-    """A team as a call has it: its address, for how long its workers look out for the next call, and whether it is
-    worth its waking where they sleep; see `kernels.entries.run_team`."""
+    """The team of a call, as `kernels.entries.run_team` takes it.
+
+    spin_ns: how long its workers spin for the next call. asleep: whether the team pays even if its workers sleep.
+    """
 
     address: int
     spin_ns: int
@@ -66,7 +68,10 @@ class Joined(NamedTuple):
 
 @dataclass(frozen=True)
 class Slot:
-    """An input or output of a program: where its address goes, and the contiguous array that must lie there."""
+    """An input or output of a program.
+
+    base: the index of its address among the bases. shape, dtype: of the contiguous array that must lie there.
+    """
 
     base: int
     shape: tuple[int, ...]
@@ -77,10 +82,12 @@ class Slot:
 class Program:
     """Instructions as words (see `kernels.run`), addresses of the constants, and the slots of inputs and outputs.
 
-    Immutable, and shared by every frame. `constants` keeps the arrays alive whose addresses stand in `bases`;
-    `own_bytes` is what those take that no other program has; `labels` and `names` tell the node and the native function
-    of each instruction; `handlers` lists the functions; `members` threads may share it, which saves `gain_s` seconds by
-    estimate; `open_ended` are the outputs that come in blocks of rows, of the size of their slots.
+    A program is immutable, and its frames share it.
+
+    constants: keeps the arrays alive whose addresses are in `bases`. own_bytes: bytes of the constants that no other
+    program shares. labels, names: the node and the native function of each instruction. handlers: all native functions.
+    members: threads that may share it. gain_s: estimated seconds that this saves. open_ended: outputs that come in
+    blocks of rows, each of the size of its slot.
     """
 
     words: NDArray[np.int64]
@@ -99,20 +106,20 @@ class Program:
 
     @property
     def nbytes(self) -> int:
-        """What the program takes in memory, without frames and without constants that it shares."""
+        """The bytes of the program in memory, without frames and without constants that it shares."""
         lists = _OBJECT_BYTES + _INSTRUCTION_BYTES * len(self.labels)
         return self.words.nbytes + self.bases.nbytes + self.own_bytes + lists
 
 
 class CallFrame:
-    """What one call at a time runs a program in: an arena, addresses, a ticket.
+    """The memory in which one call at a time runs a program: an arena, addresses, a ticket.
 
     state: the words of the state, whose parity changes with every call (see `kernels.operands.ticket`); None for a
         state of the frame's own, without arrays.
-    bound: inputs and outputs that are no arguments of a call, each as the arrays of parity 0 and of parity 1.
+    inputs, outputs: the bound ones, which are not arguments of a call, each as the arrays of parity 0 and of parity 1.
 
-    `call` is the native function, to be called with `ticket`, a tuple of the other inputs, and a tuple of the other
-    outputs, in order; it answers 0, or what `raise_for` takes.
+    `call` is a native function. It takes `ticket`, a tuple of the other inputs, and a tuple of the other outputs, in
+    order, and returns 0 or a code for `raise_for`.
     """
 
     __slots__ = ("_keeps", "_status", "_words", "call", "nbytes", "program", "ticket")
@@ -157,28 +164,28 @@ class CallFrame:
         self.nbytes = arena.nbytes + tables.nbytes + status.nbytes + self._words.nbytes + _OBJECT_BYTES
 
     def call_on(self, team: Joined | None, inputs: Any, outputs: Any) -> int:
-        """As `call`, on a team."""
+        """Call as `call` does, on a team, or alone if `team` is None."""
         if team is not None:
             return team_caller()(*team, self.ticket, inputs, outputs)
         return self.call(self.ticket, inputs, outputs)
 
     def stop(self) -> None:
-        """Have a run on one thread end within about a millisecond, in `StoppedError`. No run: no effect."""
+        """Make a run on one thread end within about a millisecond, with `StoppedError`. Without a run, do nothing."""
         self._status[:, STATUS.code] = _STOPPED
 
     @property
     def rows(self) -> int:
-        """Of what comes in blocks: those that the last call has stacked."""
+        """The rows that the last call has stacked, for outputs that come in blocks."""
         return int(self._words[TICKET.report + REPORT.rows])
 
     def run(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...], team: Joined | None = None) -> None:
-        """Carry out the program. Raises `ShapeError` for data out of range; the arrays must fit."""
+        """Run the program on arrays that must fit. Raises `ShapeError` for data out of range."""
         if code := self.call_on(team, inputs, outputs):
             self.raise_for(code)
 
     @contextmanager
     def instead(self, words: NDArray[np.int64]) -> Iterator[None]:
-        """Have calls carry out other instructions, on the same arrays and with the same arena."""
+        """Make calls run other instructions, on the same arrays and with the same arena."""
         self._words[TICKET.program] = words.ctypes.data
         try:
             yield
@@ -186,7 +193,7 @@ class CallFrame:
             self._words[TICKET.program] = self.program.words.ctypes.data
 
     def raise_for(self, code: int) -> NoReturn:
-        """Raise what an answer of `call` says."""
+        """Raise the error that a code of `call` stands for."""
         if code == _STOPPED:
             raise StoppedError
         if code == IN_USE:
@@ -200,7 +207,7 @@ class CallFrame:
 
 
 def refuse_second_user() -> NoReturn:
-    """Raise `StateError` for whoever comes to a stream in the middle of a push."""
+    """Raise `StateError` for a call to a stream that is in the middle of a push."""
     raise StateError(
         "this stream is in use by another thread, or by the call that a signal handler has interrupted; use a separate"
         " stream for each, or keep many sessions in a SessionPool"

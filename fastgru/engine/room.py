@@ -1,4 +1,4 @@
-"""How much memory a plan may take, as a whole: its arena, its outputs, and the constants that planning makes."""
+"""The limit on a plan's memory: its arena, its outputs, and the constants that planning makes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from fastgru.errors import ShapeError
 
 __all__ = ["Room"]
 
-# A plan may take this much, or so many times what inputs and constants do: a small file must not fill the memory.
+# A plan may take this many bytes, or this multiple of its inputs and constants: a small file must not fill the memory.
 _ROOM_BYTES: Final = 1 << 30
 _GROWTH: Final = 1 << 10
 
 
 class Room:
-    """given: bytes of the inputs, and of the constants of the graph. made: of the constants made so far."""
+    """The memory that a plan may still take.
+
+    given: bytes of the inputs and of the constants of the graph. made: bytes of the constants made so far.
+    """
 
     def __init__(self, given: int = 0) -> None:
         self.given, self.made = given, 0
@@ -28,7 +31,7 @@ class Room:
         return max(_ROOM_BYTES, _GROWTH * self.given) - self.made
 
     def hold(self, arrays: Iterable[NDArray[Any]], what: str) -> None:
-        """Count constants that planning has made. Raises `ShapeError` where they are too many."""
+        """Count constants that planning has made. Raises `ShapeError` if they take too much."""
         self.made += sum(array.nbytes for array in arrays)
         self.check(0, what)
 

@@ -1,4 +1,4 @@
-"""Broadcast operands as the rows over which an element-wise handler goes: see `kernels.operands.strides`."""
+"""Strides of broadcast operands, and the words of an nd-iterator over them: see `kernels.operands.strides`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
 
 Axis = tuple[int, tuple[int, ...]]
 
-LEAST_TRANSPOSED: Final = 256  # elements from which it matters in which order they lie
-_TILE: Final = 4  # the least size of the two axes that change places
+LEAST_TRANSPOSED: Final = 256  # elements: below that, the order in which they lie does not matter
+_TILE: Final = 4  # the least size of the two axes that are exchanged
 
 
 def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """NumPy's rule; `ShapeError` that lists the shapes."""
+    """Return the common shape by NumPy's rules. Raises `ShapeError` that lists the shapes."""
     try:
         return tuple(int(n) for n in np.broadcast_shapes(*shapes))
     except ValueError:
@@ -36,14 +36,14 @@ def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def broadcast_strides(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides under which a view is read as `shape`, to which it broadcasts."""
+    """Return the strides that read a view as `shape`, to which it broadcasts."""
     lead = len(shape) - view.ndim
     sizes, steps = (1,) * lead + view.shape, (0,) * lead + view.strides
     return tuple(0 if n == 1 else s for n, s in zip(sizes, steps, strict=True))
 
 
 def transposing(shape: Sequence[int], strides_in: Sequence[int], strides_out: Sequence[int]) -> list[int] | None:
-    """The axes in the order that the handler `transpose` wants, None where a copy makes no rows into columns."""
+    """Return the axes in the order that the handler `transpose` takes; None if no rows become columns."""
     near_in = [i for i, s in enumerate(strides_in) if s == 1 and shape[i] >= _TILE]
     near_out = [i for i, s in enumerate(strides_out) if s == 1 and shape[i] >= _TILE]
     if not near_in or not near_out or near_in[-1] == near_out[-1]:
@@ -53,9 +53,10 @@ def transposing(shape: Sequence[int], strides_in: Sequence[int], strides_out: Se
 
 
 def merged_axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]:
-    """The same elements over fewer axes: those of size 1 dropped, neighbours that run on in every operand joined.
+    """Return the same elements over fewer axes.
 
-    Each axis is its size and the stride of every operand; there is at least one.
+    Axes of size 1 are dropped, and neighbours that are contiguous in every operand are joined. Each axis is its size
+    and the stride of every operand; there is at least one axis.
     """
     axes: list[Axis] = []
     for i, size in enumerate(shape):
@@ -70,7 +71,7 @@ def merged_axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[
 
 
 def nditer_words(axes: Sequence[Axis]) -> list[int]:
-    """The words of an nd-iterator: the last axis is the row."""
+    """Return the words of an nd-iterator, whose rows run along the last axis."""
     *outer, (inner, steps) = axes
     sizes = [size for size, _ in outer]
     for k, step in enumerate(steps):

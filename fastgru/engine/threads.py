@@ -1,10 +1,10 @@
-"""Our own threads: asleep on a lock while nothing runs, woken by its release, meeting inside a call only.
+"""Teams of threads. A worker sleeps on a lock until a call releases the lock, and meets others only inside a call.
 
-Where a caller asks for it, they look out for the next call for some microseconds before they sleep (`kernels.team`).
+With `spin_us`, workers spin for some microseconds after a call before they sleep (`kernels.team`).
 
 A team of n is the calling thread and n - 1 workers. There is one team of each size; a call that finds it busy runs on
-its own thread, with the same bits. The locks are those of Python's C interface, which use no descriptors. After a fork
-the child starts with no team and makes its own when it needs one.
+its own thread, with the same bits. The locks are those of Python's C interface, which use no file descriptors. A forked
+child starts without teams and makes its own when it needs one.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from fastgru.simd.sizes import CPU_WORDS, SHARED_WORDS
 __all__ = ["Team", "check_threads", "forget_at_forks", "team_address", "usable_cores"]
 
 
-# More cores than one call gains from on any machine there is; a mistyped number must not exhaust the system.
+# More cores than one call gains from on any machine. A mistyped number must not exhaust the system.
 _MOST_THREADS: Final = 256
-# Longer than that a core is better left to the system: a wake-up costs some microseconds.
+# To wait longer, a thread had better sleep: a wake-up costs only some microseconds.
 _MOST_SPIN_US: Final = 10_000
 
 _allocate = ctypes.pythonapi.PyThread_allocate_lock
@@ -45,7 +45,8 @@ _acquire.argtypes, _release.argtypes = (ctypes.c_void_p, ctypes.c_int), (ctypes.
 class Team:
     """The workers of a team, and the words through which a call finds them. Raises `OSError` or `RuntimeError`.
 
-    It is there until the process ends, also while the interpreter is taken down: a daemon thread may be in a call.
+    A team lives until the process ends, even while the interpreter shuts down, because a daemon thread may be in a
+    call.
     """
 
     def __init__(self, members: int) -> None:
@@ -83,7 +84,7 @@ class Team:
         self._words[number, MEMBER.thread] = thread.native_id or 0
 
     def close(self) -> None:
-        """Let the workers end. No call may be on its way."""
+        """End the workers. No call may be running."""
         for number, _ in enumerate(self._threads, start=1):
             self._words[number, MEMBER.program] = 0
             _release(int(self._team[ROSTER.locks + number]))
@@ -92,23 +93,26 @@ class Team:
 
 
 def _zeros(*shape: int) -> NDArray[np.int64]:
-    """From the beginning of a pair of cache lines on, as the adjacent-line prefetcher sees them."""
+    """Return zeros that start on a pair of cache lines, the unit of the adjacent-line prefetcher."""
     raw = np.zeros(math.prod(shape) + 32, np.int64)
     begin = -raw.ctypes.data % 128 // 8
     return raw[begin : begin + math.prod(shape)].reshape(shape)
 
 
 def _work(work: Callable[..., int], arguments: tuple[int, int, int], team: Team) -> None:
-    """`team` keeps what the addresses are of. No lock may be needed here: whoever waits for this thread may have it."""
+    """Run a worker. `team` keeps the memory of the addresses alive.
+
+    This function must not need a lock: a thread that waits for this one may hold it.
+    """
     work(*arguments)
 
 
 _teams: dict[int, Team] = {}
-_left_behind: list[Team] = []  # of a parent, whose words a call in the middle of a fork still reads
+_left_behind: list[Team] = []  # teams of the parent process: a call that was running during the fork still reads them
 
 
 def check_threads(threads: int, spin_us: float = 0) -> None:
-    """Raise `UnsupportedModelError` unless a call may use so many threads here, which look out so long for the next."""
+    """Raise `UnsupportedModelError` unless a call may use this many threads here, with this time to spin."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
         raise UnsupportedModelError(f"threads is {threads!r}, expected an integer from 1 to {_MOST_THREADS}")
     if threads > 1 and os.name != "posix":
@@ -128,16 +132,19 @@ def check_threads(threads: int, spin_us: float = 0) -> None:
 
 
 def usable_cores() -> set[int]:
-    """The cores that threads of this process may be on, by number. A caller may have bound itself to one of them."""
+    """Return the numbers of the cores that threads of this process may run on.
+
+    They are those of the calling thread and of the main thread, because a thread may have bound itself to one core.
+    """
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0) | os.sched_getaffinity(os.getpid())
     return set(range(os.cpu_count() or 1))
 
 
 def team_address(members: int) -> int:
-    """The address of the words of the team of this size, which is made if it is not there.
+    """Return the address of the words of the team of this size, which is made if there is none yet.
 
-    Raises `UnsupportedModelError` where the system has no more threads.
+    Raises `UnsupportedModelError` if the system refuses to start the threads.
     """
     team = _teams.get(members)
     if team is None:
@@ -159,12 +166,12 @@ _users: WeakSet[_User] = WeakSet()
 
 
 def forget_at_forks(user: _User) -> None:
-    """Have `user.forget_team` called in a forked child: it keeps the address of a team at hand."""
+    """Have `user.forget_team` called in a forked child, because `user` keeps the address of a team."""
     _users.add(user)
 
 
 def _forget() -> None:
-    """In a forked child: its parent's workers are not here."""
+    """Forget all teams in a forked child, which does not have the parent's workers."""
     _left_behind.extend(_teams.values())
     _teams.clear()
     for user in _users:

@@ -1,7 +1,7 @@
-"""How a row kernel slides windows over an image: where each input of an output lies, with and without a padded copy.
+"""The words with which row kernels slide windows over an image, with and without a padded copy.
 
-What `kernels.conv` and `kernels.pool` read as words. An image is C planes of H rows and W columns; one spatial axis is
-a plane of one row.
+`kernels.conv` and `kernels.pool` read them. An image is C planes of H rows and W columns; an image with one spatial
+axis has planes of one row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _SHORT: Final = 2  # rows shorter than a vector by this factor are read down the
 
 @dataclass(frozen=True)
 class Phase:
-    """Every `out_step`-th output of an axis from `start` on: `count`. taps: (tap, what output `start` reads)."""
+    """Every `out_step`-th output of an axis from `start` on, `count` in all.
+
+    taps: each tap, with the input position that output `start` reads through it.
+    """
 
     start: int
     count: int
@@ -36,7 +39,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class SlidingAxis:
-    """One spatial axis: input size, output size, how far inputs and outputs of neighbours in a phase lie apart."""
+    """One spatial axis.
+
+    size: of the input. in_step, out_step: the distances of the inputs and of the outputs of neighbours in a phase.
+    """
 
     size: int
     outputs: int
@@ -46,7 +52,7 @@ class SlidingAxis:
 
     @once
     def first(self) -> int:
-        """The first position that is read; negative in the padding; 0 where only the gaps of a dilation are met."""
+        """The first position that is read: negative if in the padding, 0 if no output has a tap."""
         return min((at for phase in self.phases for _, at in phase.taps), default=0)
 
     @once
@@ -56,7 +62,7 @@ class SlidingAxis:
 
     @property
     def inside(self) -> bool:
-        """True where no window reaches into the padding."""
+        """True if no window reaches into the padding."""
         return self.first >= 0 and self.last < self.size
 
     @property
@@ -66,17 +72,17 @@ class SlidingAxis:
 
     @once
     def grid(self) -> int:
-        """The largest step that meets every position that is read, from `first` on."""
+        """The largest step that, from `first` on, meets every position that is read."""
         moves = self.in_step if any(phase.count > 1 for phase in self.phases) else 0
         return math.gcd(moves, *(at - self.first for phase in self.phases for _, at in phase.taps)) or 1
 
 
-_MOST_PHASES: Final = 1 << 14  # each of which is words of the program
+_MOST_PHASES: Final = 1 << 14  # each phase takes words of the program
 POINT: Final = SlidingAxis(1, 1, 1, 1, (Phase(0, 1, ((0, 0),)),))
 
 
 def sliding(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
-    """The axes of a convolution or a pool."""
+    """Return the axes of a convolution or a pool."""
     axes = []
     for i, size in enumerate(spatial):
         k, d, begin = windows.taps[i], windows.dilations[i], windows.begin[i]
@@ -86,7 +92,10 @@ def sliding(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
 
 
 def transposed(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
-    """The axes of a transposed convolution: outputs `stride` apart read neighbouring inputs through the same taps."""
+    """Return the axes of a transposed convolution.
+
+    Outputs that lie `stride` apart read neighbouring inputs through the same taps, so they form a phase.
+    """
     counts = [min(s, n) for s, n in zip(windows.strides, windows.sizes, strict=True)]
     if math.prod(counts) > _MOST_PHASES:
         raise UnsupportedModelError(
@@ -109,9 +118,9 @@ def transposed(spatial: Sequence[int], windows: Windows) -> list[SlidingAxis]:
 class WindowWords:
     """Words for a row kernel.
 
-    pad, collect: what `operands.windows` declares, by name. tables: where each input of an output lies, phase after
-    phase, channel by channel of a group, tap by tap. phases: in the same order, as (that of H, that of W); phase_words:
-    some of what `operands.conv.PHASE` declares.
+    pad, collect: the words that `operands.windows` declares, by name. tables: for each phase, the offsets of an
+    output's inputs, channel by channel of a group, tap by tap. phases: in the same order, as (that of H, that of W).
+    phase_words: some of the words that `operands.conv.PHASE` declares.
     """
 
     x_channel: int
@@ -128,7 +137,10 @@ class WindowWords:
 
 
 def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int, lanes: int) -> WindowWords:
-    """How windows slide over x (N, C, ...), `read` channels for each output, to O channels of contiguous outputs."""
+    """Return the words to slide windows over x (N, C, ...), with contiguous outputs of O channels.
+
+    read: channels that each output reads.
+    """
     if len(axes) > 2:
         raise UnsupportedModelError(
             f"windows over {len(axes)} axes are not supported, expected one or two: slide over one axis at a time"
@@ -199,7 +211,7 @@ def window_words(x: View, axes: Sequence[SlidingAxis], C: int, read: int, O: int
 
 
 def _merged(h: SlidingAxis, columns: int) -> SlidingAxis:
-    """Rows that lie one after the other, as one row."""
+    """Return the axis of one long row that consists of contiguous rows."""
     (phase,) = h.phases
     taps = tuple((t, at * columns) for t, at in phase.taps)
     return SlidingAxis(h.size * columns, h.outputs * columns, 1, 1, (Phase(0, phase.count * columns, taps),))

@@ -1,7 +1,7 @@
-"""Whether a team is worth its waking: as the estimate says where that is clear, else measured on the first call.
+"""Whether a team is worth waking for a program: by estimate if that is clear, otherwise measured on the first call.
 
-Workers that look out for the next call (`spin_us`) need no waking in a loop of calls. A program that gains from a team
-that is awake, and not from one that has to be woken, has it in such a loop, and runs alone after a pause.
+Workers that spin for the next call (`spin_us`) need not be woken in a loop of calls. A program that gains only from a
+team that is awake uses the team in such a loop, and runs alone after a pause.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fastgru.kernels.table import BASES
 
 __all__ = ["Costs", "Sharing", "Trial", "wake_costs"]
 
-# Beyond this gain no measurement is worth its time.
+# Above this gain, a measurement is not worth its time.
 _CLEAR_GAIN_S: Final = 1e-3
-_TRIALS, _MOST_TRIALS, _ENOUGH_S = 7, 50, 2e-3  # more than the least where they are short
-_WORTH: Final = 0.9  # the share of the time alone that a team has to stay below
+_TRIALS, _MOST_TRIALS, _ENOUGH_S = 7, 50, 2e-3  # at least the first, and more while they have not taken enough time
+_WORTH: Final = 0.9  # a team must take less than this share of the time of one thread
 
 # Runs a program once on a team, or alone, without consequence.
 Trial = Callable[[Joined | None], object]
@@ -47,7 +47,7 @@ _MEASURED_SPIN_NS: Final = 200_000
 
 
 class Costs(NamedTuple):
-    """Seconds that it takes to call a team together for nothing: asleep, and awake."""
+    """Seconds that an empty program takes on a team whose workers sleep, and on one whose workers spin."""
 
     asleep: float
     awake: float
@@ -57,7 +57,7 @@ _costs: dict[int, Costs] = {}
 
 
 class Sharing:
-    """Which team runs a program. spin_us: how long its workers look out for the next call."""
+    """The choice of the team that runs a program. spin_us: how long its workers spin for the next call."""
 
     def __init__(self, members: int, gain_s: float, spin_us: float = 0) -> None:
         self.members, self._gain_s, self._spin_ns = members, gain_s, round(spin_us * 1e3)
@@ -66,9 +66,9 @@ class Sharing:
         self._joined: Joined | None = None
 
     def team(self, make_trial: Callable[[], Trial]) -> Joined | None:
-        """The team, None for the caller alone.
+        """Return the team, or None if the caller runs the program alone.
 
-        make_trial: gives what runs the program for a measurement, which does so a few times.
+        make_trial: returns the function that a measurement calls to run the program.
         """
         if self._joined is not None:
             return self._joined
@@ -80,16 +80,16 @@ class Sharing:
         return self._joined
 
     def forget_team(self) -> None:
-        """The next call makes a team."""
+        """Forget the team, so that the next call joins a new one."""
         self._joined = None
 
     def join(self) -> Joined:
-        """The team, whether it pays or not."""
+        """Return the team, whether it pays or not."""
         return Joined(team_address(self.members), self._spin_ns, self._pays_asleep)
 
     def _is_worth(self, make_trial: Callable[[], Trial]) -> bool:
         if len(usable_cores()) < self.members:
-            return False  # members that wait for each other on one core only take it from each other
+            return False  # members that share a core would only take it from each other while they wait
         costs = wake_costs(self.members)
         least = costs.awake if self._spin_ns else costs.asleep
         if self._gain_s < 0.3 * least:
@@ -99,7 +99,7 @@ class Sharing:
         trial, alone, together, begin = make_trial(), list[float](), list[float](), time.perf_counter()
         while len(alone) < _TRIALS or (len(alone) < _MOST_TRIALS and time.perf_counter() - begin < _ENOUGH_S):
             for team, taken in ((None, alone), (self.join(), together)):
-                trial(team)  # after which the weights are where it wants them, and the team is awake if it spins
+                trial(team)  # this brings the weights into the right caches, and wakes a team that spins
                 taken.append(_seconds(trial, team))
         bound, found = _WORTH * _median(alone), _median(together)
         self._pays_asleep = found + (costs.asleep - costs.awake if self._spin_ns else 0.0) < bound
@@ -113,13 +113,13 @@ def _seconds(trial: Trial, team: Joined | None) -> float:
 
 
 def _median(seconds: list[float]) -> float:
-    """NumPy's imports a part of NumPy first, in the middle of which another thread may fork."""
+    """Return the median. numpy.median would first import a module, and another thread may fork during an import."""
     ordered, half = sorted(seconds), len(seconds) // 2
     return (ordered[half] + ordered[~half]) / 2
 
 
 def wake_costs(members: int) -> Costs:
-    """What it costs to call a team together for nothing, measured once. A program that saves less is not shared."""
+    """Measure, once for each size, what a call on a team costs. A program that saves less is not shared."""
     if members not in _costs:
         frame, team = CallFrame(_EMPTY), team_address(members)
 

@@ -1,1 +1,1 @@
-"""Arranges weights in the layouts that the kernels read. Every pack has an unpack; tests prove the round trip."""
+"""Arrange weights in the layouts that the kernels read. Every pack has an unpack, and tests check the round trip."""

@@ -1,4 +1,4 @@
-"""Buffers that start on a cache line; large ones on huge pages, where the system has them."""
+"""Buffers that start on a cache line; large ones start on huge pages, if the system has them."""
 
 from typing import Any, Final
 
@@ -12,11 +12,11 @@ __all__ = ["ALIGNMENT", "HUGE_PAGE", "empty", "zeros"]
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
 HUGE_PAGE: Final = 2 << 20  # bytes, on x86-64 and on Arm with pages of 4 KiB
-_LARGE: Final = 2 * HUGE_PAGE  # from here on what rounding up to whole pages wastes is little
+_LARGE: Final = 2 * HUGE_PAGE  # from this size on, rounding up to whole pages wastes little
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
-    """Like numpy.empty, starting on a multiple of `ALIGNMENT` bytes."""
+    """Return an array as numpy.empty does, at an address that is a multiple of `ALIGNMENT`."""
     dtype = np.dtype(dtype)
     count = int(np.prod(shape, dtype=np.int64))
     size = count * dtype.itemsize
@@ -30,16 +30,16 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
 
 
 def zeros(shape: int | tuple[int, ...], dtype: Any) -> Array:
-    """Like numpy.zeros, starting on a multiple of `ALIGNMENT` bytes."""
+    """Return an array as numpy.zeros does, at an address that is a multiple of `ALIGNMENT`."""
     array = empty(shape, dtype)
     array[...] = 0
     return array
 
 
 def _on_huge_pages(size: int) -> NDArray[np.uint8]:
-    """Memory of its own with room for `size` bytes from its first huge page on; a request, which may come to nothing.
+    """Return a new mapping with room for `size` bytes from its first huge page on. The system may refuse huge pages.
 
-    Weights that are read once a step are then found through few entries of the CPU's address cache.
+    With huge pages, weights that are read once a step take few entries of the CPU's address cache (TLB).
     """
     mmap = late("mmap")
     whole = -(-size // HUGE_PAGE) * HUGE_PAGE
@@ -48,5 +48,5 @@ def _on_huge_pages(size: int) -> NDArray[np.uint8]:
     try:
         memory.madvise(mmap.MADV_HUGEPAGE, -raw.ctypes.data % HUGE_PAGE, whole)
     except OSError:
-        pass  # a kernel without them
+        pass  # the system has no huge pages
     return raw

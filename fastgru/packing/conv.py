@@ -1,7 +1,7 @@
-"""Weights of a convolution as its tiles read them: a few output channels side by side, tap by tap.
+"""Weights of a convolution in the layout of its tiles: a few output channels side by side, tap by tap.
 
-A matrix (O, K), O outputs in groups of equal size and K inputs each: the outputs of a group are dealt to tiles
-(`CHANNEL_TILES`, widest first); a tile of M outputs is K runs of M numbers. No output is padded.
+A matrix (O, K) has O outputs in groups of equal size, and K inputs for each. The outputs of a group are divided into
+tiles (`CHANNEL_TILES`, widest first). A tile of M outputs is K runs of M numbers. No output is padded.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ __all__ = ["pack_kernels", "pack_panels", "tiles", "unpack_kernels", "unpack_pan
 
 
 def tiles(O: int, groups: int) -> Iterator[tuple[int, int]]:
-    """(first output, outputs) of each tile."""
+    """Yield (first output, outputs) of each tile."""
     each = O // groups
     for g in range(groups):
         first, left = g * each, each
@@ -30,7 +30,7 @@ def tiles(O: int, groups: int) -> Iterator[tuple[int, int]]:
 
 
 def pack_kernels(matrices: list[Array], groups: int, dtype: Any) -> Array:
-    """Matrices (O, K), K its own for each, one after the other in one flat array."""
+    """Pack matrices (O, K), each with its own K, one after the other into one flat array."""
     flat = empty((sum(m.size for m in matrices),), dtype)
     at = 0
     for matrix in matrices:
@@ -42,7 +42,7 @@ def pack_kernels(matrices: list[Array], groups: int, dtype: Any) -> Array:
 
 
 def unpack_kernels(flat: Array, groups: int, O: int, inputs: list[int]) -> list[Array]:
-    """The inverse of `pack_kernels`; `inputs` gives the K of each matrix."""
+    """Return the matrices that `pack_kernels` has packed; `inputs` gives the K of each."""
     matrices, at = [], 0
     for K in inputs:
         matrix = np.empty((O, K), flat.dtype)
@@ -54,7 +54,7 @@ def unpack_kernels(flat: Array, groups: int, O: int, inputs: list[int]) -> list[
 
 
 def pack_panels(matrices: list[Array], groups: int, dtype: Any) -> Array:
-    """Matrices (O, K), K its own for each: the panels of each group of outputs, one after the other."""
+    """Pack matrices (O, K), each with its own K, as the panels of each group of outputs, one after the other."""
     if not matrices:
         return empty((0,), dtype)
     each = [pack_matrices([some], dtype) for matrix in matrices for some in np.split(matrix, groups)]
@@ -63,7 +63,7 @@ def pack_panels(matrices: list[Array], groups: int, dtype: Any) -> Array:
 
 
 def unpack_panels(flat: Array, groups: int, O: int, inputs: list[int]) -> list[Array]:
-    """The inverse of `pack_panels`; `inputs` gives the K of each matrix."""
+    """Return the matrices that `pack_panels` has packed; `inputs` gives the K of each."""
     matrices, at = [], 0
     for K in inputs:
         size = padded(O // groups, flat.dtype) * K

@@ -1,4 +1,4 @@
-"""One direction of a GRU, packed: two panel matrices of three gates, and the biases where the kernels want them."""
+"""The packed weights of one direction of a GRU: two panel matrices of three gates, and the biases."""
 
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ __all__ = ["PackedGRU", "pack_gru", "unpack_gru"]
 
 
 class PackedGRU(NamedTuple):
-    """weight_ih, weight_hh: panels of r, z, n interleaved; bias_x: added to the input GEMM, r, z, n interleaved;
-    bias_n: where the recurrent GEMM of n starts."""
+    """The weights of one direction as the kernels read them.
+    weight_ih, weight_hh: panels of r, z, n interleaved. bias_x: added to the input GEMM, r, z, n interleaved.
+    bias_n: the values from which the sums of the recurrent GEMM of n start.
+    """
 
     weight_ih: Array
     weight_hh: Array
@@ -24,9 +26,12 @@ class PackedGRU(NamedTuple):
 
 
 def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any, precision: str | None = None) -> PackedGRU:
-    """dtype: of biases, and of weights where no `precision` ("bfloat16" or "int8") says otherwise.
+    """Pack the weights of one direction.
 
-    With the reset gate after the GEMM, b_hn is multiplied by r and stays apart; the other biases are added up."""
+    dtype: the dtype of biases, and of weights unless a `precision` ("bfloat16" or "int8") is given.
+
+    With the reset gate after the GEMM, b_hn is multiplied by r and stays separate; the other biases are summed.
+    """
     H = spec.hidden_size
 
     def gates(bias: Array | None) -> Array:
@@ -50,7 +55,7 @@ def pack_gru(spec: GRUSpec, weights: GRUWeights, dtype: Any, precision: str | No
 
 
 def unpack_gru(spec: GRUSpec, packed: PackedGRU, precision: str | None = None) -> GRUWeights:
-    """Weights that mean the same GRU; what were two biases comes back as their sum in bias_ih."""
+    """Return weights of an equal GRU. Two biases that were summed come back as their sum, in bias_ih."""
 
     def matrices(flat: Array, K: int) -> Array:
         unpacked = unpack_matrices(flat, 3, H, K) if precision is None else unpack_lowp(flat, precision, 3, H, K)

@@ -1,8 +1,8 @@
-"""Matrices of 16 and 8 bits as panels of outputs: what `fastgru.kernels.lowp` reads, as bytes.
+"""Matrices of 16 and 8 bits as panels of outputs, in the bytes that `fastgru.kernels.lowp` reads.
 
-The order of panels and groups is that of `fastgru.packing.panels`. Inside a panel of `count` outputs k lies group by
-group (`simd.dot`), each output's group together; with int8, `count` starts (int32) and `count` scales (float32) come
-first. k is padded with zeros to whole groups, with AMX to whole tiles.
+The order of panels and groups is that of `fastgru.packing.panels`. Inside a panel of `count` outputs, k lies group by
+group (`simd.dot`), and the numbers of an output's group are adjacent. With int8, `count` starts (int32) and `count`
+scales (float32) come first. k is padded with zeros to whole groups, with AMX to whole tiles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,10 @@ def _depth(precision: str, K: int) -> int:
 
 
 def _blocks(flat: Bytes, precision: str, groups: int, O: int, K: int) -> Iterator[tuple[int, int, int, Bytes, Array]]:
-    """(group, first output, outputs that exist, head, values as (units, outputs, k of a unit)) of each panel."""
+    """Yield (group, first output, outputs without padding, head, values) of each panel.
+
+    values: (units, outputs, k of a unit).
+    """
     depth, group, head = _depth(precision, K), _GROUPS[precision], _HEADS[precision]
     for first, count in panels(O, np.float32):
         for g in range(groups):
@@ -49,7 +52,7 @@ def _blocks(flat: Bytes, precision: str, groups: int, O: int, K: int) -> Iterato
 
 
 def pack_lowp(matrices: Sequence[Array | QuantisedRows], precision: str) -> Bytes:
-    """Matrices (O, K), all of one shape, to one flat array of bytes."""
+    """Pack matrices (O, K), all of one shape, into one flat array of bytes."""
     groups, (O, K) = len(matrices), matrices[0].shape
     flat = zeros(groups * padded(O, np.float32) * _depth(precision, K), np.uint8)
     for g, first, kept, head, values in _blocks(flat, precision, groups, O, K):
@@ -62,7 +65,7 @@ def pack_lowp(matrices: Sequence[Array | QuantisedRows], precision: str) -> Byte
 
 
 def pack_bytes(matrix: NDArray[np.int8]) -> Bytes:
-    """A matrix (O, K) of int8 as it stands, every scale 1; `unpack_lowp` gives it back."""
+    """Pack a matrix (O, K) of int8 unchanged, with every scale 1; `unpack_lowp` returns it."""
     O, K = matrix.shape
     flat = zeros(padded(O, np.float32) * _depth("int8", K), np.uint8)
     for _, first, kept, head, values in _blocks(flat, "int8", 1, O, K):
@@ -71,7 +74,7 @@ def pack_bytes(matrix: NDArray[np.int8]) -> Bytes:
 
 
 def _fill(values: Array, rows: Array) -> Array:
-    """Rows of a panel into its values, group by group; the rows with all padding."""
+    """Write rows of a panel into its values, group by group, and return the rows with all padding."""
     units, count, group = values.shape
     whole = np.zeros((count, units * group), values.dtype)
     whole[: len(rows), : rows.shape[1]] = rows
@@ -86,7 +89,7 @@ def _fill_int8(head: Bytes, values: Array, rows: NDArray[np.int8], scale: NDArra
 
 
 def unpack_lowp(flat: Bytes, precision: str, groups: int, O: int, K: int) -> list[Array]:
-    """The matrices that the kernels multiply by, as float32: those packed again give the same bytes."""
+    """Return the matrices that the kernels multiply by, as float32. Packing these again gives the same bytes."""
     matrices = [np.empty((O, K), np.float32) for _ in range(groups)]
     for g, first, kept, head, values in _blocks(flat, precision, groups, O, K):
         units, count, group = values.shape
@@ -99,7 +102,7 @@ def unpack_lowp(flat: Bytes, precision: str, groups: int, O: int, K: int) -> lis
 
 
 def pack_rows(table: Array | QuantisedRows, precision: str) -> Bytes:
-    """A table (V, D) as `kernels.embedding` reads it: rows of values, with int8 each behind its scale (float32)."""
+    """Pack a table (V, D) as `kernels.embedding` reads it: rows of values, with int8 each after its scale (float32)."""
     if precision == "bfloat16":
         bits = round_bfloat16(np.asarray(table))
         rows = zeros(bits.shape, np.uint16)
@@ -113,7 +116,7 @@ def pack_rows(table: Array | QuantisedRows, precision: str) -> Bytes:
 
 
 def unpack_rows(rows: Bytes, precision: str, D: int) -> Array:
-    """The inverse of `pack_rows`: what a look-up gives."""
+    """Return the table that `pack_rows` has packed, in the values that a look-up returns."""
     if precision == "bfloat16":
         return widen_bfloat16(rows.view(np.uint16))
     scale = np.ascontiguousarray(rows[:, :4]).view(np.float32)[:, 0]

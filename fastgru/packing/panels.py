@@ -1,8 +1,9 @@
-"""Matrices as panels of outputs: what `fastgru.kernels.gemm` reads.
+"""Matrices as panels of outputs, which `fastgru.kernels.gemm` reads.
 
-`groups` matrices of O outputs and K inputs each, (O, K), interleaved: a panel holds `width` vectors of outputs of the
-first matrix, k by k (K * width * lanes numbers), then the same outputs of the second, and so on; then the next panel.
-Outputs are padded with zeros to whole vectors. Widths come from the kernel (`PANEL_VECTORS`).
+`groups` matrices (O, K) of O outputs and K inputs are interleaved. A panel of `width` vectors of outputs holds these
+outputs of the first matrix, k by k (K * width * lanes numbers). The panel of the same outputs of the second matrix
+follows, and so on; then come the next outputs. Outputs are padded with zeros to whole vectors. The widths come from the
+kernel (`PANEL_VECTORS`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +20,13 @@ __all__ = ["pack_matrices", "pack_vectors", "padded", "panels", "unpack_matrices
 
 
 def padded(size: int, dtype: Any) -> int:
-    """`size` outputs, rounded up to whole vectors."""
+    """Return `size` rounded up to whole vectors."""
     lanes = LANES[np.dtype(dtype).name]
     return -(-size // lanes) * lanes
 
 
 def panels(size: int, dtype: Any) -> Iterator[tuple[int, int]]:
-    """(first output, outputs) of each panel that `size` outputs take, padding included."""
+    """Yield (first output, outputs) of each panel that `size` outputs take, padding included."""
     lanes = LANES[np.dtype(dtype).name]
     first, left = 0, padded(size, dtype) // lanes
     while left:
@@ -36,7 +37,7 @@ def panels(size: int, dtype: Any) -> Iterator[tuple[int, int]]:
 
 
 def pack_matrices(matrices: Sequence[Array], dtype: Any) -> Array:
-    """Matrices (O, K), all of one shape, to one flat array of groups * padded(O) * K numbers."""
+    """Pack matrices (O, K), all of one shape, into one flat array of groups * padded(O) * K numbers."""
     groups, (O, K) = len(matrices), matrices[0].shape
     flat = zeros(groups * padded(O, dtype) * K, dtype)
     for first, count in panels(O, dtype):
@@ -48,7 +49,7 @@ def pack_matrices(matrices: Sequence[Array], dtype: Any) -> Array:
 
 
 def unpack_matrices(flat: Array, groups: int, O: int, K: int) -> list[Array]:
-    """The inverse of `pack_matrices`."""
+    """Return the matrices that `pack_matrices` has packed."""
     matrices = [np.empty((O, K), flat.dtype) for _ in range(groups)]
     for first, count in panels(O, flat.dtype):
         for g, matrix in enumerate(matrices):
@@ -59,11 +60,11 @@ def unpack_matrices(flat: Array, groups: int, O: int, K: int) -> list[Array]:
 
 
 def pack_vectors(vectors: Sequence[Array | None], size: int, dtype: Any) -> Array:
-    """Vectors (O,), None for zeros, in the order in which a GEMM by panels of as many groups writes a row."""
+    """Pack vectors (O,), None for zeros, in the order in which a GEMM of as many groups writes a row."""
     matrices = [np.zeros((size, 1), dtype) if v is None else np.asarray(v).reshape(size, 1) for v in vectors]
     return pack_matrices(matrices, dtype)
 
 
 def unpack_vectors(flat: Array, groups: int, size: int) -> list[Array]:
-    """The inverse of `pack_vectors`."""
+    """Return the vectors that `pack_vectors` has packed."""
     return [matrix[:, 0] for matrix in unpack_matrices(flat, groups, size, 1)]

@@ -1,4 +1,4 @@
-"""Weights in 16 and 8 bits: what becomes of a number, whatever the layout that follows.
+"""Weights in 16 and 8 bits: how numbers are rounded, independent of their layout.
 
 bfloat16   rounded to the nearest, halves to even: the upper 16 bits of a float32
 int8       q = round(w / s), halves to even, with s = max|w| / 127 of the row, in float32; a row that was
@@ -23,7 +23,7 @@ __all__ = ["QuantisedRows", "dequantise_rows", "quantise_rows", "round_bfloat16"
 class QuantisedRows:
     """A matrix (O, K) of floats that is kept as q (O, K) int8 and scale (O,) float32.
 
-    `numpy.asarray` makes floats of it.
+    `numpy.asarray` converts it to floats.
     """
 
     q: NDArray[np.int8]
@@ -43,13 +43,13 @@ class QuantisedRows:
 
 
 def split_rows(matrix: Array | QuantisedRows, count: int) -> list[Any]:
-    """So many matrices of as many rows each."""
+    """Split a matrix into `count` matrices of equally many rows."""
     rows = matrix.shape[0] // count
     return [matrix[i * rows : (i + 1) * rows] for i in range(count)]
 
 
 def round_bfloat16(a: Array) -> NDArray[np.uint16]:
-    """The bits of the nearest bfloat16 of each number; NaN stays NaN."""
+    """Return the bits of the bfloat16 nearest to each number; NaN stays NaN."""
     if dtype_name(a.dtype) == "bfloat16":
         return np.ascontiguousarray(a).view(np.uint16)
     single = np.ascontiguousarray(a, np.float32)
@@ -59,14 +59,14 @@ def round_bfloat16(a: Array) -> NDArray[np.uint16]:
 
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The inverse of `round_bfloat16`, exact."""
+    """Convert the bits of bfloat16 to float32, which is exact."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def quantise_rows(w: Array | QuantisedRows) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """w (O, K) -> q (O, K) int8 from -127 to 127, scale (O,) float32, with w about scale * q.
+    """Quantise w (O, K) to q (O, K) int8 from -127 to 127 and scale (O,) float32, with w about scale * q.
 
-    A row of magnitudes below `LEAST_PEAK` is zero. What is quantised already stays as it is.
+    A row whose magnitudes are all below `LEAST_PEAK` becomes zero. A matrix that is already quantised does not change.
     """
     if isinstance(w, QuantisedRows):
         return w.q, w.scale
@@ -79,5 +79,5 @@ def quantise_rows(w: Array | QuantisedRows) -> tuple[NDArray[np.int8], NDArray[n
 
 
 def dequantise_rows(q: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    """scale * q, row by row: quantised once more it gives the same q."""
+    """Return scale * q, row by row. Quantising the result again gives the same q."""
     return q.astype(np.float32) * scale[:, None]

@@ -1,4 +1,4 @@
-"""One direction of an LSTM or a simple recurrent layer, packed: two panel matrices of all gates, and the biases."""
+"""The packed weights of one direction of an LSTM or simple recurrent layer: two panel matrices, and the biases."""
 
 from typing import Any, NamedTuple
 
@@ -13,9 +13,11 @@ __all__ = ["PackedRecurrent", "pack_peephole", "pack_recurrent", "unpack_peephol
 
 
 class PackedRecurrent(NamedTuple):
-    """weight_ih, weight_hh: panels of the gates interleaved; bias: added to the input GEMM, interleaved likewise.
+    """The weights of one direction as the kernels read them.
 
-    peephole: three vectors of whole registers, or None."""
+    weight_ih, weight_hh: panels of the gates interleaved. bias: added to the input GEMM, interleaved in the same way.
+    peephole: three vectors, each padded to whole registers, or None.
+    """
 
     weight_ih: Array
     weight_hh: Array
@@ -24,7 +26,7 @@ class PackedRecurrent(NamedTuple):
 
 
 def pack_recurrent(spec: RecurrentSpec, weights: LSTMWeights | RNNWeights, dtype: Any) -> PackedRecurrent:
-    """Gates in the order of the weights; the biases are added up in float64."""
+    """Pack the weights of one direction. Gates keep their order; the biases are summed in float64."""
     bias = np.zeros(spec.GATES * spec.hidden_size)
     for given in (weights.bias_ih, weights.bias_hh):
         if given is not None:
@@ -38,7 +40,7 @@ def pack_recurrent(spec: RecurrentSpec, weights: LSTMWeights | RNNWeights, dtype
 
 
 def unpack_recurrent(spec: RecurrentSpec, packed: PackedRecurrent) -> tuple[Array, Array, Array]:
-    """weight_ih, weight_hh and the biases' sum."""
+    """Return weight_ih, weight_hh and the sum of the biases."""
     groups, H = spec.GATES, spec.hidden_size
     return (
         np.concatenate(unpack_matrices(packed.weight_ih, groups, H, spec.input_size)),
@@ -48,7 +50,7 @@ def unpack_recurrent(spec: RecurrentSpec, packed: PackedRecurrent) -> tuple[Arra
 
 
 def pack_peephole(peephole: Array, dtype: Any) -> Array:
-    """(3H,) as three vectors of whole registers."""
+    """Pack (3H,) as three vectors, each padded to whole registers."""
     H = len(peephole) // 3
     rows = zeros(3 * padded(H, dtype), dtype)
     rows.reshape(3, -1)[:, :H] = np.asarray(peephole).astype(dtype).reshape(3, H)
@@ -56,5 +58,5 @@ def pack_peephole(peephole: Array, dtype: Any) -> Array:
 
 
 def unpack_peephole(packed: Array, H: int) -> Array:
-    """The inverse of `pack_peephole`."""
+    """Return the peephole (3H,) that `pack_peephole` has packed."""
     return packed.reshape(3, -1)[:, :H].reshape(3 * H)

@@ -1,4 +1,4 @@
-"""Matrices that stay in int8, with a scale for each output: `dequantize` of constants that only GEMMs and GRUs read."""
+"""Matrices that stay in int8, with a scale for each output: constants behind a `dequantize`, read as weights only."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -36,7 +36,7 @@ def matrix_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 def kept_rows(graph: Graph) -> dict[str, ConstantRows]:
     """Return, by name, the matrices that int8 kernels can take as they are.
 
-    They are symmetric, have one scale for each output, and only GRUs and GEMMs read them.
+    They are symmetric, have one scale for each output, and are read only as weights of GEMMs, GRUs and embeddings.
     """
     readers: dict[str, set[int | None]] = {spec.name: {None} for spec in graph.outputs}
     nodes = list(inlined(graph.nodes))
