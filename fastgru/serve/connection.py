@@ -1,27 +1,27 @@
-"""One stream of a client: binary messages in, binary messages out, one to one and in order, and JSON to steer it.
+"""One stream of a client: each binary message gets one binary message back, in order; JSON messages control the stream.
 
-A binary message is a frame (see `layout`); its answer is a binary message with the outputs, or, where the frame is
-refused, a text message of type "error": one answer to each message, in the order of the messages. A frame that is
-refused leaves the state as it was, and those behind it run.
+A binary message is a frame (see `layout`). Its answer is a binary message with the outputs, or a text message of type
+"error" if the frame is refused. Answers come in the order of the frames. A refused frame leaves the state as it was,
+and the frames after it run.
 
-A text message is a JSON object with a `type`, and may have an `id`, which its answer carries, too. It takes effect
-after the frames before it and ahead of those behind it. What there is, with the type of its answer:
+A text message is a JSON object with a `type`, and may have an `id`, which its answer repeats. It takes effect after the
+frames before it and before the frames after it. These are the types, with the types of their answers:
 
-- open -> opened: begin a sequence. sequence_id, a new one of the server's choice by default; keep: it outlives the
-  connection; continue: go on with one that is there, whose state is as it was; timeout: microseconds within which a
-  frame has to be answered; shapes: see `layout`. The answer has the shapes, and how many steps the sequence has been
-  through.
-- reset -> reset, save -> saved, load -> loaded: the state, as text of base64 in `state`.
-- answer -> the binary message that answered the last frame, of this connection or of one before: a server with a
+- open -> opened: begin a sequence. sequence_id: by default the server chooses a new one. keep: the sequence outlives
+  the connection. continue: go on with an existing sequence and its state. timeout: the microseconds within which a
+  frame has to be answered. shapes: see `layout`. The answer has the shapes, and how many steps the sequence has had.
+- reset -> reset, save -> saved, load -> loaded: the state, as base64 text in `state`.
+- answer -> the binary message that answered the last frame, on this connection or on an earlier one: a server with a
   `state_dir` keeps it, for clients that have lost it.
-- keepalive -> alive: the sequence is not idle.
+- keepalive -> alive: the sequence does not count as idle.
 - finalize -> finalized: the sequence ends; another may be opened.
-- close -> closed: the connection ends, and with it the sequence, unless it is kept.
+- close -> closed: the connection ends, and so does the sequence, unless it is kept.
 
-The first frame opens a sequence if nothing has; later ones never do so: no state begins from zeros unasked. An error
-has `status` (of HTTP), `reason` (a fixed word), `message`, and `retry_after_s` where another try may do. What the
-server says unasked has the type "event" and the fields `event` ("ended", "evicted", "taken", "unloaded", "draining"),
-`sequence_id` and `message`; behind "unloaded", and some seconds behind "draining", the connection is closed with 1001.
+The first frame opens a sequence if none was opened. Later frames never do, so that no state begins from zeros unasked.
+An error has `status` (of HTTP), `reason` (a fixed word), `message`, and `retry_after_s` if a retry may help. Messages
+that the server sends unasked have the type "event" and the fields `event` ("ended", "evicted", "taken", "unloaded",
+"draining"), `sequence_id` and `message`. After "unloaded", and some seconds after "draining", the server closes the
+connection with 1001.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from fastgru.serve.text import read_json, write_json
 
 __all__ = ["Connection"]
 
-_MOST: Final = 128  # messages of a client that wait; it is not read while there are more
+_MOST: Final = 128  # waiting messages of a client; while there are more, the server does not read from it
 _MOST_BYTES: Final = 4 << 20
 _BUSY_S: Final = 0.001
 _FIELDS: Final = {
@@ -53,9 +53,10 @@ _log = logging.getLogger("fastgru.serve")
 
 
 class Connection:
-    """What gets the messages of one WebSocket (its `Receiver`), from `channel`, which is to be set first.
+    """The `Receiver` of one WebSocket.
 
-    key: the API key of the client. lease: its sequence. gone: set when the connection is over.
+    channel: must be set before the first message. key: the name of the client's API key. lease: its sequence. gone: set
+    when the connection is over.
     """
 
     def __init__(self, served: Served, scheduler: Scheduler, settings: Settings, key: str | None) -> None:
@@ -64,12 +65,12 @@ class Connection:
         self.lease = Lease(served, key, int(settings.deadline_seconds * 1e9), self._on_event)
         self._scheduler = scheduler
         self._depth, self._deadline_s = settings.max_json_depth, settings.deadline_seconds
-        self._line: deque[Job | ServeError] = deque()  # frames that are not answered, the oldest first
+        self._line: deque[Job | ServeError] = deque()  # unanswered frames, the oldest first
         self._line_bytes = 0
-        self._held: deque[tuple[bool, bytes]] = deque()  # messages behind one that waits: (binary, payload)
+        self._held: deque[tuple[bool, bytes]] = deque()  # messages after one that waits: (binary, payload)
         self._opening = self._is_paused = False
-        self._farewell = ""  # why the connection is closed as soon as what has come is answered
-        self._event: Answer | None = None  # what is told then
+        self._farewell = ""  # why the connection will be closed once all received messages are answered
+        self._event: Answer | None = None  # sent just before that
         self._blocked: asyncio.TimerHandle | None = None
         self._answers: dict[str, Callable[[Answer], Answer | None]] = {
             "answer": self._last_answer,
@@ -85,7 +86,7 @@ class Connection:
     # Frames.
 
     def on_binary(self, data: bytes) -> None:
-        """A frame."""
+        """Take a frame."""
         if self._held or self._opening:
             self._hold(True, data)
         else:
@@ -119,7 +120,7 @@ class Connection:
             self._regulate()
 
     def _refuse(self, error: ServeError) -> None:
-        """The answer to a frame, after those to the frames before it."""
+        """Answer a frame with an error, after the answers to the frames before it."""
         if self._line:
             self._line.append(error)
             self._regulate()
@@ -129,7 +130,7 @@ class Connection:
     def _done(self, job: Job) -> None:
         line = self._line
         if not line or line[0] is not job:
-            return  # it is told when those before it are, or to nobody
+            return  # its answer follows those of the frames before it, or the connection is over
         line.popleft()
         self._tell(job)
         if line or self._held or self._is_paused:
@@ -147,7 +148,7 @@ class Connection:
             self.channel.send_binary(b"".join([array.tobytes() for array in outputs]))
 
     def _go_on(self) -> None:
-        """Answer what is ready, then take up what has waited for that."""
+        """Send the answers that are ready, then take the messages that have waited for them."""
         line, held = self._line, self._held
         while line:
             first = line[0]
@@ -173,7 +174,7 @@ class Connection:
         self._regulate()
 
     def _regulate(self) -> None:
-        """Read from the client unless too much of it waits here, or too much for it."""
+        """Stop reading from the client while too many of its messages, or of its answers, wait."""
         waiting = len(self._line) + len(self._held)
         if self._farewell and not waiting:
             if self._event is not None:
@@ -188,7 +189,7 @@ class Connection:
         self.channel.set_reading(not self._is_paused)
 
     def on_blocked(self, blocked: bool) -> None:
-        """The client does not read, or reads again. It is not waited for without end."""
+        """Learn that the client has stopped reading, or reads again. It is disconnected if it stops for too long."""
         if self._blocked is not None:
             self._blocked.cancel()
             self._blocked = None
@@ -201,10 +202,10 @@ class Connection:
         _log.warning("a client of %s was disconnected: it does not read its answers", self.lease.served.name)
         self.channel.close(1008, f"slow: answers were not read for {self._deadline_s:g} s")
 
-    # What steers.
+    # Control messages.
 
     def on_text(self, data: bytes) -> None:
-        """A JSON object."""
+        """Take a JSON object."""
         if self._held or self._opening or self._line:
             self._hold(False, data)
         else:
@@ -236,7 +237,7 @@ class Connection:
                 self.channel.close(1000, "")
 
     def _open(self, given: Answer) -> Answer | None:
-        """The answer, None if it follows later."""
+        """Return the answer, or None if it follows later."""
         answer = self.lease.open(given)
         if answer is None:
             self._opening = True
@@ -244,7 +245,7 @@ class Connection:
         return answer
 
     def _open_later(self, given: Answer) -> None:
-        """The sequence is there and taken; jobs of those who had it before are still on their way."""
+        """Answer an `open` that goes on with a sequence, once the jobs of its previous connection are done."""
         if self.gone.is_set():
             return
         try:
@@ -268,7 +269,7 @@ class Connection:
     # The end.
 
     def _on_event(self, event: Answer) -> None:
-        """The sequence is not this connection's any more; of a model without a state, the model is not."""
+        """Tell the client that its sequence, or a model without a state, is gone."""
         if event["event"] == "unloaded":
             self._event = event
             self.end(event["message"])
@@ -279,19 +280,19 @@ class Connection:
         self._send(event)
 
     def drain(self, seconds: float) -> None:
-        """Tell the client that the server is about to go down."""
+        """Tell the client that the server is about to shut down."""
         session = self.lease.session
         name = None if session is None else session.id
         message = f"the server shuts down in {seconds:g} s: save the states that should continue elsewhere"
         self._send({"type": "event", "event": "draining", "sequence_id": name, "message": message})
 
     def end(self, why: str) -> None:
-        """Read no more, answer what has come, and close."""
+        """Read no more, answer the received messages, and close."""
         self._farewell = why
         self._regulate()
 
     def on_lost(self, code: int) -> None:
-        """There is no connection any more: nothing is computed for it."""
+        """Cancel the jobs of a connection that is over, and give its sequence up."""
         if self.gone.is_set():
             return
         self.gone.set()

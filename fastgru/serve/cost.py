@@ -1,4 +1,4 @@
-"""How long a push will take: what pushes of its shapes have taken; before any has, what its operations let expect."""
+"""How long a push will take: estimated from earlier pushes of the same shapes, or at first from its operations."""
 
 import math
 from collections.abc import Mapping
@@ -13,31 +13,33 @@ from fastgru.reference.facts import ValueFacts, infer_graph, work
 __all__ = ["LONG_NS", "Cost", "answer_bytes", "operations"]
 
 LONG_NS: Final = 1_000_000  # a push that is predicted to take longer does not run in the event loop
-_WEIGHT: Final = 0.125  # of the newest measurement
+_WEIGHT: Final = 0.125  # the weight of the newest measurement
 _SIZES: Final = 24
 
 
 class Cost:
-    """Of pushes of one shape. A push that was interrupted counts for at most twice what was expected.
+    """The time of pushes of one shape.
 
-    first_ns: what is expected of one row before one has run. one_ns: of a push of one row now.
+    A measurement counts as at most twice the expected time, because a push may have been interrupted.
+
+    first_ns: the expected time of a row before one has run. one_ns: the expected time of a push of one row now.
     """
 
     __slots__ = ("_rows_ns", "first_ns", "one_ns")
 
     def __init__(self, first_ns: float) -> None:
         self.first_ns = self.one_ns = first_ns
-        self._rows_ns = [0.0] * _SIZES  # nanoseconds a row, by the bits of the number of rows
+        self._rows_ns = [0.0] * _SIZES  # nanoseconds per row, by the bit length of the number of rows
 
     def ns(self, rows: int) -> float:
-        """Expected of a push of so many rows."""
+        """Return the expected nanoseconds of a push of this many rows."""
         each = self._rows_ns[rows.bit_length()]
         if not each:
             each = next((ns for ns in self._rows_ns[rows.bit_length() :: -1] if ns), self.first_ns)
         return each * rows
 
     def measured(self, rows: int, took_ns: int) -> None:
-        """A push of so many rows took so long."""
+        """Learn from a push of `rows` rows that took `took_ns`."""
         size, each = rows.bit_length(), took_ns / rows
         was = self._rows_ns[size]
         if was:
@@ -47,7 +49,7 @@ class Cost:
             self.one_ns = each
 
     def most_rows(self, within_ns: float) -> int:
-        """How many rows a push may have to take no longer than this; at least one."""
+        """Return how many rows a push may have and still take at most `within_ns`; at least one."""
         rows = 1
         while rows < 1 << 16 and self.ns(2 * rows) <= within_ns:
             rows *= 2
@@ -57,7 +59,7 @@ class Cost:
 
 
 def operations(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """The operations of one run on inputs of these shapes, as far as they can be told; at least 1."""
+    """Count the operations of one run on inputs of these shapes, as far as they are known; at least 1."""
     known = _known(graph, shapes)
     total = 0.0
     for node in graph.nodes:
@@ -68,7 +70,7 @@ def operations(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def answer_bytes(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """The bytes of the outputs of such a run, without states, as far as they can be told."""
+    """Return the bytes of the outputs of such a run, without states, as far as they are known."""
     known, states, total = _known(graph, shapes), {*graph.states.values()}, 0
     for spec in graph.outputs:
         sizes = None if spec.name in states else known.get(spec.name, ValueFacts()).sizes

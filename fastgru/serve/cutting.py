@@ -1,7 +1,8 @@
-"""Sequences cut along time: whether the parts of one give what the whole gives, bit for bit, and where it is cut.
+"""Sequences cut along time: whether the parts give the same bits as the whole, and where a sequence is cut.
 
-A model that looks ahead, or normalises over a sequence, is not causal: its sequences stay whole. What the parts give is
-tried on numbers; what reads far along an axis, as a dilated convolution may, could escape the trial, and is refused.
+A model that looks ahead, or normalises over a sequence, is not causal: its sequences stay whole. Whether parts give the
+same bits is tried on random numbers. The trial could miss an operation that reads far along an axis, such as a dilated
+convolution, so sequences of models with such an operation stay whole, too.
 """
 
 import math
@@ -18,39 +19,42 @@ from fastgru.serve.rows import Pool
 
 __all__ = ["Time", "cuts", "find_time", "joined", "part"]
 
-_STEPS: Final = (37, 29)  # of the trial
-_CUTS: Final = (1, 2, 18)  # where it is cut
+_STEPS: Final = (37, 29)  # lengths of the trial sequences
+_CUTS: Final = (1, 2, 18)  # where the trial sequence is cut
 
 
 @dataclass(frozen=True)
 class Time:
-    """The axis of time in each input, None for one that has none, and in each output."""
+    """The axis of time in each input, None for an input without one, and in each output."""
 
     inputs: tuple[int | None, ...]
     outputs: tuple[int, ...]
 
     def steps(self, shapes: Sequence[tuple[int, ...]]) -> int:
-        """How long inputs of these shapes are; 0 where they do not agree."""
+        """Return the number of steps of inputs of these shapes, or 0 if they do not agree."""
         found = {shape[axis] for shape, axis in zip(shapes, self.inputs, strict=True) if axis is not None}
         return found.pop() if len(found) == 1 else 0
 
 
 def part(array: Array, axis: int | None, begin: int, end: int) -> Array:
-    """From one step to another, contiguous; the array as it is where it has no time."""
+    """Return the steps from `begin` to `end` as a contiguous array, or the array itself if it has no axis of time."""
     if axis is None:
         return array
     return np.ascontiguousarray(array[(slice(None),) * axis + (slice(begin, end),)])
 
 
 def joined(parts: Sequence[tuple[Array, ...]], time: Time) -> tuple[Array, ...]:
-    """Outputs of parts, one after another."""
+    """Concatenate the outputs of the parts along time."""
     return tuple(
         [np.concatenate(each, axis) for each, axis in zip(zip(*parts, strict=True), time.outputs, strict=True)]
     )
 
 
 def cuts(steps: int, most: int) -> list[tuple[int, int]]:
-    """(begin, end) of parts whose lengths are powers of two, none above `most`: few programs serve every length."""
+    """Return (begin, end) of parts whose lengths are powers of two of at most `most`.
+
+    With such parts, few programs serve every length.
+    """
     found, begin = [], 0
     while begin < steps:
         size = min(most, 1 << (steps - begin).bit_length() - 1)
@@ -60,9 +64,9 @@ def cuts(steps: int, most: int) -> list[tuple[int, int]]:
 
 
 def find_time(model: Model, pool: Pool, rows: Mapping[str, int]) -> Time | None:
-    """The axes of time of a model whose sequences may be cut, None for one whose sequences may not.
+    """Return the axes of time of a model whose sequences may be cut, or None if they may not.
 
-    rows: the batch axis of each input, where it has one.
+    rows: the batch axis of each input that has one.
     """
     specs = [spec for spec in model.inputs if spec.name in pool.inputs]
     free = [
@@ -95,7 +99,7 @@ def find_time(model: Model, pool: Pool, rows: Mapping[str, int]) -> Time | None:
 
 
 def _far(model: Model) -> bool:
-    """Something reads as far along an axis as the trial is long."""
+    """Return whether an operation reads as far along an axis as the shorter trial sequence is long."""
     for node in every_node(model.graph.nodes):
         weight = model.graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
         kernel = node.attrs.get("kernel") or (() if weight is None else weight.shape[2:])
@@ -119,7 +123,7 @@ def _trial(specs: Sequence[Any], axes: Sequence[int | None], steps: int) -> tupl
 def _pushed(
     pool: Pool, parts: Sequence[tuple[Array, ...]], time: Time | None = None
 ) -> tuple[tuple[Array, ...], bytes]:
-    """What these give one after another, and the state after them."""
+    """Push the parts one after another, and return their outputs and the state after them."""
     session = pool.open()
     try:
         results = []

@@ -1,4 +1,4 @@
-"""What a request is refused with: an HTTP status, a sentence, and a fixed word that programs and metrics count by."""
+"""The error of a refused request: an HTTP status, a sentence, and a fixed word for programs and metrics."""
 
 from fastgru.errors import FastGRUError
 
@@ -8,8 +8,8 @@ __all__ = ["ServeError"]
 class ServeError(FastGRUError):
     """A request that is not answered with numbers.
 
-    status: of HTTP. message: for people. reason: a short fixed word. retry_after_s: in how many seconds the same
-    request may be taken, None where another try makes no difference.
+    status: the HTTP status. message: for people. reason: a short fixed word. retry_after_s: in how many seconds the
+    same request may be taken, None if a retry makes no difference.
     """
 
     def __init__(self, status: int, message: str, *, reason: str, retry_after_s: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a request carries: named tensors, with the datatypes of the Open Inference Protocol (KServe V2)."""
+"""The named tensors of requests, with the datatypes of the Open Inference Protocol (KServe V2)."""
 
 from typing import Final
 
@@ -32,7 +32,7 @@ _NOT_TAKEN: Final = ("BF16", "BYTES", "FP16")
 class Field:
     """An input or output of a model, as requests name it.
 
-    shape: -1 for a free size, as the protocol writes it; None where the file of the model does not say the rank.
+    shape: -1 for a free size, as the protocol writes it; None if the file of the model does not give the rank.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Field:
 
 
 def field_of(spec: TensorSpec) -> Field:
-    """What requests say of this input or output. Raises `ServeError` for a dtype that no datatype stands for."""
+    """Return the field of this input or output. Raises `KeyError` for a dtype that no datatype stands for."""
     dtype = np.dtype(spec.dtype)
     shape = None if spec.shape is None else tuple(-1 if n is None else n for n in spec.shape)
     return Field(spec.name, _NAMES[dtype], dtype, shape)
 
 
 def dtype_of(datatype: str) -> np.dtype[np.generic]:
-    """Of a datatype of the protocol. Raises `ServeError`, 400, for one that is not taken."""
+    """Return the dtype of a datatype of the protocol. Raises `ServeError`, 400, for one that is not accepted."""
     dtype = DATATYPES.get(datatype)
     if dtype is None:
         why = "no model takes it" if datatype in _NOT_TAKEN else "there is no such datatype"

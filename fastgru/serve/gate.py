@@ -1,6 +1,6 @@
-"""What the connections of a server have in common: the limits, what counts against them, and the clock of slow clients.
+"""What the connections of a server share: the limits, the counts against them, and the timer for slow clients.
 
-One timer looks after all connections about once a second, so that a request costs no timer of its own.
+One timer checks all connections about once a second, so that a request needs no timer of its own.
 """
 
 import asyncio
@@ -17,22 +17,25 @@ _SWEEP_SECONDS: Final = 1.0
 
 
 class Connection(Protocol):
-    """since: when what it is doing began, by `Gate.now`. limit: for how many seconds it may go on."""
+    """A connection with a time limit.
+
+    since: when its current activity began, by `Gate.now`. limit: how many seconds the activity may take.
+    """
 
     since: float
     limit: float
 
     def expire(self) -> None:
-        """It has taken too long."""
+        """Handle an activity that has taken too long."""
 
 
 class Gate:
-    """Of one server. Used by the thread of the event loop.
+    """The gate of one server, used by the thread of the event loop.
 
-    now: the loop's clock when the gate last looked. date: the header, ready to be sent. in_flight: bytes of bodies that
-    are not answered; unread: of answers that clients of gRPC do not take. refused: how many, by reason. accepted:
-    connections so far. connections: those that speak HTTP. lines: the headers of the last answer that repeats, the date
-    then, and both as they are sent.
+    now: the loop's clock when the gate last looked. date: the header Date, ready to be sent. in_flight: bytes of
+    unanswered bodies. unread: bytes of answers that gRPC clients have not taken. refused: counts by reason. accepted:
+    how many connections there have been. connections: those of HTTP and gRPC. lines: the headers of the last answer
+    that repeats, the date at that time, and both as they are sent.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,22 +52,22 @@ class Gate:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Look after the connections from now on; called on the thread of the event loop."""
+        """Begin to check the connections; called on the thread of the event loop."""
         self._sweep()
 
     def stop(self) -> None:
-        """Look after them no longer."""
+        """Stop checking the connections."""
         if self._timer is not None:
             self._timer.cancel()
 
     def refuse(self, reason: str, what: str = "") -> None:
-        """A request or a connection is refused. what: it asked for, and who did."""
+        """Count a refused request or connection. what: what was asked for, and by whom."""
         self.refused[reason] += 1
         if what:
             self._last[reason] = what
 
     def enters(self, address: str) -> bool:
-        """Whether another connection of this address may be served; "" is the other end of a Unix socket."""
+        """Count a connection of this address, and return whether it may be served; "" stands for a Unix socket."""
         if address and self._addresses[address] >= self.settings.max_connections_per_address:
             self._forget_closed()
             if self._addresses[address] >= self.settings.max_connections_per_address:
@@ -74,23 +77,23 @@ class Gate:
         return True
 
     def leaves(self, address: str) -> None:
-        """A connection that has entered is over."""
+        """Stop counting a connection that has entered and is over."""
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
 
     def upgraded(self, transport: asyncio.BaseTransport, address: str) -> None:
-        """It goes on under another protocol, and counts until its transport closes."""
+        """Count a connection that has become a WebSocket until its transport closes."""
         self._upgraded[transport] = address
 
     @property
     def open(self) -> int:
-        """Connections, of HTTP and upgraded ones."""
+        """The number of all connections, upgraded ones included."""
         return self._addresses.total()
 
     @property
     def websockets(self) -> int:
-        """Those that are upgraded."""
+        """The number of upgraded connections."""
         return len(self._upgraded)
 
     def _forget_closed(self) -> None:
@@ -101,7 +104,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         self.now = now = loop.time()
         self.date = _date()
-        # A time of the last look is up to an interval old: nobody is cut off early.
+        # `since` may be up to an interval too old: with this allowance, no connection is ended early.
         late = [each for each in self.connections if now - each.since > each.limit + self._interval]
         for connection in late:
             connection.expire()

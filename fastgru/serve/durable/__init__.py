@@ -1,7 +1,7 @@
 """States that survive the process: `--state-dir`.
 
-Of every session there is one record on disk, in a file of its model that is mapped into memory (`mapped`). A record is
-two slots, which are written in turn (`slots`), so that one of them is whole whenever the process ends; `records` has
-the places of a file, and finds after a start what counts. `keeper` is what sessions and the scheduler call, before an
-answer leaves; `folder` is the directory, of which one process has the lock.
+Every session has one record on disk, in a file of its model that is mapped into memory (`mapped`). A record has two
+slots, which are written alternately (`slots`), so that one of them is whole whenever the process ends. `records`
+manages the places of a file, and finds the valid slots after a start. Sessions and the scheduler call `keeper` before
+an answer leaves. `folder` is the directory, which one process locks.
 """

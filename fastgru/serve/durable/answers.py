@@ -1,4 +1,4 @@
-"""The outputs of a step as bytes, and back: what every protocol needs to say an answer again."""
+"""The outputs of a step as bytes and back, so that every protocol can repeat an answer."""
 
 from collections.abc import Sequence
 from math import prod
@@ -11,18 +11,18 @@ from fastgru.graph import Array
 
 __all__ = ["Answers"]
 
-_KEPT: Final = 256  # heads of answers
+_KEPT: Final = 256  # how many heads of answers are cached
 
 
 class Answers:
-    """Those of one model. dtypes: of its outputs.
+    """The answers of one model. dtypes: those of its outputs.
 
-    An answer is, of each output, the number of its axes (a byte) and its sizes (8 bytes each), then the values.
+    An answer begins with the number of axes (one byte) and the sizes (8 bytes each) of every output. The values follow.
     """
 
     def __init__(self, dtypes: Sequence[np.dtype[Any]]) -> None:
         self._dtypes = tuple(dtypes)
-        self._heads: dict[tuple[int, ...], bytes] = {}  # of the models with one output, by its shape
+        self._heads: dict[tuple[int, ...], bytes] = {}  # by the shape of the output; for models with only one output
 
     def write(self, outputs: tuple[Array, ...]) -> bytes:
         if len(outputs) == 1:
@@ -36,7 +36,7 @@ class Answers:
         return b"".join([*map(_head, outputs), *[array.tobytes() for array in outputs]])
 
     def read(self, text: bytes) -> tuple[Array, ...]:
-        """The inverse: arrays that can be written into."""
+        """Return the outputs that `write` was given, as writable arrays."""
         shapes, at = [], 0
         for _ in self._dtypes:
             axes = text[at]

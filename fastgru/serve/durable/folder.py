@@ -1,4 +1,4 @@
-"""The directory of `--state-dir`: one process has it, and every model has files of its own there."""
+"""The directory of `--state-dir`: one process uses it, and every model has its own files there."""
 
 import re
 import shutil
@@ -25,12 +25,15 @@ from fastgru.serve.settings import Settings, SettingsError
 __all__ = ["Folder"]
 
 _FILE: Final = re.compile(r"(.+)\.([0-9a-f]{16})\.records")
-_STEPS: Final = 8  # of an answer for which there is room
+_STEPS: Final = 8  # a slot has room for an answer of this many steps
 _MOST_ROOM: Final = 4_096
 
 
 class Folder:
-    """That of the settings, made where it is not there. Raises `SettingsError` where it cannot be used, or is used."""
+    """The folder of the settings, created if it does not exist.
+
+    Raises `SettingsError` if it cannot be used, or if another server uses it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         assert settings.state_dir is not None
@@ -48,7 +51,7 @@ class Folder:
     def keeper(
         self, name: str, fingerprint: str, pool: Pool, dtypes: Sequence[np.dtype[Any]], step_bytes: int
     ) -> Keeper:
-        """What keeps the sessions of this model, whose answers to one step have so many bytes.
+        """Return the keeper of this model's sessions. step_bytes: the size of an answer to one step.
 
         Raises `SettingsError`.
         """
@@ -80,7 +83,7 @@ class Folder:
         others = lambda: [  # noqa: E731
             keeper for (other, its), keeper in self._keepers.items() if other == name and its != digest
         ]
-        # As many as may have been in memory when the process before ended: they are not too many because of that.
+        # Sessions that were in memory when the previous process ended must not be dropped as too many.
         most = max(settings.parked_sessions, min(len(records.found), settings.capacity))
         keeper = self._keepers[name, digest] = Keeper(
             name, records, answers, settings.parked_seconds, most, others, settings.any_target
@@ -106,7 +109,7 @@ class Folder:
         return keeper
 
     def _open_other(self, path: Path, name: str, digest: str) -> None:
-        """Sessions of another model of this name, which stay there until they are too old."""
+        """Open the sessions of another model of this name, which stay on disk until they are too old."""
         said = read_about(path)
         about = {key: said[key] for key in ("model", "fingerprint", "layout")}
         keeper = self._open(name, digest, about, said["state"], 0, Answers(()))
@@ -125,12 +128,12 @@ class Folder:
         )
 
     def drain(self) -> None:
-        """The server is going down: sessions do not end with their connections any more."""
+        """Keep sessions whose connections end from now on, because the server is shutting down."""
         for keeper in self._keepers.values():
             keeper.is_closing = True
 
     def close(self) -> None:
-        """All is on disk; another process may have the folder."""
+        """Write everything to disk, and release the lock of the folder."""
         for keeper in self._keepers.values():
             keeper.close()
         self._keepers.clear()
@@ -138,7 +141,7 @@ class Folder:
 
 
 def _locked(folder: Path) -> FileLock:
-    """A lock for as long as this process lives. Raises `SettingsError`, `OSError`."""
+    """Lock the folder until the lock is released or the process ends. Raises `SettingsError`, `OSError`."""
     if sys.platform == "win32":
         raise SettingsError("state_dir needs a POSIX system, such as Linux or macOS")
     try:

@@ -1,7 +1,7 @@
-"""What keeps the sessions of one model: every change of a state is a record before anybody is told of it.
+"""The keeper of one model's sessions: every change of a state is recorded before anybody is told about it.
 
-A session that nobody uses is parked: it gives its place in the pool up and stays on disk, where its next request finds
-it. After a start all are parked.
+A session that nobody uses is parked: it gives up its place in the pool and stays on disk, where its next request finds
+it. After a start all sessions are parked.
 """
 
 import logging
@@ -24,12 +24,12 @@ __all__ = ["Keeper", "Kept", "Owner", "Parked"]
 Owner = tuple[Id, str | None]  # an id, and the name of the key that opened it
 
 _RETRY_S: Final = 1.0
-_MOST_OVER: Final = 1_024  # sessions that have ended, whose last answers are kept
+_MOST_OVER: Final = 1_024  # ended sessions whose last answers are kept
 _log = logging.getLogger("fastgru.serve")
 
 
 class Kept(Protocol):
-    """A session, as it is seen from here. place: where its record is, None where it has none."""
+    """A session, as far as the keeper uses it. place: where its record is, None if it has no record."""
 
     id: Id
     key: str | None
@@ -49,11 +49,12 @@ class Parked(NamedTuple):
 
 
 class Keeper:
-    """records: of the model. others: the keepers of other models that were served under the same name.
+    """The keeper of one model's sessions, used by the thread of the event loop.
 
-    parked_s: for how long a session stays on disk that nobody uses; most: how many do. is_closing: the server is going
-    down, and connections end without their sessions. any_target: states that another target has made are taken up.
-    Used by the thread of the event loop.
+    records: those of the model. others: returns the keepers of other models that were served under the same name.
+    parked_s: how long an unused session stays on disk. most: how many sessions stay parked. is_closing: the server is
+    shutting down, so that sessions do not end with their connections. any_target: whether to take up states that
+    another target has made.
     """
 
     def __init__(
@@ -69,13 +70,13 @@ class Keeper:
         self.name, self.parked_s, self.is_closing, self._any_target = name, parked_s, False, any_target
         self._is_closed = False
         self._records, self._answers, self._most, self._others = records, answers, most, others
-        self._parked: OrderedDict[Owner, int] = OrderedDict()  # places, the one that was parked first first
+        self._parked: OrderedDict[Owner, int] = OrderedDict()  # places, in the order in which they were parked
         self._damaged = {(identity.name, identity.key) for identity in records.damaged if identity is not None}
-        self._over: OrderedDict[Owner, int] = OrderedDict()  # those that ended with a numbered step
+        self._over: OrderedDict[Owner, int] = OrderedDict()  # places of sessions that ended with a numbered step
         for found, by_owner in ((records.found, self._parked), (records.over, self._over)):
             for number, identity, _, _ in found:
                 owner = (identity.name, identity.key)
-                if owner in by_owner:  # two versions of the model had it; the one that was used last goes on
+                if owner in by_owner:  # a session with two records; the one that was used last goes on
                     records.end(records.place(by_owner.pop(owner), identity))
                 by_owner[owner] = number
 
@@ -86,11 +87,11 @@ class Keeper:
         return owner in self._parked
 
     def knows(self, owner: Owner) -> bool:
-        """It is parked, or its last answer is kept."""
+        """Return whether the session is parked, or its last answer is kept."""
         return owner in self._parked or owner in self._over
 
     def parked(self, keys: Container[str | None] | None = None) -> Iterator[Parked]:
-        """Those of these keys, by default all of them; the one that was parked first first."""
+        """Yield the parked sessions of these keys, by default of all keys, in the order in which they were parked."""
         now = time.time_ns()
         for (name, key), number in self._parked.items():
             if keys is not None and key not in keys:
@@ -99,8 +100,9 @@ class Keeper:
             yield Parked(name, key, head.step, max(0.0, (now - head.used_ns) / 1e9))
 
     def settle(self) -> None:
-        """Of a session that another model has, too, the one that was used last goes on: a process ended as it changed
-        from one to the other.
+        """Keep only the record that was used last of a session that other models of this name have, too.
+
+        A process that ends while a session moves from one model to another leaves two records.
         """
         for other in self._others():
             for owner in self._parked.keys() & other._parked.keys():
@@ -110,7 +112,7 @@ class Keeper:
     # Records.
 
     def begin(self, session: Kept, pool: Pool) -> None:
-        """A session is new, with the state that it has in the pool. Raises `ServeError`, 503."""
+        """Record a new session with its state in the pool. Raises `ServeError`, 503."""
         owner, place = (session.id, session.key), None
         try:
             place = session.place = self._records.take(Identity(*owner))
@@ -122,13 +124,13 @@ class Keeper:
             raise _not_written(error) from None
         self._damaged.discard(owner)
         self._end_over(owner)
-        self.forget(*owner)  # one of another target
+        self.forget(*owner)  # a parked one that could not be taken up, such as one of another target
         for other in self._others():
             other.forget(*owner)
             other._end_over(owner)
 
     def changed(self, session: Kept, pool: Pool) -> None:
-        """Its state is another one. Raises `ServeError`, 503; it is then what it was before."""
+        """Record the session's new state. Raises `ServeError`, 503, and restores the state before."""
         assert session.place is not None
         try:
             self._write(session.place, session, pool)
@@ -137,7 +139,7 @@ class Keeper:
             raise _not_written(error) from None
 
     def _write(self, place: Place, session: Kept, pool: Pool) -> None:
-        """Its state, without an answer. Raises `OSError`; what was before counts then."""
+        """Write the session's state, without an answer. Raises `OSError`; the previous record then counts."""
         self._records.write(place, session.step, b"", pool.save_into, session.handle)
         try:
             self._sync()
@@ -146,7 +148,7 @@ class Keeper:
             raise
 
     def record(self, session: Kept, pool: Pool, step: int, outputs: tuple[Array, ...]) -> None:
-        """A step has been, which is to be answered with these. Raises `ServeError` as `changed`."""
+        """Record a step that is to be answered with these outputs. Raises `ServeError`, as `changed` does."""
         assert session.place is not None
         try:
             self._records.write(session.place, step, self._answers.write(outputs), pool.save_into, session.handle)
@@ -155,7 +157,10 @@ class Keeper:
             raise _not_written(error) from None
 
     def finish(self, session: Kept, pool: Pool, step: int, outputs: tuple[Array, ...]) -> None:
-        """A numbered step has been the last one. Its answer is kept for some time. Raises as `record`."""
+        """Record the last step of a session, which is numbered; its answer is kept for some time.
+
+        Raises `ServeError`, as `changed` does.
+        """
         place = session.place
         assert place is not None
         try:
@@ -173,7 +178,7 @@ class Keeper:
             self._end(self._records.place(number, Identity(*owner)))
 
     def last_step(self, name: Id, key: str | None) -> int | None:
-        """Of a session that has ended with a numbered step, for some time: how many steps it had."""
+        """Return how many steps an ended session had, or None if its last answer is not kept."""
         number = self._over.get((name, key))
         return None if number is None else self._records.head(number).step
 
@@ -182,27 +187,30 @@ class Keeper:
             self._records.sync()
 
     def sync(self) -> None:
-        """Have the disk take what was recorded, if that is asked for. Raises `ServeError`, 503, and then see `undo`."""
+        """Flush the records to the disk if the settings ask for that.
+
+        Raises `ServeError`, 503; the caller must then `undo` the recorded steps.
+        """
         try:
             self._sync()
         except OSError as error:
             raise _not_written(error) from None
 
     def undo(self, session: Kept, pool: Pool) -> None:
-        """Its last step, which was recorded, has not been."""
+        """Take back the session's last step, which was recorded."""
         owner = (session.id, session.key)
-        if session.place is None:  # it was the last one
+        if session.place is None:  # the step was the last one of the session
             session.place = self._records.place(self._over.pop(owner), Identity(*owner))
         self._records.undo(session.place)
         self.restore(session, pool)
 
     def answers_of(self, answers: Answers) -> "Keeper":
-        """The same; its model is served now, and has such answers."""
+        """Use these answers, because the model is served now. Returns the keeper itself."""
         self._answers = answers
         return self
 
     def restore(self, session: Kept, pool: Pool) -> None:
-        """Have the session be what its record says."""
+        """Set the session's state and step from its record."""
         assert session.place is not None
         written = self._records.read(session.place)
         assert written is not None
@@ -210,7 +218,7 @@ class Keeper:
         session.step = session.next = written.head.step
 
     def answer(self, session: Kept) -> tuple[Array, ...] | None:
-        """Of its last step; None where nothing is kept, as after its state was set."""
+        """Return the outputs of the session's last step, or None if none are kept, as after its state was set."""
         place, owner = session.place, (session.id, session.key)
         if place is None and owner in self._over:
             place = self._records.place(self._over[owner], Identity(*owner))
@@ -218,7 +226,7 @@ class Keeper:
         return None if written is None or not written.answer else self._answers.read(written.answer)
 
     def end(self, session: Kept) -> None:
-        """It is over."""
+        """End the session's record."""
         place, session.place = session.place, None
         if place is not None and not self._is_closed:
             self._end(place)
@@ -233,13 +241,13 @@ class Keeper:
     # Parking.
 
     def park(self, session: Kept) -> None:
-        """It leaves the pool."""
+        """Keep the record of a session that leaves the pool."""
         place, session.place = session.place, None
         if place is not None:
             self._parked[session.id, session.key] = place.number
 
     def check_apart(self, name: Id, key: str | None) -> None:
-        """Raises `ServeError`, 409, where another model under the same name has it."""
+        """Raise `ServeError`, 409, if another model under the same name has the session."""
         if any((name, key) in other for other in self._others()):
             raise ServeError(
                 409,
@@ -249,10 +257,10 @@ class Keeper:
             )
 
     def find(self, name: Id, key: str | None) -> tuple[int, Array] | None:
-        """The step and the state of one that is parked; None where there is none.
+        """Return the step and the state of a parked session, or None if there is none.
 
-        Raises `ServeError`: 409 where another model under the same name has it, or another target has made it, 410
-        where its record is damaged.
+        Raises `ServeError`: 409 if another model under the same name has the session, or if another target has made the
+        state; 410 if the record is damaged.
         """
         owner = (name, key)
         number = self._parked.get(owner)
@@ -279,12 +287,12 @@ class Keeper:
         return written.head.step, written.state
 
     def take_up(self, session: Kept) -> None:
-        """One that was parked is in the pool."""
+        """Give a parked session that is back in the pool its place on disk."""
         owner = (session.id, session.key)
         session.place = self._records.place(self._parked.pop(owner), Identity(*owner))
 
     def forget(self, name: Id, key: str | None) -> bool:
-        """End one that is parked, if it is."""
+        """End the parked session, if there is one, and return whether there was."""
         number = self._parked.pop((name, key), None)
         if number is None:
             return False
@@ -292,13 +300,16 @@ class Keeper:
         return True
 
     def expire(self) -> list[Owner]:
-        """End those that have been on disk for too long, and the first ones where there are too many; which."""
+        """End sessions that have been parked for too long, and the oldest if there are too many; return the owners.
+
+        Other models of this name drop their old sessions, too, which are not returned.
+        """
         for other in self._others():
             other.drop_old()
         return self.drop_old()
 
     def drop_old(self) -> list[Owner]:
-        """The same of this one alone."""
+        """Do what `expire` does, for this model alone."""
         over: list[Owner] = []
         oldest = time.time_ns() - int(self.parked_s * 1e9)
         while self._parked:
@@ -310,7 +321,7 @@ class Keeper:
         return over
 
     def close(self) -> None:
-        """All is on disk, and nothing is written any more."""
+        """Flush everything to disk, and write nothing after that."""
         self.is_closing = self._is_closed = True
         try:
             self._records.close()

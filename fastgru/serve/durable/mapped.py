@@ -1,7 +1,7 @@
-"""A file that grows by blocks, each mapped into memory on its own, so that what was mapped before stays where it is.
+"""A file that grows by blocks. Each block has its own mapping into memory, so that earlier blocks keep their addresses.
 
-The space of a block is reserved before it is mapped. A disk that is full is an error then, where a write into a mapping
-without space would end the process.
+The space of a block is reserved before the block is mapped. A full disk is then an error, whereas a write into a
+mapping without space would end the process.
 """
 
 import json
@@ -17,17 +17,17 @@ from fastgru.errors import FastGRUError
 
 __all__ = ["Block", "DamagedFileError", "Mapped", "read_about", "sync_folder"]
 
-_ALIGNMENT: Final = 1 << 16  # of everything that is mapped, on all systems
+_ALIGNMENT: Final = 1 << 16  # of the offset and size of every mapping; enough on all systems
 _BLOCK_BYTES: Final = 1 << 18
 _MAGIC: Final = "fastgru-sessions-1"
 
 
 class DamagedFileError(FastGRUError):
-    """A file of records is not what this package writes, or its head is damaged."""
+    """A file was not written by this package for these records, or its head is damaged."""
 
 
 class Block:
-    """Some places of a file. map: the memory; text, words, halves: it by bytes, by 8 and by 4 of them."""
+    """Some places of a file. map: the memory. text, words, halves: views of the memory as uint8, uint64 and uint32."""
 
     __slots__ = ("halves", "map", "text", "words")
 
@@ -37,11 +37,12 @@ class Block:
 
 
 class Mapped:
-    """The file at `path`, made where it is not there. about: what it is to say of itself, or has to say.
+    """The file at `path`, created if it does not exist.
 
-    place_bytes: of one place, of which a block has `places`. blocks: those that there are.
+    about: the description in the head of the file. place_bytes: the size of one place. places: how many places a block
+    has. blocks: the blocks of the file.
 
-    Raises `OSError`, and `DamagedFileError` for a file that says something else.
+    Raises `OSError`, and `DamagedFileError` for a file with another description.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any], place_bytes: int) -> None:
@@ -58,7 +59,7 @@ class Mapped:
             size = os.fstat(self._file).st_size
             count = max(0, size - _ALIGNMENT) // self._bytes
             if count:
-                _reserve(self._file, _ALIGNMENT, count * self._bytes)  # it may have been copied with holes
+                _reserve(self._file, _ALIGNMENT, count * self._bytes)  # a copied file may have holes
             for _ in range(count):
                 self._map()
         except BaseException:
@@ -74,7 +75,7 @@ class Mapped:
             )
 
     def grow(self) -> Block:
-        """Another block. Raises `OSError` where there is no space."""
+        """Add a block. Raises `OSError` if there is no space."""
         _reserve(self._file, _ALIGNMENT + len(self.blocks) * self._bytes, self._bytes)
         return self._map()
 
@@ -84,13 +85,13 @@ class Mapped:
         return block
 
     def sync(self) -> None:
-        """Have the disk take all of it. Raises `OSError`."""
+        """Flush the whole file to the disk. Raises `OSError`."""
         for block in self.blocks:
             block.map.flush()
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Nothing may be written any more."""
+        """Close the file. Nothing may be written afterwards."""
         os.close(self._file)
         self.blocks.clear()
 
@@ -101,7 +102,7 @@ def _head(about: Mapping[str, Any]) -> bytes:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a file says of itself. Raises `OSError`, `DamagedFileError`."""
+    """Return the description in the head of a file. Raises `OSError`, `DamagedFileError`."""
     with open(path, "rb") as file:
         head = file.read(_ALIGNMENT)
     text, _, rest = head.partition(b"\n")
@@ -120,7 +121,7 @@ def _said(head: bytes) -> str:
 
 
 def _made(path: Path, head: bytes) -> int:
-    """A new file with its head, which has its name only when that is there."""
+    """Create a file with this head. The file gets its name only once the head is on the disk."""
     new = path.with_name(path.name + ".new")
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -137,19 +138,19 @@ def _made(path: Path, head: bytes) -> int:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the disk know of the files that are new there. Raises `OSError`."""
+    """Flush the entries of a folder to the disk, so that new files survive. Raises `OSError`."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno != EINVAL:  # some network file systems have no such thing
+        if error.errno != EINVAL:  # some network file systems cannot flush a folder
             raise
     finally:
         os.close(folder)
 
 
 def _reserve(file: int, begin: int, size: int) -> None:
-    """Have space on the disk for these bytes, which are zeros where nothing was written. Raises `OSError`."""
+    """Reserve space on the disk for these bytes; bytes that were never written are zeros. Raises `OSError`."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, begin, size)
         return

@@ -1,10 +1,11 @@
-"""The records of the sessions of one model: a place each, whose two slots are written in turn.
+"""The records of one model's sessions. Each record is a place with two slots, which are written alternately.
 
-A write begins by taking back the number of the slot that does not count, and ends by giving it the next number; the
-slot with the highest number counts. So a session goes from one whole record to the next, and a place from one session
-to the next: the last record of a session says that it has ended.
+The slot with the higher number counts. A write first clears the number of the other slot, and ends by giving that slot
+the next number. So a session always has one whole record. The last record of a session says that the session has
+ended; another session may then take the place.
 
-What a slot has no room for lies in a file beside, which is named by the place and the slot and is written before it.
+Data for which a slot has no room lies in a separate file, which is named after the place and the slot and is written
+before the slot.
 """
 
 import os
@@ -37,16 +38,17 @@ __all__ = ["Found", "Place", "Records", "Written", "answer_room"]
 
 _LINE: Final = 64
 _PAGE: Final = 1 << 16  # a multiple of the pages of every system
-_NAME_BYTES: Final = 128  # for the id and the key, of which most have far fewer; long ones take room from the answer
-_LEAST_TAIL: Final = 256 * 4 + 64 + 64  # the longest id, and the name of a key
+_NAME_BYTES: Final = 128  # for the id and the key, most of which are far shorter; long ones take room from the answer
+_LEAST_TAIL: Final = 256 * 4 + 64 + 64  # room for the longest id and the longest name of a key
 
 SaveInto = Callable[[int, Array], int | bytes]
 
 
 class Place:
-    """Where the record of a session is written. parity: of the slot that counts, and count: the number it has.
+    """The place of a session's record.
 
-    at: where the slots are in the block, and rooms: those of their states.
+    parity: which slot counts. count: the number of that slot. at: the offsets of the slots in the block. rooms: arrays
+    over the bytes of the slots' states.
     """
 
     __slots__ = ("at", "block", "count", "identity", "number", "parity", "rooms")
@@ -58,7 +60,7 @@ class Place:
 
 
 class Written(NamedTuple):
-    """What a slot has. answer: empty where there is none."""
+    """The contents of a slot. answer: empty if there is none."""
 
     head: Head
     identity: Identity
@@ -67,7 +69,7 @@ class Written(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A session that lives, by its record. target: of its state, see `slots.target_name`."""
+    """The record of a session that was found in the file. target: the state's target, see `slots.target_name`."""
 
     number: int
     identity: Identity
@@ -76,15 +78,16 @@ class Found(NamedTuple):
 
 
 class Records:
-    """Those in the file at `path`. about: see `Mapped`. state_bytes: of a state; answer_bytes: for which there is to be
-    room. is_synced: what is beside has to be on the disk before it counts.
+    """The records in the file at `path`.
 
-    found: the sessions that live, after a start, the one that was used least lately first. over: those that have ended
-    with an answer that is kept, in the same order. damaged: those of which
-    neither slot can be read, None where it cannot be told whose it was; skipped: how many slots were damaged beside one
-    that is whole.
+    about: see `Mapped`. state_bytes: the size of a state. answer_bytes: the size of answers for which slots have room.
+    is_synced: whether separate files must be on the disk before their slots count.
 
-    Raises as `Mapped`.
+    These are set at the start. found: the live sessions, in the order of their last use. over: ended sessions whose
+    last answers are kept, in the same order. damaged: owners of records without a readable slot, None for an owner that
+    is unknown. skipped: how many records have one damaged slot and one whole slot.
+
+    Raises what `Mapped` raises.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Records:
         self.is_synced, self._state_bytes = is_synced, state_bytes
         self._file = Mapped(path, {**about, "state": state_bytes, "slot": self._slot}, 2 * self._slot)
         self._beside = path.with_suffix(".long")
-        self.dirty: list[tuple[Block, int, int]] = []  # written, and not on the disk
+        self.dirty: list[tuple[Block, int, int]] = []  # regions that were written and may not be on the disk
         self.free: list[int] = []
         self.found: list[Found] = []
         self.over: list[Found] = []
@@ -115,7 +118,7 @@ class Records:
         return self._file.blocks[block], (begin, begin + self._slot)
 
     def _look(self, number: int) -> None:
-        """Which of the slots counts. One that is damaged is made void, so that it does so no longer."""
+        """Find the slot of a place that counts, and void damaged slots."""
         block, at = self._at(number)
         written, bad = None, []
         for count, begin in sorted([(block.words[begin >> 3], begin) for begin in at], reverse=True):
@@ -135,7 +138,7 @@ class Records:
             found.append(Found(number, written.identity, written.head.used_ns, written.head.target))
 
     def _whose(self, block: Block, slots: list[int]) -> Identity | None:
-        """Of a record with no slot that is whole: who can be told by the checksum of the name alone."""
+        """Return the owner of a record without a whole slot, if the checksum of the owner's name holds."""
         for begin in slots:
             head = Head(*FIELDS.unpack_from(block.map, begin + FIELDS_AT))
             names = begin + HEAD_BYTES + self.room
@@ -146,11 +149,11 @@ class Records:
         return None
 
     def place(self, number: int, identity: Identity) -> Place:
-        """The place of a session that was found, or for one that begins."""
+        """Return the place with this number, for this session."""
         return Place(number, *self._at(number), self._state_bytes, identity)
 
     def take(self, identity: Identity) -> Place:
-        """A place for a session that begins. Raises `OSError` where there is no space for another."""
+        """Return a free place for a new session. Raises `OSError` if the disk has no space for more."""
         if not self.free:
             first = len(self._file.blocks) * self._file.places
             self._file.grow()
@@ -160,10 +163,12 @@ class Records:
     def write(
         self, place: Place, step: int, answer: bytes, save_into: SaveInto | None, handle: int = 0, flags: int = 0
     ) -> None:
-        """The next record of a session. save_into: of the pool that has the state of `handle`; None for no state.
+        """Write the next record of a session.
 
-        Raises `OSError` where something does not fit the slot, and the disk takes no more, and behind `close`: the
-        record before counts.
+        save_into: the method of the pool that has the state of `handle`; None writes no state.
+
+        Raises `OSError` after `close`, and if a separate file is needed but cannot be written; the previous record then
+        counts.
         """
         if self._is_closed:
             raise OSError(EBADF, "the file of records is closed")
@@ -197,28 +202,28 @@ class Records:
             self.dirty.append((block, at, end))
 
     def undo(self, place: Place) -> None:
-        """The record before the last one counts again."""
+        """Take back the last record, so that the one before it counts again."""
         place.block.words[place.at[place.parity] >> 3] = 0
         place.parity = 1 - place.parity
         place.count = place.block.words[place.at[place.parity] >> 3]
 
     def finish(self, place: Place, step: int, answer: bytes) -> None:
-        """The session is over, and its last answer is kept until `end`. Raises `OSError`, as `write`."""
+        """Record that the session is over. Its last answer is kept until `end`. Raises `OSError`, as `write` does."""
         self.write(place, step, answer, None, 0, ENDED)
 
     def end(self, place: Place) -> None:
-        """The session is over, and its place is free. Raises `OSError`."""
+        """Record that the session is over, and free its place. Raises `OSError`."""
         self.write(place, 0, b"", None, 0, ENDED)
         for parity in (0, 1):
             self._put_beside(f"{place.number}.{parity}", b"", 0)
         self.free.append(place.number)
 
     def read(self, place: Place) -> Written | None:
-        """What counts; None where it is damaged."""
+        """Return the contents of the slot that counts, or None if it is damaged."""
         return self._read(place.block, place.at[place.parity], place.number, place.parity)
 
     def head(self, number: int) -> Head:
-        """What the record of a session that lives says of itself."""
+        """Return the head of the newest slot of a place."""
         block, at = self._at(number)
         _, begin = max((block.words[begin >> 3], begin) for begin in at)
         return Head(*FIELDS.unpack_from(block.map, begin + FIELDS_AT))
@@ -250,7 +255,10 @@ class Records:
         return Written(head, identity, np.frombuffer(state, np.uint8).copy(), answer)
 
     def _put_beside(self, name: str, text: bytes, total: int) -> int:
-        """What a slot has no room for, or no longer; the checksum with it."""
+        """Write data for which a slot has no room to its separate file; without data, remove the file.
+
+        Returns the checksum `total`, continued over the data.
+        """
         path = self._beside / name
         if not text:
             if name in self._long:
@@ -272,13 +280,13 @@ class Records:
         return crc32(text, total)
 
     def sync(self) -> None:
-        """Have the disk take what was written since the last time. Raises `OSError`."""
+        """Flush what was written since the last call to the disk. Raises `OSError`."""
         for block, begin, end in _joined(self.dirty):
             block.map.flush(begin, end - begin)
         self.dirty.clear()
 
     def close(self) -> None:
-        """Have the disk take all of it, and write no more. Raises `OSError`."""
+        """Flush everything to the disk, and write nothing after that. Raises `OSError`."""
         self._is_closed = True
         try:
             self._file.sync()
@@ -287,7 +295,10 @@ class Records:
 
 
 def _joined(written: list[tuple[Block, int, int]]) -> Iterator[tuple[Block, int, int]]:
-    """One region of each block, by whole pages; what lies in between is not written anew."""
+    """Yield one region of each block that covers its written regions, and begins at a page.
+
+    The system does not write unchanged pages in between again.
+    """
     ends: dict[int, tuple[Block, int, int]] = {}
     for block, begin, end in written:
         _, first, last = ends.get(id(block), (block, begin, end))
@@ -296,5 +307,5 @@ def _joined(written: list[tuple[Block, int, int]]) -> Iterator[tuple[Block, int,
 
 
 def answer_room(state_bytes: int, slot: int) -> int:
-    """For answers of how many bytes there is room in slots of so many."""
+    """Return the size of the answers for which a slot of `slot` bytes has room."""
     return slot - HEAD_BYTES - -(-state_bytes // _LINE) * _LINE - _NAME_BYTES

@@ -1,8 +1,9 @@
-"""The bytes of one slot: a head of 64 bytes, the state, whose session it is, and the last answer.
+"""The bytes of one slot: a head of 64 bytes, the state, the id and key of the session, and the last answer.
 
-At 0 stands the number of the write (0 while it goes on, and where nothing was ever written), at 8 a checksum of that
-number and of everything behind it, at 12 the fields of `Head`. The words are those of this machine, and each is stored
-at once: whatever the process was at when it ended, a slot with a number and a checksum that holds was written whole.
+Offset 0 has the number of the write (0 during a write, and in a slot that was never written), offset 8 a checksum of
+that number and of everything after the checksum, and offset 12 the fields of `Head`. Words have the byte order of this
+machine, and each is stored at once. So a slot with a number and a valid checksum was written whole, whatever the
+process was doing when it ended.
 """
 
 import struct
@@ -26,21 +27,20 @@ NUMBER: Final = 1  # the id is a number
 KEYED: Final = 2  # the session has a key
 ENDED: Final = 4  # the session is over
 STATE_ASIDE: Final = 8  # the state is in a file of its own
-ANSWER_ASIDE: Final = 16  # the answer is
+ANSWER_ASIDE: Final = 16  # the answer is in a file of its own
 
 _NUMBER_BYTES: Final = 8
 
-# What a record says of the target that has made the state: some bits of a hash of its name.
+# A record stores 16 bits of a hash of the name of the target that has made the state.
 _TARGET_NAMES: Final = {crc32(target.name.encode()) & 0xFFFF: target.name for target in TARGETS}
 OWN_TARGET: Final = crc32(TARGET.name.encode()) & 0xFFFF
 
 
 class Head(NamedTuple):
-    """flags: those above. The sizes are of bytes. used_ns: when the session was last used, by the wall clock.
+    """The fields at the beginning of a slot.
 
-    target: of the state, see `target_name`.
-
-    identity_sum: a checksum of the id and the key alone, which tells whose a damaged record was.
+    flags: those above. used_ns: when the session was last used, by the wall clock. target: the state's target, see
+    `target_name`. identity_sum: a checksum of only the id and the key, by which the owner of a damaged record is known.
     """
 
     flags: int
@@ -55,7 +55,7 @@ class Head(NamedTuple):
 
 
 class Identity:
-    """Whose a record is, as its slots have it. text: the bytes of the id and of the key."""
+    """The owner of a record, as stored in its slots. text: the bytes of the id and of the key."""
 
     __slots__ = ("flags", "id_bytes", "key", "key_bytes", "name", "sum", "text")
 
@@ -70,12 +70,12 @@ class Identity:
 
 
 def target_name(code: int) -> str:
-    """The target that `Head.target` stands for."""
+    """Return the name of the target that `Head.target` stands for."""
     return _TARGET_NAMES.get(code, "one that this version does not know")
 
 
 def read_identity(head: Head, text: bytes) -> Identity | None:
-    """The inverse, None where the bytes are not what the head says."""
+    """Return the owner that `text` names, or None if the bytes do not match the head."""
     if crc32(text) != head.identity_sum or len(text) != head.id_bytes + head.key_bytes:
         return None
     own, theirs = text[: head.id_bytes], text[head.id_bytes :]
