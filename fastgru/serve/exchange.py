@@ -1,9 +1,9 @@
 """One HTTP request and its answer, as an ASGI application sees them.
 
-The application's coroutine is driven here and not by a task: it runs as soon as the request is there, in the same turn
-of the event loop, and goes on in the callback of whatever future it waits for. In return, `asyncio.current_task()` is
-None in the application, so that it may await anything but `asyncio.timeout` and task groups. When the client goes, what
-the application waits for is cancelled.
+The application's coroutine is driven here, not by a task: it runs as soon as the request is complete, in the same
+iteration of the event loop, and continues in the callback of the future that it awaits. In return,
+`asyncio.current_task()` is None in the application, so it must not use `asyncio.timeout` or task groups. When the
+client disconnects, the future that the application awaits is cancelled.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 } | {499: b"HTTP/1.1 499 Client Closed Request\r\n"}
 _NO_BODY: Final = (204, 304)
-JOINED_BYTES: Final = 1 << 16  # a body up to this size is copied behind its head; a larger one is written by itself
+JOINED_BYTES: Final = 1 << 16  # a body below this size is copied behind its head; a larger one is written separately
 
 
 class Line(Protocol):
@@ -35,13 +35,15 @@ class Line(Protocol):
     writable: asyncio.Future[None] | None
 
     def answered(self, exchange: Any) -> None:
-        """The last byte of its answer has been written, or there will be none."""
+        """Learn that the whole answer has been written, or that there will be none."""
 
 
 class Exchange:
-    """scope: of ASGI. complete: the whole body is here. started: the application was called.
+    """One request and its answer.
 
-    keep_alive: another request may follow. expects: the client waits for "100 Continue" before it sends the body.
+    scope: the ASGI scope. complete: whether the whole body has arrived. started: whether the application was called.
+    finished: whether the exchange is over. keep_alive: whether another request may follow. expects: whether the client
+    waits for "100 Continue" before it sends the body. size: how many bytes of the body have arrived.
     """
 
     __slots__ = (
@@ -55,7 +57,7 @@ class Exchange:
         self._given = self._gone = self._sent = self._chunked = False
         self.size = 0
         self._body: bytes | bytearray = b""
-        self._left: int | None = None  # of the body's bytes, where their number was told
+        self._left: int | None = None  # bytes of the answer that are still to come, if Content-Length was given
         self._head: MutableMapping[str, Any] | None = None
         self._arrival: asyncio.Future[None] | None = None
         self._waits: Any = None
@@ -63,11 +65,11 @@ class Exchange:
 
     @property
     def is_answered(self) -> bool:
-        """At least the head of its answer has been written."""
+        """Whether at least the head of the answer has been written."""
         return self._sent or self.finished
 
     def feed(self, data: bytes) -> None:
-        """More of the request's body."""
+        """Take more of the request's body."""
         self.size += len(data)
         self.line.gate.in_flight += len(data)
         if not self._body:
@@ -78,7 +80,7 @@ class Exchange:
             self._body += data
 
     def arrived(self) -> None:
-        """All of it."""
+        """Learn that the request's body is complete."""
         self.complete = True
         self._wake()
 
@@ -89,14 +91,14 @@ class Exchange:
         self._advance()
 
     def abandon(self) -> None:
-        """The client has gone, or is told something else."""
+        """End the exchange without its answer: the client has gone, or gets another answer."""
         if self.finished:
             return
         waits = self._waits
-        is_told = waits is not None and waits is self._arrival  # by what `receive` gives
+        is_told = waits is not None and waits is self._arrival  # `receive` will return a disconnect
         self._finish()
         if self.started and not is_told:
-            # It may be running, or about to go on: then it is cancelled when it next waits.
+            # If the application is running, or about to continue, its next wait is cancelled.
             self._gone = waits is None or not waits.cancel()
 
     def _advance(self, waited: Any = None) -> None:
@@ -117,7 +119,7 @@ class Exchange:
             if awaited is None:
                 self.line.loop.call_soon(self._advance)
                 return
-            awaited._asyncio_future_blocking = False  # as a task does with what it waits for
+            awaited._asyncio_future_blocking = False  # as a task does with the future that it awaits
             awaited.add_done_callback(self._advance)
             self._waits = awaited
             if self._gone:
@@ -144,7 +146,7 @@ class Exchange:
             self._arrival.set_result(None)
 
     async def receive(self) -> MutableMapping[str, Any]:
-        """ASGI: the body, whole; after it, nothing until the client goes."""
+        """Return the whole body (ASGI). A second call waits until the client disconnects."""
         if (self._given or not self.complete) and not self.finished:
             if self.expects:
                 self.expects = False
@@ -158,7 +160,7 @@ class Exchange:
         return {"type": "http.request", "body": body if type(body) is bytes else bytes(body), "more_body": False}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """ASGI: the head of the answer, then its body. A body in one message goes out with the head."""
+        """Send the head of the answer, then its body (ASGI). The head is written with the first part of the body."""
         line = self.line
         if line.writable is not None:
             await line.writable
@@ -194,7 +196,7 @@ class Exchange:
             self._finish()
 
     def _head_bytes(self, size: int | None) -> bytes:
-        """The status line and the headers. size: of the whole body, None where more of it will come."""
+        """Return the status line and the headers. size: the size of the whole body, None if more of it will come."""
         head = self._head
         assert head is not None
         parts, lines = [STATUS_LINES[head["status"]], self.line.gate.date], 2
@@ -230,7 +232,10 @@ class Exchange:
 
 
 def refusal(status: int, message: str, reason: str, more: bytes = b"") -> bytes:
-    """A whole answer that ends the connection. Every text is ASCII without quotes. more: lines of its head."""
+    """Return a whole answer that ends the connection.
+
+    The texts must be ASCII without quotes. more: additional lines of the head.
+    """
     body = f'{{"error":"{message}","reason":"{reason}"}}'.encode("ascii")
     return b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
         STATUS_LINES[status],

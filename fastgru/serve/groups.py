@@ -1,4 +1,4 @@
-"""Pushes of one model and one shape: frames of several requests become one batch, and what it gives is theirs again.
+"""Pushes of one model and one shape: the frames of several requests run as one batch, whose outputs are split again.
 
 Sequences that may be cut run in parts whose lengths are powers of two, so that few programs serve every length.
 """
@@ -21,15 +21,16 @@ __all__ = ["Frames", "Group"]
 
 Frames = tuple[Array, ...]
 
-_RUNS: Final = 3  # of a measurement, of which the shortest counts
+_RUNS: Final = 3  # runs of a measurement, of which the shortest counts
 
 
 class Group:
     """Pushes of frames of `shapes`, one for each input.
 
-    axes: the batch axis of each input, None where a push is of one request. rows: how many each request brings. cost:
-    what a push takes, by the number of requests. parts: where its sequences are cut, empty where they are not.
-    is_ready: planned, proved and measured. answer_bytes: of the outputs of one request, as far as they are known.
+    axes: the batch axis of each input, None if a push takes only one request. rows: how many rows a request has. cost:
+    the time of a push, by the number of requests. parts: where sequences are cut, empty if they are not. is_ready:
+    whether the group is planned, proved and measured. answer_bytes: the size of the outputs of one request, as far as
+    it is known.
     """
 
     __slots__ = (
@@ -61,9 +62,9 @@ class Group:
         return isinstance(self._pool, Stateless)
 
     def prepare(self, frames: Frames) -> None:
-        """Plan, prove and measure, without moving the state of any session. May take long, and on any thread.
+        """Plan, prove and measure, without changing the state of any session. This may take long, on any thread.
 
-        Raises what a push of these frames does.
+        Raises what a push of these frames raises.
         """
         if self.is_ready:
             return
@@ -79,7 +80,7 @@ class Group:
         self.is_ready = True
 
     def adopt(self, shortest: "Group", one_ns: float) -> None:
-        """Be ready without a trial: all parts have had theirs, and rows lie where those of the shortest frames do."""
+        """Become ready without a trial: all parts have been tried, and the batch axes are those of `shortest`."""
         self.axes = self.axes if shortest.axes is not None else None
         self._axes_out, self.cost, self.is_ready = shortest._axes_out, Cost(one_ns), True
 
@@ -96,9 +97,9 @@ class Group:
         return made
 
     def _prove(self, handles: Sequence[int], frames: Frames, alone: Frames) -> None:
-        """Tell the batch axes of the outputs, with no `axes` where there are none.
+        """Find the batch axes of the outputs, or set `axes` to None if there are none.
 
-        A model without a state has to show that its rows are independent; what a pool takes has shown it.
+        For a model without a state, also try whether its rows are independent; a pool only takes models whose rows are.
         """
         assert self.axes is not None
         rng = np.random.default_rng(0)
@@ -113,12 +114,12 @@ class Group:
             found.append(grown[0])
         self._axes_out = tuple(found)
         if self.is_stateless and self.cost.one_ns > LONG_NS:
-            self.axes = None  # a batch would gain little, and the proof take long
+            self.axes = None  # a batch would gain little, and the proof would take long
         elif self.is_stateless:
             self._grow(frames, other, alone)
 
     def _grow(self, frames: Frames, other: Frames, alone: Frames) -> None:
-        """See to which size batches pay, with the same bits; without `axes` where the rows are not independent."""
+        """Find the largest batch that keeps the bits and is not too slow; set `axes` to None if rows are dependent."""
         count = 2
         while count <= 32:
             batch = self._batch([frames, other] * (count // 2))
@@ -136,7 +137,7 @@ class Group:
             count *= 2
 
     def alone(self, handles: Any, frames: Frames) -> Frames:
-        """What one request gets."""
+        """Return the outputs of one request."""
         if self.parts:
             made = self._whole(handles, frames)
         else:
@@ -148,7 +149,7 @@ class Group:
         return made
 
     def push(self, handles: Any, frames: Sequence[Frames]) -> list[Frames]:
-        """What each of these requests gets. handles: `rows` for each of them; none where there is no state."""
+        """Return the outputs of each request. handles: `rows` for each request; empty for a model without a state."""
         count = len(frames)
         if count == 1 or self.axes is None:
             return [self.alone(handles[i : i + self.rows], each) for i, each in enumerate(frames)]
@@ -165,7 +166,7 @@ class Group:
         return each
 
     def steps(self, handles: Any, frames: Frames) -> Iterator[list[Frames]]:
-        """As `push` of one request, part after part; at the end what it gets."""
+        """Run one request part by part: yield an empty list after each part, and in the end the outputs."""
         made = []
         for given in self._cut(frames):
             made.append(self._at_once(handles, given))
@@ -195,13 +196,13 @@ class Group:
         return tuple([_batch(each, axis) for each, axis in zip(by_input, self.axes, strict=True)])
 
     def _split(self, made: Frames, count: int) -> list[Frames]:
-        """The outputs of each request, contiguous."""
+        """Return the outputs of each request as contiguous arrays."""
         each = [_split(array, axis, count) for array, axis in zip(made, self._axes_out, strict=True)]
         return list(zip(*each, strict=True))
 
 
 def _all_finite(arrays: Frames) -> bool:
-    """No NaN and no infinity is in them. Twice as fast as `np.isfinite(array).all()`, where arrays are small."""
+    """Return whether no array has a NaN or an infinity. Twice as fast as `np.isfinite(array).all()` on small arrays."""
     for array in arrays:
         if array.dtype.kind == "f" and isfinite(array).tobytes().find(b"\0") >= 0:
             break
@@ -211,7 +212,7 @@ def _all_finite(arrays: Frames) -> bool:
 
 
 def _batch(arrays: Sequence[Any], axis: int) -> Array:
-    """One after another along the axis. Joined bytes take a quarter of the time that `np.concatenate` takes."""
+    """Concatenate arrays along the axis. Joining bytes takes a quarter of the time of `np.concatenate`."""
     shape = arrays[0].shape
     if math.prod(shape[:axis]) != 1:
         return np.concatenate(arrays, axis)

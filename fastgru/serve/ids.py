@@ -12,7 +12,7 @@ _MAX_TEXT: Final = 256
 
 
 def check_id(name: object) -> Id:
-    """An id that a client sent. Raises `ServeError`, 400, for what is none."""
+    """Return an id that a client has sent. Raises `ServeError`, 400, if it is not valid."""
     if isinstance(name, str) and 0 < len(name) <= _MAX_TEXT:
         return name
     if type(name) is int and 0 < name < 1 << 64:

@@ -1,4 +1,4 @@
-"""Jobs: what each request wants computed, and the states that it moves, all of it or nothing."""
+"""Jobs: the work of each request. A job changes its state completely or not at all."""
 
 import logging
 from asyncio import TimerHandle
@@ -21,18 +21,18 @@ _log = logging.getLogger("fastgru.serve")
 
 
 class Job:
-    """One request's work.
+    """The work of one request.
 
-    session: None for one without a state. frames: one for each of `served.inputs`, contiguous, as `served.check` takes
-    them. deadline_ns: by `time.monotonic_ns`, when its answer is worth nothing any more. done: called once, on the
-    thread of the event loop; `outputs` (in the order of `served.outputs`) or `error` is set then.
+    session: None for a request without one. frames: one contiguous array for each of `served.inputs`, as `served.check`
+    accepts them. deadline_ns: the time by `time.monotonic_ns` after which the answer is useless. done: called once, on
+    the thread of the event loop, when `outputs` (in the order of `served.outputs`) or `error` is set.
 
-    Three more are set before it is submitted. begins, ends: reset before it, end the session after it, together with
-    the job or not at all. step: run it only as this step of its session, the first being 0.
+    The caller may set three more before submitting the job. begins: reset the session first. ends: end it afterwards.
+    Both take effect only if the job succeeds. step: run the job only as this step of its session; the first is 0.
 
-    The scheduler sets more. group: what it runs with. cost_ns: what it is expected to take, and expected_ns: from when
-    it came until it is done. is_long: not in the loop. submitted_ns: when it came. timer: while its step is
-    too early.
+    The scheduler sets the rest. group: runs the frames. cost_ns: the expected time of the job. expected_ns: the
+    expected time from its arrival until it is done. is_long: whether it runs in the thread, not in the loop.
+    submitted_ns: when it arrived. timer: ends its wait for earlier steps.
     """
 
     __slots__ = (
@@ -40,7 +40,7 @@ class Job:
         "group", "is_long", "outputs", "served", "session", "step", "submitted_ns", "timer",
     )  # fmt: skip
 
-    steps: Final = 1  # of its session
+    steps: Final = 1  # how many steps of the session the job is
     group: Group
     is_long: bool
     cost_ns: float
@@ -64,12 +64,12 @@ class Job:
         self.bytes = frames[0].nbytes if len(frames) == 1 else sum([frame.nbytes for frame in frames])
 
     def cancel(self) -> None:
-        """Its client has gone: it is not computed, if it has not begun."""
+        """Do not run the job if it has not begun, because its client has gone."""
         self.cancelled = True
 
 
 class Move:
-    """Stands among the jobs of a session that goes on with another model when the job before has been."""
+    """A mark in a session's queue: the session moves to another model after the job before it."""
 
     __slots__ = ("to",)
 
@@ -81,12 +81,15 @@ class Move:
 
 
 class _Places:
-    """Where the states of some jobs are while they run: in their own places, or in borrowed ones that become theirs."""
+    """The states of some jobs while they run: in the sessions' own places of the pool, or in borrowed places.
+
+    If all goes well, a borrowed place becomes the session's own.
+    """
 
     __slots__ = ("_borrowed", "_pool", "handles")
 
     def __init__(self, group: Group, jobs: Sequence[Job], whole: bool) -> None:
-        """whole: each job is one push, which moves all states or none by itself."""
+        """whole: whether each job is one push, which by itself changes all states or none."""
         self._pool = pool = None if group.is_stateless else jobs[0].served.pool
         self._borrowed: list[tuple[Session | None, int]] = []
         self.handles = _NONE
@@ -116,7 +119,7 @@ class _Places:
         self.handles = np.array(handles, np.int64)
 
     def give_back(self, well: bool) -> None:
-        """Sessions have the states that their jobs have made, if all went well; what was borrowed is free again."""
+        """Free the places that are no longer needed. well: give the sessions the new states, else keep the old ones."""
         for session, handle in self._borrowed:
             assert self._pool is not None
             if session is None or not well:
@@ -127,7 +130,7 @@ class _Places:
 
 
 def answer_each(group: Group, jobs: Sequence[Job]) -> None:
-    """Set the outputs of each of these jobs, or its error. Jobs run beside one that fails as if it were not there."""
+    """Set the outputs or the error of each job. A job that fails does not affect the other jobs."""
     job = jobs[0]
     try:
         if len(jobs) == 1 and not group.parts:
@@ -149,7 +152,7 @@ def answer_each(group: Group, jobs: Sequence[Job]) -> None:
 
 
 def _answer(group: Group, jobs: Sequence[Job]) -> None:
-    """Set the outputs of all these jobs. Raises where one fails; all states are then as they were."""
+    """Set the outputs of all jobs. Raises if one fails; all states are then as they were."""
     places, well = _Places(group, jobs, not group.parts), False
     try:
         made = group.push(places.handles, [job.frames for job in jobs])
@@ -161,7 +164,7 @@ def _answer(group: Group, jobs: Sequence[Job]) -> None:
 
 
 def answer_in_parts(group: Group, job: Job) -> Iterator[None]:
-    """The same for one job, part after part of its sequence."""
+    """Set the outputs of one job, and yield after each part of its sequence. Raises as a push does."""
     places, well = _Places(group, [job], False), False
     try:
         made = []
@@ -175,7 +178,7 @@ def answer_in_parts(group: Group, job: Job) -> Iterator[None]:
 
 
 def failure(error: BaseException) -> ServeError:
-    """What a client is told of an error that a push raised."""
+    """Return the error that a client gets for an exception of a push."""
     if isinstance(error, ServeError):
         return error
     if isinstance(error, SessionError):

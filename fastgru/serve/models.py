@@ -1,4 +1,4 @@
-"""A model that is served: its sessions, and what requests of it may carry."""
+"""A model that is served: its sessions, and the inputs and outputs of its requests."""
 
 import time
 from collections.abc import Callable
@@ -26,15 +26,15 @@ VERSION: Final = "1"
 class Served:
     """A loaded model under the name that requests call it by.
 
-    model: what runs. inputs, outputs: what requests carry, without the states. is_stateful: requests may belong to a
-    sequence. pool, sessions: where the states are, and whose; None for a model without a state. statistics: counts of
-    what it has done. groups: what runs frames, by their shapes, and batch_axes: of each input, None where rows are not
-    to be put together. fingerprint: of the model. is_loaded: it takes requests. keeper: what has its sessions on disk,
-    if anything.
+    inputs, outputs: the fields of requests and answers, without the states. is_stateful: whether requests may belong to
+    a sequence. pool: holds the states. sessions: the owners of the states. Both are None for a model without a state.
+    statistics: counts of what the model has done. groups: run frames, by their shapes. batch_axes: the batch axis of
+    each input, None if rows must not be batched. fingerprint: that of `model`. is_loaded: whether it takes requests.
+    keeper: keeps its sessions on disk, None if they are not kept.
 
-    A file may be loaded anew. formers: the models before, which sessions go on with; successor: what new ones begin
-    with, None for the newest. All have one table of sessions. live: how many of them have their states here. is_alone:
-    it takes all requests for its name, as there is no other.
+    A file may be loaded again. formers: earlier models of this name, with which some sessions go on. successor: the
+    model with which new sessions begin, None for the newest model. All share one table of sessions. live: how many
+    sessions have their states here. is_alone: whether it takes all requests for its name, since no other model has it.
     """
 
     def __init__(
@@ -60,21 +60,21 @@ class Served:
 
     @property
     def latest(self) -> "Served":
-        """What requests that belong to no session, and new sessions, run with."""
+        """The newest model of this name, which new sessions and requests without a session use."""
         return self if self.successor is None else self.successor.latest
 
     @property
     def counts(self) -> Statistics:
-        """Of all that has been loaded under this name since it was unloaded: what is counted never falls."""
+        """The counts of this model and the former ones together, so that reloading a file does not reset counters."""
         total = Statistics()
         for served in (self, *self.formers):
             total.add(served.statistics)
         return total
 
     def of(self, name: Id | None, key: str | None = None, *, begins: bool = False) -> "Served":
-        """The model that a request of this sequence is for: where its session is, or the newest one.
+        """Return the model for a request of this sequence: the one that has its session, or else the newest.
 
-        begins: the request begins the sequence, see `Sessions.anew`.
+        begins: whether the request begins the sequence, see `Sessions.anew`.
         """
         latest = self.latest
         if name is None or latest.sessions is None:
@@ -87,7 +87,7 @@ class Served:
         return served
 
     def replace(self, before: "Served") -> None:
-        """Be loaded instead of this one, whose sessions go on with it until they end or are moved here."""
+        """Take the place of `before`, whose sessions go on with it until they end or are moved here."""
         if self.sessions is not None and before.sessions is not None:
             self.sessions = before.sessions
             self.sessions.succeed(self)
@@ -96,12 +96,12 @@ class Served:
 
     @property
     def parked(self) -> int:
-        """How many of its sessions are on disk, for which it is needed."""
+        """How many sessions on disk need this model."""
         latest = self.latest
         return 0 if self.keeper is None or (self is not latest and self.keeper is latest.keeper) else len(self.keeper)
 
     def retire(self) -> None:
-        """Let those before it go, memory and all, that have no session and no request any more."""
+        """Free the former models that have no sessions and no requests any more."""
         for served in [each for each in self.formers if not (each.live or each.statistics.pending or each.parked)]:
             self.formers.remove(served)
             self.statistics.add(served.statistics)
@@ -109,16 +109,16 @@ class Served:
         self.is_alone = not self.formers
 
     def close(self) -> None:
-        """Let go of the model. No request of it is on its way. Who still asks for it is told that it has gone."""
+        """Free the model, which must have no requests in progress. Later requests for it are refused."""
         self.is_loaded = self.is_alone = False
         self.groups.clear()
         self.pool = self.sessions = self.keeper = None
         with lock:
-            self.model._runnable.budget.clear()  # plans keep the model: a circle, for which nobody may come to look
+            self.model._runnable.budget.clear()  # plans refer to the model, and nothing may collect such a cycle soon
         del self.model, self._shapes
 
     def keep_in(self, folder: Folder) -> None:
-        """Have its sessions survive the process. Raises `SettingsError` where the folder cannot be used."""
+        """Keep the model's sessions on disk. Raises `SettingsError` if the folder cannot be used."""
         if self.sessions is None or self.pool is None:
             return
         fields = self.outputs
@@ -127,7 +127,7 @@ class Served:
         self.keeper = folder.keeper(self.name, self.fingerprint, self.pool, dtypes, step)
 
     def check(self, frames: Frames) -> None:
-        """Raises `ServeError`, 400, where these arrays are not what `inputs` takes."""
+        """Raise `ServeError`, 400, if the arrays do not match `inputs`."""
         if len(frames) != len(self.inputs):
             names = ", ".join(field.name for field in self.inputs)
             raise ServeError(400, f"got {len(frames)} inputs, expected {len(self.inputs)}: {names}", reason="inputs")
@@ -147,9 +147,9 @@ class Served:
             )
 
     def group(self, frames: Frames, in_session: bool) -> Group:
-        """What runs frames of these shapes, which `check` has passed.
+        """Return the group that runs these frames, which must have passed `check`.
 
-        Raises `ServeError`, 400, for a sequence of several rows.
+        Raises `ServeError`, 400, for several rows in a session, and for inputs with different numbers of rows.
         """
         shapes = tuple([a.shape for a in frames])
         found = self.groups.get(key_of(shapes)) or self._shapes.new(shapes)

@@ -1,4 +1,4 @@
-"""A session goes on with another model: its state, and its last answer where that is kept, go from one to the other."""
+"""Moving a session to another model, with its state and with its last answer if that is kept."""
 
 from fastgru.serve.errors import ServeError
 from fastgru.serve.session import Home, Session
@@ -8,10 +8,10 @@ __all__ = ["move"]
 
 
 def move(session: Session, home: Home) -> None:
-    """Go on with another model, from the same state. No job of it is on its way.
+    """Move a session, which must have no job in progress, to another model; it keeps its state.
 
-    Raises `StateError` where the other model has other states, `ServeError`, 503, where it cannot be written to
-    disk; the session is then as it was.
+    Raises `StateError` if the other model has other states, and `ServeError`, 503, if the session cannot be written to
+    disk. The session is then as it was.
     """
     before, place, handle = session.home, session.place, session.handle
     state = unpack_state(before.pool.save(handle), before.fingerprint)

@@ -1,7 +1,7 @@
-"""The jobs of a session: one is on its way at a time, each as the step that it says, whatever fails or moves.
+"""The order of a session's jobs: one at a time, and each as the step that it names, even if others fail.
 
-A client may send steps before those in front of them have come, ask for the last one once more, begin a sequence behind
-the end of another without waiting, and have its model replaced meanwhile.
+A client may send steps before earlier ones have arrived, ask for the last step again, and begin a new sequence right
+after the end of another. The session may move to another model meanwhile.
 """
 
 import logging
@@ -21,15 +21,16 @@ from fastgru.serve.steps import kept_answer
 
 __all__ = ["Order"]
 
-_MOST_EARLY: Final = 64  # jobs of a session whose steps have not come
+_MOST_EARLY: Final = 64  # jobs of a session that may wait for earlier steps
 
 _log = logging.getLogger("fastgru.serve")
 
 
 class Order:
-    """Of the jobs of all sessions. account: where jobs are counted. dispatch: has one run. clock: nanoseconds.
+    """The order of the jobs of all sessions.
 
-    loop: the event loop, on whose thread everything here happens.
+    loop: the event loop, on whose thread everything here runs. account: counts the jobs. dispatch: runs a job. clock:
+    returns nanoseconds.
     """
 
     def __init__(
@@ -42,7 +43,11 @@ class Order:
         self.loop, self._account, self._dispatch, self._clock = loop, account, dispatch, clock
 
     def put(self, session: Session, job: Job) -> None:
-        """Put a job among those of its session by its step. Raises `ServeError`: 409 for one that has been, 503."""
+        """Queue a job of a session by its step.
+
+        Raises `ServeError`: 400 for a beginning with another step than 0, 409 for a step that has already come, 503 if
+        too many jobs wait for earlier steps.
+        """
         step = job.step
         if job.begins:
             if step not in (None, 0):
@@ -64,11 +69,11 @@ class Order:
         self.queue(session, job)
         while (following := session.early.pop(session.next, None)) is not None:
             session.next += 1
-            following.timer.cancel()  # which keeps the job and its frames
+            following.timer.cancel()  # the timer refers to the job and its frames
             self.queue(session, following)
 
     def _again(self, session: Session, job: Job) -> bool:
-        """A client that has lost an answer asks for it once more: whether it gets it, when the step has been."""
+        """Answer the last step again for a client that has lost the answer. Returns whether it will get an answer."""
         if session.running:
             session.queue.append(job)
             return True
@@ -79,7 +84,7 @@ class Order:
         return True
 
     def _answered(self, job: Job) -> None:
-        """It has its outputs, and nothing has run for it."""
+        """Finish a job that got a kept answer and did not run."""
         self._account.leave(job)
         session = job.session
         if job.ends and session is not None and not (session.ended or session.busy):
@@ -88,19 +93,19 @@ class Order:
         job.done(job)
 
     def _forget_early(self, session: Session) -> None:
-        """It has ended, or begun anew: steps that have not come belong to the one before."""
+        """Drop the jobs that wait for earlier steps, because the session has ended or begun again."""
         for job in tuple(session.early.values()):
             self._give_up(session, job)
 
     def _give_up(self, session: Session, job: Job) -> None:
-        """The steps before it have not come in time."""
+        """Drop a job whose earlier steps have not come in time."""
         if job.step is not None and session.early.get(job.step) is job:
             del session.early[job.step]
             job.timer.cancel()
             self._account.drop(job, refusals.too_early(session, job.step))
 
     def queue(self, session: Session, job: Job) -> None:
-        """Have it run behind those that wait already, if there are any."""
+        """Run the job, after the session's jobs that already wait."""
         if session.running:
             session.queue.append(job)
         else:
@@ -108,7 +113,7 @@ class Order:
             self._dispatch(job)
 
     def advance(self, session: Session, job: Job) -> None:
-        """A job of this session has been on its way."""
+        """Update the session after a job of it has run or failed, and start its next job."""
         sessions = job.served.sessions
         assert sessions is not None
         session.running = False
@@ -117,7 +122,7 @@ class Order:
         elif job.error is None:
             session.step = 1 if job.begins else session.step + 1
             session.moved, session.last_used_ns = True, self._clock()
-            if job.begins and session.on_end is not None:  # a connection has had it: it is not to go on from here
+            if job.begins and session.on_end is not None:  # it belonged to a connection, which must not go on with it
                 taken, session.on_end, session.keep = session.on_end, None, False
                 taken("taken")
             if job.ends:
@@ -146,7 +151,7 @@ class Order:
                 self._dispatch(following)
 
     def _begin_anew(self, ended: Session) -> None:
-        """A client may begin a sequence behind its end, without waiting: what comes with that belongs to another."""
+        """Give the jobs that follow a new beginning to a new session; a client may send them without waiting."""
         at = next((i for i, job in enumerate(ended.queue) if job.begins), len(ended.queue))
         following = [*ended.queue][at:]
         for _ in following:
@@ -157,7 +162,7 @@ class Order:
         assert sessions is not None
         home = following[0].served
         try:
-            session = sessions.begin(ended.id, ended.key, home=home)  # in the place that has just become free
+            session = sessions.begin(ended.id, ended.key, home=home)  # in the place that was just freed
         except ServeError as error:
             for job in following:
                 self._account.drop(job, error)
@@ -169,7 +174,7 @@ class Order:
             self.move(session, moves.to)
 
     def forget_unbegun(self, job: Job) -> None:
-        """A session whose first request has failed is not there."""
+        """End a session whose first request has failed."""
         session = job.session
         if (
             session is not None
@@ -180,9 +185,9 @@ class Order:
             job.served.sessions.end(session, "its first request failed")
 
     def move(self, session: Session, to: Served) -> None:
-        """Have a session, and what waits for it, go on with another model: at once, or after the job on its way.
+        """Move a session and its waiting jobs to another model, at once or after the job that is running.
 
-        The states, inputs and outputs of both agree.
+        The states, inputs and outputs of both models must agree.
         """
         assert to.sessions is not None
         if session.running:

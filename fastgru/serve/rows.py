@@ -1,7 +1,8 @@
-"""What runs rows of frames where no `SessionPool` does: streams, for models whose rows depend on one another, whose
-states have sizes that only frames tell, or whose batch is fixed and not 1; and models without a state.
+"""Stand-ins for a `SessionPool`: streams, and models without a state.
 
-All of them are called as a pool is: handles of sessions, frames with the sessions along the batch axis, outputs alike.
+Streams serve models whose rows depend on one another, whose states have sizes that depend on the frames, or whose batch
+is fixed and not 1. All are called like a pool: with handles of sessions and frames that have the sessions along the
+batch axis; outputs have the same axis.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,11 @@ from fastgru.streaming import Stream
 __all__ = ["Pool", "Stateless", "Streams", "row_counts"]
 
 _ROOM: Final = 4_096  # bytes
-_SPARE: Final = 64  # streams of sessions that have ended, which others take over
+_SPARE: Final = 64  # streams of ended sessions that are kept for new ones
 
 
 class Pool(Protocol):
-    """Where states lie, and what runs on them: a `SessionPool`, or what stands in for one."""
+    """An object that holds states and runs frames on them: a `SessionPool` or a stand-in."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -44,7 +45,7 @@ class Pool(Protocol):
 
 
 class Streams:
-    """A stream a session; a push is of one session, and its frames have whatever batch the model has."""
+    """A pool of streams, one for each session. A push is of one session; its frames have the batch of the model."""
 
     def __init__(self, stream: Callable[[], Stream], capacity: int) -> None:
         first = stream()
@@ -54,7 +55,10 @@ class Streams:
         self._spare = [first]
 
     def open(self, saved: bytes | None = None, *, any_target: bool = False) -> int:
-        """Raises `SessionError` where there are too many, `StateError` for a state that does not fit."""
+        """Return the handle of a new session, from zeros or from a saved state.
+
+        Raises `SessionError` if there are too many sessions, `StateError` for a state that does not fit.
+        """
         try:
             stream = self._spare.pop()
         except IndexError:  # another thread may have taken the last one
@@ -78,16 +82,19 @@ class Streams:
 
     @property
     def layout(self) -> str:
-        """What the bytes of `save_into` are, in words."""
+        """A description of the bytes of `save_into`."""
         return "saved states of streams"
 
     @property
     def state_bytes(self) -> int:
-        """For how many bytes of a state there should be room; where its sizes are free, some have more."""
+        """How many bytes a state should have room for; if its sizes are free, a state may need more."""
         return len(self._spare[-1].save_state()) if self._spare else _ROOM
 
     def save_into(self, session: int, room: Array) -> int | bytes:
-        """The state as `save` gives it, in an array of uint8, and how many bytes it has; itself if it is too long."""
+        """Write the state, as `save` returns it, into an array of uint8.
+
+        Returns the number of bytes, or the state itself if it is too long for the array.
+        """
         saved = self.save(session)
         if len(saved) > len(room):
             return saved
@@ -95,7 +102,7 @@ class Streams:
         return len(saved)
 
     def load_from(self, session: int, kept: Array) -> None:
-        """Take up what `save_into` has written, on whatever target."""
+        """Load a state that `save_into` has written, on any target."""
         self.load(session, kept.tobytes(), any_target=True)
 
     def save(self, session: int) -> bytes:
@@ -116,10 +123,10 @@ class Streams:
 
 
 class Stateless:
-    """Frames that belong to no session, of a model without a state, or from zeros. Handles are not looked at."""
+    """Runs frames without a session, of a model without a state or from a state of zeros. Handles are ignored."""
 
     def __init__(self, model: Model, axes: Mapping[str, int] | None = None) -> None:
-        """axes: the batch axis of each input and state, where there are states, none of which has another free size."""
+        """axes: the batch axis of each input and state of a model with states, which have no other free sizes."""
         states = model.graph.states
         self.inputs = tuple([spec.name for spec in model.inputs if spec.name not in states])
         self.outputs = tuple(dict.fromkeys([s.name for s in model.outputs if s.name not in states.values()]))
@@ -141,7 +148,7 @@ class Stateless:
 
 
 def row_counts(rows: int, most: int) -> Sequence[int]:
-    """`rows` as a sum of powers of two, the largest first, none above `most`."""
+    """Split `rows` into powers of two of at most `most`, the largest first."""
     counts = [most] * (rows // most)
     rest = rows % most
     return [*counts, *[1 << bit for bit in range(rest.bit_length())[::-1] if rest >> bit & 1]]

@@ -1,4 +1,4 @@
-"""What a served model has done, in plain counts; metrics and the protocol's statistics are made of them."""
+"""Plain counts of what a served model has done, from which metrics and the protocol's statistics are made."""
 
 import time
 
@@ -6,12 +6,13 @@ __all__ = ["Statistics"]
 
 
 class Statistics:
-    """Of one model. Times in nanoseconds.
+    """The counts of one model. Times are in nanoseconds.
 
-    batches: {requests of a push: [how many, nanoseconds]}. queue_ns: from requests to their pushes. failed: requests
-    that were answered with an error, by its reason, and failed_ns: after how long. nonfinite: answers with a NaN or an
-    infinity. last_ns: when the last push ended, by `time.monotonic_ns`; 0 before the first. pending: requests that were
-    taken and have no answer yet. times: pushes of less than 2**index nanoseconds, and of at least half as much.
+    batches: {requests of a push: [number of pushes, their time]}. queue_ns: the total time from the arrival of requests
+    to their pushes. failed: requests that were answered with an error, by reason. failed_ns: the total time until these
+    answers. nonfinite: answers with a NaN or an infinity. last_ns: when the last push ended, by `time.monotonic_ns`; 0
+    before the first. pending: accepted requests without an answer. times: how many pushes took less than 2**index
+    nanoseconds, and at least half of that.
     """
 
     __slots__ = ("batches", "failed", "failed_ns", "last_ns", "nonfinite", "pending", "queue_ns", "times")
@@ -23,12 +24,12 @@ class Statistics:
         self.batches: dict[int, list[int]] = {}
 
     def fail(self, reason: str, after_ns: int = 0) -> None:
-        """A request ended in an error."""
+        """Count a request that ended with an error."""
         self.failed[reason] = self.failed.get(reason, 0) + 1
         self.failed_ns += after_ns
 
     def pushed(self, count: int, began_ns: int, took_ns: int, waited_ns: int) -> None:
-        """A push has ended well. waited_ns: for how long its requests did before it, all together."""
+        """Count a push of `count` requests that succeeded. waited_ns: how long its requests had waited, summed up."""
         self.queue_ns += waited_ns
         self.last_ns = began_ns + took_ns
         batch = self.batches.get(count)
@@ -39,7 +40,7 @@ class Statistics:
         self.times[took_ns.bit_length()] += 1
 
     def add(self, other: "Statistics") -> None:
-        """What another model has done under the same name. What is pending is counted while it is."""
+        """Add the counts of another model of the same name, with its pending requests."""
         self.queue_ns += other.queue_ns
         self.failed_ns += other.failed_ns
         self.nonfinite += other.nonfinite
@@ -55,19 +56,19 @@ class Statistics:
 
     @property
     def executions(self) -> int:
-        """Pushes."""
+        """The number of pushes."""
         return sum([pushes for pushes, _ in self.batches.values()])
 
     @property
     def requests(self) -> int:
-        """Requests that were answered with numbers."""
+        """The number of requests that were answered with numbers."""
         return sum([count * pushes for count, (pushes, _) in self.batches.items()])
 
     inferences = requests
 
     @property
     def sizes(self) -> list[int]:
-        """Pushes of at most 2**index requests, and of more than half as many."""
+        """How many pushes had at most 2**index requests, and more than half as many."""
         counts = [0] * 64
         for count, (pushes, _) in self.batches.items():
             counts[max(0, count - 1).bit_length()] += pushes
@@ -75,20 +76,20 @@ class Statistics:
 
     @property
     def cancelled(self) -> int:
-        """Requests whose clients had gone before they began."""
+        """The number of requests whose clients had gone before they ran."""
         return self.failed.get("cancelled", 0)
 
     @property
     def compute_ns(self) -> int:
-        """Of all pushes."""
+        """The time of all pushes."""
         return sum([took for _, took in self.batches.values()])
 
     @property
     def request_ns(self) -> int:
-        """Of all requests that were answered with numbers, from when they came to the end of their pushes."""
+        """The time from arrival to the end of the push, summed up over all requests that were answered with numbers."""
         return self.queue_ns + sum([count * took for count, (_, took) in self.batches.items()])
 
     @property
     def last_ms(self) -> int:
-        """When the last push ended, by the wall clock; 0 before the first."""
+        """When the last push ended, in milliseconds of the wall clock; 0 before the first."""
         return int(time.time() * 1e3 - (time.monotonic_ns() - self.last_ns) / 1e6) if self.last_ns else 0

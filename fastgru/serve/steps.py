@@ -1,4 +1,4 @@
-"""Steps on disk: those of a push are recorded before they are answered, and the last one is answered again."""
+"""Steps on disk: the steps of a push are recorded before they are answered, and the last answer can be repeated."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ __all__ = ["kept_answer", "record"]
 
 
 def record(keeper: Keeper, jobs: Sequence[Job]) -> None:
-    """Of jobs of one push. One whose record cannot be written fails, and its session is as it was before."""
+    """Record the jobs of one push. A job that cannot be recorded fails, and its session is as it was before."""
     recorded = []
     for job in jobs:
         session, outputs = job.session, job.outputs
@@ -39,7 +39,7 @@ def record(keeper: Keeper, jobs: Sequence[Job]) -> None:
 
 
 def kept_answer(job: Job) -> tuple[Array, ...] | None:
-    """Of a job that is numbered as the last step of its session, whose answer may have been lost."""
+    """Return the kept answer for a job that repeats the last step of its session, or None if there is none."""
     keeper, session = job.served.keeper, job.session
     if keeper is None or session is None or job.begins or job.step is None or job.step != session.step - 1:
         return None
