@@ -1,8 +1,8 @@
-"""What runs when: jobs of all protocols and sessions, all that is ready at once.
+"""The scheduler of the jobs of all protocols and sessions: jobs that are ready at the same time run together.
 
-Everything here happens on the thread of the event loop, and so needs no lock. Short work runs in the loop, in ticks:
-what is ready when one begins goes together, at most about a millisecond of it, and then the loop gets a turn. A lone
-frame waits for no other. Long work goes to a thread (`compute`). A session has one job at a time on its way.
+Everything here runs on the thread of the event loop, and so needs no lock. Short jobs run in the loop, in ticks: the
+jobs that are ready when a tick begins run together, for at most about a millisecond, and then the loop continues. A
+single frame waits for no other. Long jobs run in a thread (`compute`). A session has one job in progress at a time.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ _ROUSE_S: Final = 0.002
 
 
 class Scheduler:
-    """Runs jobs. loop: the event loop, by default the running one, or that in which `start` is called. max_bytes: of
-    the frames of all jobs on their way.
+    """Runs jobs.
 
-    clock: nanoseconds, as `time.monotonic_ns`. jobs: how many are on their way, and how many bytes their frames have.
-    admission: tells who asks before there is a job whether it would be taken. resting: the connections that are not
-    read for a while.
+    loop: the event loop, by default the running one, or the one in which `start` is called. max_bytes: the limit for
+    the frames of all jobs in progress and their answers. clock: returns nanoseconds, like `time.monotonic_ns`. jobs,
+    bytes: see `Account`. admission: says whether a job would be taken, before there is one. resting: the connections
+    that are not read for a while.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Scheduler:
         self._asked = self._running = self._draining = False
         self._load = Load()
         self.resting = Resting(self._load)
-        self._gathers_ns = 0  # since when there is something ready
+        self._gathers_ns = 0  # since when jobs have been ready
         self._compute = Compute(self._loop, self._finished)
         self._account = Account(self._load, self._compute, clock)
         self._order = Order(self._loop, self._account, self._dispatch, clock)
@@ -73,14 +73,13 @@ class Scheduler:
         return self._account.bytes
 
     def submit(self, job: Job, *, at_once: bool = False) -> None:
-        """Have it run. Raises `ServeError` where it is refused; `done` is not called then.
+        """Schedule a job. Raises `ServeError` if it is refused; `done` is not called then.
 
-        at_once: whoever submits it waits for nothing else, so that a short job that has no company may run, and `done`
-        be called, before this returns.
+        at_once: allow a short job without company to run, and `done` to be called, before this returns.
         """
         now = job.submitted_ns = self._clock()
         served, session, frames, load, account = job.served, job.session, job.frames, self._load, self._account
-        job.deadline_ns -= load.lag_ns(now)  # it counts from when the request came
+        job.deadline_ns -= load.lag_ns(now)  # the deadline counts from the arrival of the request
         is_alone = load.sees(now) and not self._asked
         if not self._asked:
             self._ask()
@@ -113,7 +112,7 @@ class Scheduler:
             self._gathers_ns = now
         self._ready.append(job)
         if at_once and not self._running and (is_alone or load.short_ns > LONG_NS):
-            self._run_ready()  # nothing else is to come, or there is enough
+            self._run_ready()  # no other request has come, or there is enough work
 
     def _ask(self) -> None:
         if not self._asked:
@@ -129,7 +128,7 @@ class Scheduler:
             self._turn()
 
     def _turn(self) -> None:
-        """The loop is about to look what has come."""
+        """End the tick: the loop is about to look for requests."""
         now, load = self._clock(), self._load
         load.turns(now)
         has_woken = bool(self.resting) and self.resting.turns(now)
@@ -139,12 +138,12 @@ class Scheduler:
             self._ask()
 
     def _rouse(self) -> None:
-        """Connections that rest get their turns also while nothing comes."""
+        """Have a tick run, so that resting connections are read again even while no requests come."""
         self._rouses = None
         self._ask()
 
     def _submit(self, job: Job, now: int) -> None:
-        """The same, with everything that is rare."""
+        """Schedule a job with all checks, those for rare cases included."""
         try:
             self._take(job, now)
         except ServeError as error:
@@ -161,7 +160,7 @@ class Scheduler:
         if session is not None and session.ended and kept_answer(job) is None:
             assert job.served.sessions is not None
             job.served.sessions.revive(session)
-            if session.home is not job.served:  # a state is for its own model alone
+            if session.home is not job.served:  # a state only fits its own model
                 raise refusals.loaded_anew(job.served.name)
         self.admission.admit(job, now)
         self._account.expect(job)
@@ -188,11 +187,14 @@ class Scheduler:
             self._ask()
 
     def move(self, session: Session, to: Served) -> None:
-        """Have a session go on with another model, see `Order.move`."""
+        """Move a session to another model, see `Order.move`."""
         self._order.move(session, to)
 
     async def run(self, job: Job) -> Job:
-        """The same, to be awaited; what cancels the wait cancels the job. `job.done` is replaced."""
+        """Submit the job and wait until it is done. Cancelling the wait cancels the job. `job.done` is replaced.
+
+        Raises `ServeError` if the job is refused.
+        """
         waiter = Waiter(self._loop)
         job.done = waiter.wake
         self.submit(job)
@@ -204,7 +206,7 @@ class Scheduler:
         return job
 
     def start(self, models: Repository) -> None:
-        """Run on this loop, and end sessions of these models that are idle for too long."""
+        """Run on the current loop, and end idle sessions of these models from now on."""
         self._loop = self._compute.loop = self._order.loop = asyncio.get_running_loop()
         self._sweep(models)
 
@@ -212,7 +214,7 @@ class Scheduler:
         self._idle = self._loop.call_later(models.sweep(), self._sweep, models)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no more jobs, wait for those that there are, at most so long, and end the threads."""
+        """Take no more jobs, wait at most `grace_s` seconds for those in progress, and end the thread."""
         self._draining = True
         self.resting.end()
         if self._rouses is not None:
@@ -251,7 +253,7 @@ class Scheduler:
         self._gathers_ns = ended
 
     def _due(self) -> list[Job]:
-        """What is ready, as much of it as a tick may take."""
+        """Take the jobs that are ready, as many as one tick may run."""
         ready, total = self._ready, 0.0
         for count, job in enumerate(ready):
             total += job.cost_ns
@@ -262,7 +264,7 @@ class Scheduler:
         return ready
 
     def _run(self, group: Group, jobs: list[Job], began: int) -> int:
-        """Run jobs of a group, and say so; how many nanoseconds the push took."""
+        """Run jobs of one group and finish them; return how many nanoseconds the push took."""
         for job in jobs:
             if job.cancelled or job.deadline_ns < began:
                 dead = [job for job in jobs if job.cancelled or job.deadline_ns < began]
@@ -277,7 +279,7 @@ class Scheduler:
         return took
 
     def _finished(self, jobs: list[Job], began_ns: int, took_ns: int) -> None:
-        """These have run, or never will: let the next of their sessions go, and tell whoever waits."""
+        """Finish jobs that have run or never will: start the next jobs of their sessions, and call `done`."""
         account, served = self._account, jobs[0].served
         keeper, statistics = served.keeper, served.statistics
         if keeper is not None:

@@ -1,4 +1,4 @@
-"""A session: a state that a client calls by its id, and the model in whose pool it lies."""
+"""A session: a state that a client names by an id, and the model in whose pool the state lies."""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,14 +12,15 @@ from fastgru.serve.ids import Id
 
 __all__ = ["PARKED", "Home", "Session"]
 
-PARKED: Final = "it is parked"  # `Session.ended` of one that its connection may go on with
+PARKED: Final = "it is parked"  # `Session.ended` of a parked session, with which its connection may go on
 
 
 class Home(Protocol):
-    """A loaded model whose states lie in `pool`. fingerprint: of the model. live: sessions that have places there.
+    """A loaded model whose states lie in `pool`.
 
-    formers: models before it under the same name, with sessions that go on. keeper: has its sessions on disk, too;
-    those that are idle are parked there, and live on. None: they end.
+    fingerprint: that of the model. live: how many sessions have places in the pool. formers: earlier models of the same
+    name that still have sessions. keeper: keeps the sessions on disk, where idle ones are parked; if None, idle
+    sessions end.
     """
 
     pool: Any  # a `Pool`
@@ -30,15 +31,17 @@ class Home(Protocol):
 
 
 class Session:
-    """A state that a client calls by its id.
+    """A state that a client names by an id.
 
-    home: the model whose state it is; the file of a model may be loaded anew while sessions live. handle: of its pool,
-    and handles: it as an array. moved: its state may be other than zeros. key: the name of the API key that opened it,
-    None where there are none, and began_ns: when. step: how many requests it has been through since it began. keep: it
-    outlives the connection that opened it. on_end: called with the reason when the server ends it. ended: why it has
-    ended, "" while it lives. stays: it is there even if the first of its requests fails. queue: its jobs that wait for
-    the one before; early: those whose `step` has not come, and forget: called for them when it ends; running: one is on
-    its way; next: the step of a job that is submitted now. place: where its record is on disk.
+    key: the name of the API key that opened the session, None without keys. home: the model of the state; another model
+    may replace it while the session lives. handle: the session's handle in the pool. handles: the same as an array.
+    moved: whether the state may differ from zeros. began_ns, last_used_ns: times. step: how many requests have run
+    since the beginning. keep: whether the session outlives the connection that opened it. on_end: called with the
+    reason when the server ends the session. ended: why it has ended, "" while it lives. stays: whether it remains even
+    if its first request fails. place: its record on disk.
+
+    queue: jobs that wait for the one before. early: jobs that wait for earlier steps, by step. forget: called to drop
+    those when the session ends. running: whether a job is in progress. next: the step of a job that is submitted now.
     """
 
     __slots__ = (
@@ -58,16 +61,16 @@ class Session:
         self.move_to(handle)
 
     def recount(self) -> None:
-        """A job has not been a step: those that wait are other steps than they were."""
+        """Compute `next` again after a job has failed, since the waiting jobs are then other steps."""
         self.next = self.step
         for job in self.queue:
             self.next = 1 if job.begins else self.next + job.steps
 
     def move_to(self, handle: int) -> None:
-        """Its state is here from now on."""
+        """Set the handle of the place where the state lies."""
         self.handle, self.handles = handle, np.array([handle], np.int64)
 
     @property
     def busy(self) -> bool:
-        """Jobs of it have not been answered."""
+        """Whether jobs of the session are unanswered."""
         return bool(self.running or self.queue or self.early)

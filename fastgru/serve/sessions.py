@@ -1,8 +1,7 @@
-"""The sessions of a model: what an id that a client chose stands for, whose it is, and how it ends.
+"""The sessions of a model, by the ids that clients choose.
 
-Ids are the numbers and texts that clients send, and each API key has a space of its own: two clients never come upon
-each other's sessions. A session that nobody has used for the idle time is ended; whoever asks for it later is told
-so, and never begins from zeros without asking for that.
+Ids are numbers or texts, and each API key has its own: two keys never share a session. A session that is unused for
+the idle time ends. A later request for it is told so, and never begins from zeros without asking for that.
 """
 
 import time
@@ -21,10 +20,10 @@ __all__ = ["Sessions"]
 
 
 class Sessions:
-    """Those of one name. Used by one thread, that of the event loop.
+    """The sessions of one model name, used by the thread of the event loop.
 
-    home: the model of those that begin from now on. idle_s: for how long one lives that nobody uses. evicted: how many
-    have ended so. any_target: saved states that another target has made are taken, too.
+    home: the model of new sessions. capacity: how many sessions may live. idle_s: how long an unused session lives.
+    evicted: how many have ended for being unused. any_target: whether to take saved states of another target.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Sessions:
         self.name, self.home, self.capacity, self._any_target = name, home, capacity, any_target
         self._idle, self._clock = Idle(int(idle_s * 1e9)), clock
         self._live: dict[tuple[Id, str | None], Session] = {}
-        self._attached: dict[tuple[Id, str | None], Session] = {}  # parked, and a connection has it
+        self._attached: dict[tuple[Id, str | None], Session] = {}  # parked sessions that belong to a connection
 
     def __len__(self) -> int:
         return len(self._live)
@@ -53,18 +52,18 @@ class Sessions:
         return self._idle.ended
 
     def of(self, key: str | None) -> list[Session]:
-        """Those that this key opened."""
+        """Return the live sessions that this key opened."""
         return [session for session in self._live.values() if session.key == key]
 
     def find(self, name: Id, key: str | None = None) -> Session | None:
-        """The live session that is called so, None where there is none."""
+        """Return the live session of this id, or None."""
         return self._live.get((name, key))
 
     def _homes(self) -> tuple[Home, ...]:
         return (self.home, *self.home.formers)
 
     def where(self, name: Id, key: str | None = None) -> Home:
-        """The model of the session that is called so, live or parked; of a new one, where there is none."""
+        """Return the model that has the session of this id, live or on disk, or else the model of new sessions."""
         session = self._live.get((name, key))
         if session is not None:
             home: Home = session.home
@@ -73,22 +72,24 @@ class Sessions:
         return next((each for each in self._homes() if each.keeper is not None and each.keeper.knows(owner)), self.home)
 
     def forget(self, name: Id, key: str | None = None) -> bool:
-        """End one that is parked, if it is."""
+        """End the parked session of this id, if there is one, and return whether there was."""
         found = [home.keeper.forget(name, key) for home in self._homes() if home.keeper is not None]
         if any(found):
             self._detach(name, key, "it was ended, or started again", "taken")
         return any(found)
 
     def parked(self, keys: Container[str | None] | None = None) -> list[tuple[Home, Parked]]:
-        """Those of these keys, by default all, that are on disk alone, each with its model."""
+        """Return the sessions of these keys, by default of all keys, that are only on disk, each with its model."""
         homes = {home.keeper: home for home in self._homes()}
         return [(home, each) for keeper, home in homes.items() if keeper is not None for each in keeper.parked(keys)]
 
     def get(self, name: Id, key: str | None = None, *, numbered: bool = False) -> Session:
-        """The session that is called so, also if it is parked. numbered: or one that has ended, whose last step may be
-        answered again.
+        """Return the session of this id, taking it up if it is parked.
 
-        Raises `ServeError`: 410 where it was idle too long, 400 for none, and as `Keeper.find`.
+        numbered: also return an ended session whose last step may be answered again.
+
+        Raises `ServeError`: 410 if it was idle too long, 400 if there is none, 503 if there is no room to take it up,
+        and what `Keeper.find` raises.
         """
         session = self._live.get((name, key)) or self._take_up(name, key)
         if session is not None:
@@ -116,7 +117,7 @@ class Sessions:
         return self._idle.lives_ns / 1e9 if self.home.keeper is None else self.home.keeper.parked_s
 
     def _take_up(self, name: Id, key: str | None) -> Session | None:
-        """One that is parked is in the pool again."""
+        """Return a parked session to the pool, or return None if there is none."""
         home = self.where(name, key)
         if home.keeper is None or (found := home.keeper.find(name, key)) is None:
             return None
@@ -133,26 +134,29 @@ class Sessions:
         return session
 
     def succeed(self, home: Home) -> None:
-        """This is the model of new ones from now on, and of parked ones that connections have, if it finds them."""
+        """Use this model for new sessions, and for parked ones of connections whose records it has."""
         self.home = home
         for session in self._attached.values():
             if session.home.keeper is home.keeper:
                 session.home = home
 
     def unload(self) -> None:
-        """Tell the connections that have parked ones that the model leaves memory."""
+        """Tell the connections of parked sessions that the model is unloaded."""
         for owner in tuple(self._attached):
             self._detach(*owner, "unloaded", "unloaded")
 
     def revive(self, session: Session) -> None:
-        """Have one that is parked, of a connection, live again. Raises `ServeError`: 410 for one that has ended."""
+        """Take up a connection's session if it is parked.
+
+        Raises `ServeError`: 410 if the session has ended, 503 if there is no room, and what `Keeper.find` raises.
+        """
         if session.ended is PARKED and self._attached.get((session.id, session.key)) is session:
             self._take_up(session.id, session.key)
         if session.ended:
             raise ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")
 
     def _detach(self, name: Id, key: str | None, reason: str, event: str) -> None:
-        """A session that was parked is no more: its connection is told."""
+        """Tell the connection of a parked session, if it has one, that the session has ended."""
         session = self._attached.pop((name, key), None)
         if session is not None:
             session.ended = reason
@@ -167,11 +171,13 @@ class Sessions:
         home: Home | None = None,
         step: int | None = None,
     ) -> Session:
-        """The live session that is called so, as it is, or else a new one, from zeros or from a saved state.
+        """Return the session of this id, or else a new one, from zeros or from a saved state.
 
-        home: the model of a new one, where it is not that of all others. step: how many steps have led to `saved`.
+        saved: is loaded into an existing session, too. home: the model of a new session, by default that of all new
+        ones. step: how many steps have led to `saved`.
 
-        Raises `ServeError`: 503 where there is no room for another, 409 for a saved state of another model or target.
+        Raises `ServeError`: 503 if there is no room, 409 for a saved state of another model or target, and if it is to
+        be loaded into a busy session.
         """
         session = self._live.get((name, key)) or self._begun_before(name, key)
         if session is not None:
@@ -185,9 +191,9 @@ class Sessions:
         return self._add(session, opened, saved is not None)
 
     def anew(self, name: Id, key: str | None = None) -> Session:
-        """For a request that begins a sequence: the live session, which it takes back to zeros, or a new one.
+        """Return the session for a request that begins a sequence: the existing one, which it resets, or a new one.
 
-        One of a model that has been replaced ends for it, unless requests of it are on their way. Raises as `begin`.
+        A session of a replaced model ends, unless it has requests in progress. Raises what `begin` raises.
         """
         if self.where(name, key) is not self.home:
             session = self._live.get((name, key))
@@ -200,7 +206,7 @@ class Sessions:
         return self.begin(name, key)
 
     def _begun_before(self, name: Id, key: str | None) -> Session | None:
-        """One that is parked. What cannot be taken up is begun anew."""
+        """Take up a parked session; return None if there is none, or if it cannot be taken up and is to begin again."""
         try:
             return self._take_up(name, key)
         except ServeError as error:
@@ -209,7 +215,7 @@ class Sessions:
             return None
 
     def fork(self, session: Session, name: Id) -> Session:
-        """Another session of the same key that goes on from the same state. Raises `ServeError`: 409, 503."""
+        """Return a new session of the same key that goes on from the same state. Raises `ServeError`: 409, 410, 503."""
         self._settled(session)
         owner = (name, session.key)
         if owner in self._live or any(home.keeper is not None and owner in home.keeper for home in self._homes()):
@@ -222,7 +228,7 @@ class Sessions:
         return self._add(made, lambda: session.home.pool.fork(session.handle), session.moved)
 
     def _add(self, session: Session, opened: Callable[[], int], moved: bool) -> Session:
-        """It lives from now on. opened: its place in the pool."""
+        """Add a new session. opened: takes a place in the pool and returns its handle."""
         handle = self._open(opened)
         session.move_to(handle)
         session.moved = moved
@@ -259,15 +265,19 @@ class Sessions:
         self._idle.enter(session, len(self._live))
 
     def save(self, session: Session) -> bytes:
-        """Its state as bytes that `load`, and a stream in process, take. Raises `ServeError`, 409, while it is busy."""
+        """Return the state as bytes for `load`, or for a stream in process.
+
+        Raises `ServeError`: 409 while the session is busy, 410 if it has ended.
+        """
         self._settled(session)
         saved: bytes = session.home.pool.save(session.handle)
         return saved
 
     def load(self, session: Session, saved: bytes, step: int | None = None) -> None:
-        """Go on from a saved state, as the session that has been through so many steps; by default it counts on.
+        """Replace the state by a saved one. step: how many steps have led to it; by default the count goes on.
 
-        Raises `ServeError`, 409, for one that does not fit, and while it is busy.
+        Raises `ServeError`: 409 for a state that does not fit, and while the session is busy; 410 if it has ended; 503
+        if the state cannot be recorded.
         """
         self._settled(session)
         try:
@@ -282,7 +292,10 @@ class Sessions:
             session.home.keeper.changed(session, session.home.pool)
 
     def reset(self, session: Session) -> None:
-        """Back to zeros. Raises `ServeError`, 409, while it is busy."""
+        """Reset the state to zeros.
+
+        Raises `ServeError`: 409 while the session is busy, 410 if it has ended, 503 if the state cannot be recorded.
+        """
         self._settled(session)
         session.home.pool.reset(session.handle)
         session.step, session.next, session.moved = 0, 0, False
@@ -295,7 +308,7 @@ class Sessions:
                 raise
 
     def move_parked(self, home: Home, to: Home, most: int) -> bool:
-        """Have some of those that are parked there go on with another model; whether there are more."""
+        """Move at most `most` parked sessions of `home` to another model, and return whether there are more."""
         assert home.keeper is not None
         for parked in [*islice(home.keeper.parked(), most)]:
             session = self.get(parked.id, parked.key)
@@ -304,7 +317,7 @@ class Sessions:
         return len(home.keeper) > 0
 
     def keep_alive(self, session: Session) -> None:
-        """As a request would, without one."""
+        """Mark the session as used, as a request does."""
         self._touch(session)
 
     def _touch(self, session: Session) -> None:
@@ -317,7 +330,7 @@ class Sessions:
             raise ServeError(409, f"sequence {session.id!r} has requests that are not answered yet", reason="busy")
 
     def end(self, session: Session, reason: str = "closed") -> None:
-        """Its id is free at once, and its place when the job that is on its way has been."""
+        """End the session. Its id is free at once, and its place in the pool after the job that is running."""
         if session.ended:
             return
         if session.home.keeper is not None:
@@ -330,14 +343,14 @@ class Sessions:
             self.release(session)
 
     def _forget_record(self, session: Session, reason: str) -> None:
-        """It ends, or, with its model, leaves memory."""
+        """End the record of a session, or park the session if its model is unloaded."""
         if reason == "unloaded":
             session.home.keeper.park(session)
         else:
             session.home.keeper.end(session)
 
     def leave(self, session: Session) -> None:
-        """Its connection has ended: so has it, unless it is to be kept, or the server ends and has it on disk."""
+        """End a session whose connection has ended, unless it is kept, or is on disk and the server shuts down."""
         owner, keeper = (session.id, session.key), session.home.keeper
         if session.ended is PARKED and self._attached.get(owner) is session:
             del self._attached[owner]
@@ -349,22 +362,22 @@ class Sessions:
             self.end(session, "its connection has ended")
 
     def _park(self, session: Session) -> None:
-        """It leaves the pool, and its record stays."""
+        """Take the session out of the pool, and keep its record."""
         del self._live[session.id, session.key]
         session.home.keeper.park(session)
         self.release(session)
         session.ended = PARKED
-        session.home = self.where(session.id, session.key)  # the same file, loaded since, has the records of the former
+        session.home = self.where(session.id, session.key)  # a model loaded since from the same file has the record
         if session.on_end is not None:
             self._attached[session.id, session.key] = session
 
     def release(self, session: Session) -> None:
-        """Give the place up of one that has ended, when no job of it is on its way."""
+        """Free the place of an ended session that has no job in progress."""
         session.home.pool.close(session.handle)
         session.home.live -= 1
 
     def expire(self) -> float:
-        """End those that nobody has used for the idle time. In how many seconds to come again."""
+        """End or park the sessions that were unused for the idle time; return the seconds until the next call."""
         now, idle = self._clock(), self._idle
         for session in idle.due(now):
             if session.home.keeper is not None:
@@ -382,7 +395,7 @@ class Sessions:
         return idle.lives_ns / 1e9 if wait is None else wait
 
     def _dropped(self) -> list[tuple[Id, str | None]]:
-        """End those that have been on disk for too long; which."""
+        """End the sessions that have been on disk for too long, and return their owners."""
         formers = [home.keeper for home in self.home.formers if home.keeper is not None]
         dropped = [owner for keeper in formers for owner in keeper.drop_old()]
         return dropped if self.home.keeper is None else dropped + self.home.keeper.expire()

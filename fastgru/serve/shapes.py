@@ -1,4 +1,4 @@
-"""What runs the frames of a model: a group for each of their shapes, over the pool that has its states."""
+"""The groups that run the frames of a model, one for each shape, over the pool that has the model's states."""
 
 import logging
 from typing import Any, Final
@@ -20,19 +20,20 @@ from fastgru.streaming.batch import find_batch_axes
 
 __all__ = ["Shapes", "key_of"]
 
-_MOST_GROUPS: Final = 256  # of shapes that are kept
-_MOST_ROWS: Final = 64  # of a request that borrows places of sessions for its rows
-_LONGEST: Final = 64  # steps of the largest part of a sequence
-_PLAN_NS: Final = 20e6  # what the first push of a shape takes besides
+_MOST_GROUPS: Final = 256  # how many groups are kept
+_MOST_ROWS: Final = 64  # rows of a request that borrows places of the pool for them
+_LONGEST: Final = 64  # steps of the longest part of a sequence
+_PLAN_NS: Final = 20e6  # the additional time of the first push of a shape
 _FLOPS_PER_NS: Final = 10.0
-_TRIED: Final = (1, 16, 128)  # steps
+_TRIED: Final = (1, 16, 128)  # numbers of steps that are tried until the model takes one
 
 
 class Shapes:
-    """Of one model, whose shortest frames have been run. inputs: what requests carry.
+    """The shapes of one model's frames; the shortest ones have been run.
 
-    pool: where states are, those of so many sessions and what requests borrow; None for a model without a state.
-    groups: what runs frames, by their shapes. time: along which its sequences may be cut, None where they may not be.
+    inputs: the fields of requests. capacity: how many sessions the pool should hold, besides places to borrow. pool:
+    holds the states; None for a model without a state. groups: run frames, by their shapes. time: the axes along which
+    sequences may be cut, None if they may not be.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Shapes:
         self.pool: Pool | None = None
         self.time: Time | None = None
         self._shortest: Group | None = None
-        self._parts_ns: dict[int, float] = {}  # of one row, by the steps of a part
+        self._parts_ns: dict[int, float] = {}  # the time of one row, by the steps of a part
         self._longest, self._flops_per_ns = 1, _FLOPS_PER_NS
         self._axes: dict[str, int] | None = None
         self._runs: Pool | Stateless
@@ -56,7 +57,7 @@ class Shapes:
         self._warm_up()
 
     def _make_pool(self, capacity: int) -> Pool:
-        """A pool, of as many sessions as memory holds; streams where it takes none of this model."""
+        """Return a pool of as many sessions as memory holds, or streams if the pool does not take this model."""
         try:
             pool = SessionPool(self._model, capacity)
             self._axes = pool.batch_axes
@@ -74,9 +75,9 @@ class Shapes:
             return self._make_pool(capacity // 2)
 
     def _try(self, pool: Pool | Stateless) -> Group | None:
-        """What runs the shortest frames of zeros that the model takes, if it takes any.
+        """Return a group that runs the shortest frames of zeros that the model takes, or None if it takes none.
 
-        Raises `UnsupportedModelError` where rows depend on one another.
+        Raises `UnsupportedModelError` if rows depend on one another.
         """
         for steps in _TRIED:
             frames = self._zeros(steps)
@@ -93,7 +94,7 @@ class Shapes:
         return None if self._axes is None else tuple([self._axes[field.name] for field in self._inputs])
 
     def _batch_axes(self) -> dict[str, int] | None:
-        """The batch axis of each input and state, where all have one that is free."""
+        """Return the batch axis of each input, or None if some input has no free batch axis."""
         names = [spec.name for spec in self._model.inputs]
         free = {spec.name: [i for i, n in enumerate(spec.shape or ()) if n is None] for spec in self._model.inputs}
         found = find_batch_axes(self._model.graph, names, {})
@@ -101,7 +102,7 @@ class Shapes:
         return axes if len(axes) == len(names) else None
 
     def _zeros(self, steps: int) -> Frames:
-        """Frames of one row and so many steps."""
+        """Return frames of zeros with one row and this many steps."""
         rows = self._axes or {}
         return tuple(
             [
@@ -133,7 +134,7 @@ class Shapes:
         self._longest = steps
 
     def new(self, shapes: tuple[tuple[int, ...], ...]) -> Group:
-        """What runs frames of these shapes, which it has not met. Raises `ServeError`, 400, where their rows differ."""
+        """Return a group for frames of new shapes. Raises `ServeError`, 400, if their numbers of rows differ."""
         axes = self.batch_axes
         rows: set[int] = set()
         if axes is not None:
@@ -147,7 +148,7 @@ class Shapes:
         expected = _PLAN_NS + operations(self._model.graph, given) / self._flops_per_ns
         while len(self.groups) >= _MOST_GROUPS:
             self.groups.pop(next(iter(self.groups)))
-        if axes is not None and self._is_stateful and max(rows) > _MOST_ROWS:  # they borrow no places of sessions
+        if axes is not None and self._is_stateful and max(rows) > _MOST_ROWS:  # these rows borrow no places
             group = Group(Stateless(self._model, self._axes), shapes, axes, expected, self._statistics)
             group.axes = None
         else:
@@ -160,11 +161,11 @@ class Shapes:
         return group
 
     def _learn(self, group: Group) -> None:
-        """How fast this model runs here."""
+        """Learn how many operations of this model run per nanosecond."""
         given = dict(zip([field.name for field in self._inputs], group.shapes, strict=True))
         self._flops_per_ns = operations(self._model.graph, given) / max(1.0, group.cost.one_ns)
 
 
 def key_of(shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, ...]:
-    """By which `Served.groups` has what runs them: the shape alone, where there is one input."""
+    """Return the key of these shapes in `Served.groups`: for one input, the shape itself."""
     return shapes[0] if len(shapes) == 1 else shapes
