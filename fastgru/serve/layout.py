@@ -1,14 +1,14 @@
-"""How the bytes of a binary message are the inputs of a model, and the outputs bytes again.
+"""The layout of binary messages: how their bytes hold the inputs or outputs of a model.
 
-A message holds the values of each input one after another, in the order in which the model's metadata lists the inputs.
-The values of an input are in C order (the last axis runs fastest), little-endian, each in as many bytes as its datatype
-has; a BOOL is a byte, 0 or 1. There is no header, and nothing lies between the inputs. Answers are made in the same way
-of the outputs, in the order of the metadata.
+A message holds the inputs one after another, in the order in which the model's metadata lists them. The values of an
+input are in C order (the last axis varies fastest), little-endian, each in as many bytes as its datatype has; a BOOL is
+one byte, 0 or 1. There is no header, and nothing lies between the inputs. Answers hold the outputs in the same way, in
+the order of the metadata.
 
-A sequence has one row, so the batch axis is 1. An axis whose size the model leaves open, such as that of time, follows
-from the number of bytes: a message may hold one step or many. Where several inputs have such an axis, it has the same
-size in all of them. More than one such axis of an input cannot be told from a number of bytes: then the client gives
-`shapes` when it opens the stream.
+A sequence has one row, so the batch axis has size 1. The size of an axis that the model leaves free, such as that of
+time, follows from the number of bytes: a message may hold one step or many. If several inputs have such an axis, it has
+the same size in all of them. If an input has more than one such axis, their sizes do not follow from the number of
+bytes; the client then gives `shapes` when it opens the stream.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,16 @@ from fastgru.serve.v2.frames import Region, take
 
 __all__ = ["Layout"]
 
-_KEPT: Final = 64  # numbers of bytes that are remembered with what they mean
+_KEPT: Final = 64  # how many sizes of messages are cached with their meaning
 Shape = tuple[int, ...]
 
 
 class Layout:
-    """That of the messages of one stream.
+    """The layout of the messages of one stream.
 
-    given: {input: shape} as a client writes it, -1 for the size that follows from the number of bytes. shapes: those
-    of all inputs, None where one is not known. Raises `ServeError`, 400, for shapes that the model does not take.
+    given: {input: shape} from the client, with -1 for the size that follows from the number of bytes. shapes: the
+    shapes of all inputs, None for a shape that is not known. Raises `ServeError`, 400, for shapes that the model does
+    not take.
     """
 
     def __init__(self, served: Served, given: Any = None) -> None:
@@ -46,10 +47,10 @@ class Layout:
         self._kept: dict[int, tuple[Region, ...]] = {}
         dtypes = [field.dtype for field in served.inputs]
         self._dtype = dtypes[0] if len(dtypes) == 1 and dtypes[0].kind != "b" else None
-        self._alone: dict[int, Shape] = {}  # of the one input of most models: bytes -> shape
+        self._alone: dict[int, Shape] = {}  # for models with one input: bytes -> shape
 
     def arrays(self, data: bytes) -> tuple[Array, ...]:
-        """The inputs, views of the bytes. Raises `ServeError`, 400, for a number of bytes that does not fit."""
+        """Return the inputs as views of the bytes. Raises `ServeError`, 400, if the number of bytes does not fit."""
         shape = self._alone.get(len(data))
         if shape is not None:
             return (np.ndarray(shape, self._dtype, data),)
@@ -69,7 +70,7 @@ class Layout:
         return arrays
 
     def _regions(self, size: int) -> tuple[Region, ...]:
-        """Where each input lies in a message of so many bytes."""
+        """Return where each input lies in a message of `size` bytes."""
         fixed = unit = 0
         shapes: list[Shape] = []
         for field, shape in zip(self._served.inputs, self.shapes, strict=True):
@@ -107,7 +108,7 @@ class Layout:
 
 
 def _declared(field: Field, axis: int | None) -> Shape | None:
-    """The shape of an input in a sequence, whose batch is 1."""
+    """Return the shape of an input in a sequence, whose batch is 1."""
     if field.shape is None:
         return None
     return tuple([1 if i == axis else n for i, n in enumerate(field.shape)])

@@ -1,6 +1,6 @@
-"""The sequence that a connection has: how it is opened, what its client may have done to it, and how it ends.
+"""The sequence of a connection: how it is opened, what its client may do with it, and how it ends.
 
-Answers are objects for JSON; `connection` says what they mean.
+Answers are objects for JSON; `connection` describes them.
 """
 
 from base64 import b64decode, b64encode
@@ -31,17 +31,19 @@ Answer = dict[str, Any]
 
 
 def bad(message: str, reason: str = "message") -> ServeError:
-    """A message that is none."""
+    """Return the error for an invalid message."""
     return ServeError(400, message, reason=reason)
 
 
 class Lease:
-    """key: the API key of the client. most_ns: within which every frame is to be answered. lost: told when the server,
-    or another connection, takes the sequence away.
+    """The sequence of one connection.
 
-    served: the model of its frames. session: None where none is open, and for a model without a state. layout: of its
-    frames, None before the first `begin`. limit_ns: within which a frame is to be answered. why: the error of every
-    frame, None if frames may come.
+    key: the name of the client's API key. most_ns: the longest time within which a frame is to be answered. lost:
+    called with an event when the server, or another connection, takes the sequence away.
+
+    served: the model of the frames. session: None if none is open, and for a model without a state. layout: that of the
+    frames, None before the first `begin`. limit_ns: the time within which a frame is to be answered. why: the error for
+    every frame, None if frames are taken.
     """
 
     def __init__(self, served: Served, key: str | None, most_ns: int, lost: Callable[[Answer], None]) -> None:
@@ -61,7 +63,7 @@ class Lease:
         return home
 
     def open(self, given: Answer) -> Answer | None:
-        """`begin`, after whose failure no frame may begin another sequence instead."""
+        """Do what `begin` does; after a failure, refuse frames, so that none begins another sequence instead."""
         try:
             return self.begin(given)
         except ServeError:
@@ -70,10 +72,10 @@ class Lease:
             raise
 
     def begin(self, given: Answer) -> Answer | None:
-        """Open a sequence as `given` says; the answer, None while one that goes on has jobs on their way.
+        """Open a sequence as `given` says; return the answer, or None while an existing one has jobs in progress.
 
-        Raises `ServeError`: 400 for wrong fields and a sequence that is not there, 410 for one that was idle too long,
-        404 where the model was unloaded, 409 where this connection has one, 503 where there is no room.
+        Raises `ServeError`: 400 for wrong fields and for a sequence that does not exist, 410 for one that was idle too
+        long, 404 if the model was unloaded, 409 if this connection already has a sequence, 503 if there is no room.
         """
         served = self.served
         if not served.latest.is_loaded:
@@ -121,7 +123,9 @@ class Lease:
         return self._opened(goes_on)
 
     def settled(self) -> Answer | None:
-        """The answer of `begin` that was None before. Raises `ServeError`, 410, where the sequence has ended since."""
+        """Return the answer after `begin` has returned None, or None again. Raises `ServeError`, 410, if the sequence
+        has ended since.
+        """
         return None if self._live.busy else self._opened(True)
 
     def _opened(self, continued: bool) -> Answer:
@@ -145,7 +149,7 @@ class Lease:
 
     @property
     def _live(self) -> Session:
-        """The sequence. Raises `ServeError` where none is open."""
+        """The live session. Raises `ServeError` if none is open."""
         self._sessions  # noqa: B018 - raises for a model without a state
         if self.why is not None:
             raise self.why
@@ -156,18 +160,18 @@ class Lease:
         return self.session
 
     def reset(self, given: Answer) -> Answer:
-        """Raises `ServeError`, as the others do."""
+        """Reset the state to zeros. Raises `ServeError`."""
         self._sessions.reset(self._live)
         return {"type": "reset", "step": 0}
 
     def save(self, given: Answer) -> Answer:
-        """Raises `ServeError`, as the others do."""
+        """Return the state in base64. Raises `ServeError`."""
         session = self._live
         state = b64encode(self._sessions.save(session)).decode()
         return {"type": "saved", "step": session.step, "state": state}
 
     def load(self, given: Answer) -> Answer:
-        """Raises `ServeError`, as the others do."""
+        """Replace the state by the given one. Raises `ServeError`."""
         session, state = self._live, given.get("state")
         try:
             if type(state) is not str:
@@ -179,7 +183,7 @@ class Lease:
         return {"type": "loaded", "step": session.step}
 
     def last_answer(self) -> tuple[Array, ...]:
-        """The outputs of the last frame, as they were. Raises `ServeError`, as the others do, and 409 for none."""
+        """Return the outputs of the last frame again. Raises `ServeError`, such as 409 if none are kept."""
         session, keeper = self._live, self.served.keeper
         outputs = None
         if keeper is not None and not session.busy:
@@ -194,13 +198,13 @@ class Lease:
         return outputs
 
     def keep_alive(self, given: Answer) -> Answer:
-        """Raises `ServeError`, as the others do."""
+        """Mark the sequence as used. Raises `ServeError`."""
         session = self._live
         self._sessions.keep_alive(session)
         return {"type": "alive", "step": session.step}
 
     def finalize(self, given: Answer) -> Answer:
-        """Raises `ServeError`, as the others do."""
+        """End the sequence. Raises `ServeError`."""
         session = self._live
         session.on_end = None
         self._sessions.end(session, "its client has ended it")
@@ -208,9 +212,9 @@ class Lease:
         return {"type": "finalized", "step": session.step}
 
     def changed(self, now: Served | None) -> None:
-        """The model is not the newest any more; a sequence that is open goes on with it. now: None if it is unloaded.
+        """Learn that the model was replaced by `now`, or unloaded if that is None. An open sequence goes on with it.
 
-        Without a sequence, frames are for the new model, if they are the same for both.
+        Without a sequence, frames are for the new model, if both models have the same inputs and outputs.
         """
         before = self._served
         if self.session is not None or self.why is not None:
@@ -224,7 +228,7 @@ class Lease:
             self._lost({"type": "event", "event": "unloaded", "sequence_id": None, "message": _EVENTS["unloaded"][1]})
 
     def leave(self) -> None:
-        """The sequence ends, unless it is to outlive the connection."""
+        """Give the sequence up: it ends, unless it is to outlive the connection."""
         session, sessions, self.session = self.session, self.served.sessions, None
         if session is not None and sessions is not None:
             session.on_end = None
@@ -232,7 +236,7 @@ class Lease:
         self.why = _not_open()
 
     def _on_end(self, reason: str) -> None:
-        """The sequence is not this connection's any more."""
+        """Learn that the sequence no longer belongs to this connection."""
         event, message = _EVENTS[reason]
         session, self.session = self.session, None
         self.why = ServeError(410, message, reason=event)

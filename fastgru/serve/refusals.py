@@ -1,4 +1,4 @@
-"""Why a job does not run, and what its client is told: an error for each case."""
+"""The reasons for which a job does not run: an error for each case."""
 
 from typing import Final
 
@@ -23,24 +23,26 @@ _SOON_S: Final = 0.001
 
 
 def loaded_anew(name: str) -> ServeError:
-    """The model is another one since the request was read."""
+    """The model was replaced or unloaded since the request was read."""
     text = f"model {name!r} was loaded again or unloaded while the request was read: send the request again"
     return ServeError(503, text, reason="busy", retry_after_s=_SOON_S)
 
 
 def draining() -> ServeError:
-    """The server takes no more."""
+    """The server takes no more requests."""
     return ServeError(503, "the server is shutting down", reason="draining", retry_after_s=1.0)
 
 
 def ended(session: Session) -> ServeError:
-    """There is no such session any more."""
+    """The session has ended."""
     return ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")
 
 
 def late(cost_ns: float, ahead_ns: float, given_ns: int, waiting: int) -> ServeError:
-    """What takes `cost_ns` would not be ready in the time that is given. waiting: jobs before it, and all that is, so
-    that it takes `ahead_ns`.
+    """The job would not be done before its deadline.
+
+    cost_ns: the time of the job. ahead_ns: the time of the work before it. given_ns: the time until the deadline.
+    waiting: how many jobs are in progress.
     """
     given = max(0, given_ns)
     if cost_ns > given:
@@ -59,7 +61,7 @@ def late(cost_ns: float, ahead_ns: float, given_ns: int, waiting: int) -> ServeE
 
 
 def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeError:
-    """The frames of all jobs, and their answers, have a bound."""
+    """The frames of all jobs and their answers would exceed the limit."""
     return ServeError(
         503,
         f"the server already has {waiting} bytes of requests and answers in progress; this request of {job.bytes} bytes"
@@ -70,13 +72,13 @@ def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeE
 
 
 def too_long_an_answer(size: int, most: int) -> ServeError:
-    """The outputs would be larger than all that may be on its way."""
+    """The outputs would exceed the limit for all jobs in progress."""
     text = f"the answer would have {size} bytes, more than the limit of {most} for all requests: ask for less at once"
     return ServeError(413, text, reason="answer")
 
 
 def out_of_order(session: Session, step: int, most_early: int) -> ServeError:
-    """A step has been, or too many wait already for those before them."""
+    """The step has already come, or too many jobs wait for earlier steps."""
     if step < session.next or step in session.early:
         return ServeError(
             409,
@@ -92,7 +94,7 @@ def out_of_order(session: Session, step: int, most_early: int) -> ServeError:
 
 
 def too_early(session: Session, step: int) -> ServeError:
-    """The steps before it have not come in time."""
+    """The steps before this one have not come in time."""
     if session.ended:
         return ended(session)
     text = f"step {step} of sequence {session.id!r} came too early: step {session.next} has not come"
@@ -100,13 +102,13 @@ def too_early(session: Session, step: int) -> ServeError:
 
 
 def failed_before(session: Session, step: int) -> ServeError:
-    """The step before it has failed, so that it would be another step than it says."""
+    """The step before this one has failed, so that the job would run as another step than it names."""
     text = f"step {step} of sequence {session.id!r} cannot be run: step {session.step} has failed"
     return ServeError(409, text, reason="step")
 
 
 def not_run(job: Job, now_ns: int) -> ServeError:
-    """Nobody waits for it any more."""
+    """The job was cancelled, or its deadline has passed."""
     if job.cancelled:
         return ServeError(499, "the client has closed the connection", reason="cancelled")
     text = f"the deadline of the request passed {(now_ns - job.deadline_ns) / 1e6:.3g} ms before it could run"

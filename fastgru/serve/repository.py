@@ -1,4 +1,4 @@
-"""The models that are served, by name: which there are, and how one is loaded anew while others ask for it."""
+"""The models that are served, by name, and how one is loaded again while requests for it come."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _STATE: Final = re.compile(r"(?i)state|cache|hidden|memory|(?<![a-z])[hc]_?(?:\d
 
 
 def _unnamed_states(model: Model) -> list[str]:
-    """Inputs that are called as states are, for which there is an output of the same type and shape."""
+    """Return the inputs with names that are typical of states, if there is an output of the same type and shape."""
     states = model.graph.states
     made = [(spec.dtype, spec.shape) for spec in model.outputs if spec.name not in states.values()]
     return [
@@ -35,14 +35,14 @@ def _unnamed_states(model: Model) -> list[str]:
 
 
 class Repository:
-    """The models by name. sources: what each was named as at the start: a file, or a model that is in memory. folder:
-    where their sessions are on disk, if they are. loads: have them loaded now; else `loading` has the names of those
-    that are yet to be put here, and requests for them are told to come again.
+    """The models by name.
 
-    lock: held by who loads or unloads one while requests come. changed: called with a model that is not the newest any
-    more, and with the one instead of it, None where it is unloaded.
+    sources: the file, or the model in memory, that each name stood for at the start. folder: keeps sessions on disk, if
+    it is given. loads: load the models now; if False, `loading` has the names of models that are not loaded yet, and
+    requests for these are told to come again. lock: is held while a model is loaded or unloaded. changed: functions
+    that are called with a model that was replaced or unloaded, and with its successor, or None.
 
-    Raises what `fastgru.load` does for a file that cannot be served.
+    Raises what `fastgru.load` raises for a file that cannot be served.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Repository:
         return iter(tuple(self._served.values()))
 
     def get(self, name: str, version: str | None = None) -> Served:
-        """The model of this name. Raises `ServeError`, 404, where it is not loaded, 503 while it is loading."""
+        """Return the model of this name. Raises `ServeError`: 404 if it is not loaded, 503 while it is being loaded."""
         served = self._served.get(name)
         if served is None and name in self.loading:
             raise ServeError(503, f"model {name!r} is being loaded", reason="loading", retry_after_s=_RETRY_S)
@@ -79,10 +79,10 @@ class Repository:
         return served
 
     def index(self) -> list[tuple[str, str, str, str]]:
-        """(name, version, state, why it is in that state) of every model that was named at the start.
+        """Return (name, version, state, reason for the state) of every model that was named at the start.
 
-        The states are Triton's: "LOADING", "READY", "UNLOADING" and "UNAVAILABLE". A model that was loaded anew while
-        sessions go on with it stands there beside the new one, and is unloading.
+        The states are Triton's: "LOADING", "READY", "UNLOADING" and "UNAVAILABLE". A former model with which sessions
+        go on is listed after the new one, as unloading.
         """
         found = []
         for name in self._sources:
@@ -102,9 +102,9 @@ class Repository:
         return found
 
     def read(self, name: str) -> Served:
-        """The model of this name, read anew; it is not served yet. On any thread.
+        """Read the model of this name and return it, without serving it yet. May run on any thread.
 
-        Raises `ServeError`, 404, for other names, and what `fastgru.load` does.
+        Raises `ServeError`, 404, for a name that was not given at the start, and what `fastgru.load` raises.
         """
         source = self._sources.get(name)
         if source is None:
@@ -120,11 +120,11 @@ class Repository:
         return Served(name, load(source, **options), self._settings, self._clock)
 
     def load(self, name: str) -> Served:
-        """Read the model of this name anew, and serve it instead of the one before, whose sessions go on with that."""
+        """Read the model of this name, and serve it instead of the one before, which keeps its sessions."""
         return self.put(self.read(name))
 
     def put(self, served: Served) -> Served:
-        """Serve this one instead of the one before, whose sessions go on with that. Raises `SettingsError`."""
+        """Serve this model instead of the one before, which keeps its sessions. Raises `SettingsError`."""
         if self._folder is not None:
             served.keep_in(self._folder)
         before = self._served.get(served.name)
@@ -155,10 +155,9 @@ class Repository:
         return served
 
     def unload(self, name: str) -> Served:
-        """Take no requests for it from now on, and end its sessions, but for those that have requests on their way.
+        """Take no more requests for a model, and end its sessions, except those that have requests in progress.
 
-        `finish` is to be called for what this returns until it says that all is done. Raises `ServeError`, 404, where
-        it is not loaded.
+        The caller must call `finish` with the returned model until that returns True. Raises what `get` raises.
         """
         served = self.get(name)
         for each in (served, *served.formers):
@@ -171,12 +170,12 @@ class Repository:
         return served
 
     def finish(self, served: Served) -> bool:
-        """End those of its sessions that have no requests any more; whether nothing is left to be done."""
+        """End the sessions without requests of a model that is being unloaded; return whether the unloading is done."""
         if self._unloading.get(served.name) is not served:
             return True
         for session in served.sessions or ():
             if session.forget is not None:
-                session.forget(session)  # steps that wait for others, which do not come any more
+                session.forget(session)  # drop jobs that wait for earlier steps, which will not come any more
             if not session.busy and served.sessions is not None:
                 served.sessions.end(session, "unloaded")
                 if session.on_end is not None:
@@ -196,9 +195,9 @@ class Repository:
             told(before, now)
 
     def sweep(self) -> float:
-        """End sessions that are idle for too long, and let models go that nobody uses.
+        """End sessions that are idle for too long, and free former models that nobody uses.
 
-        In how many seconds to come again.
+        Returns the seconds until the next call.
         """
         wait = _SWEEP_S
         for served in self:

@@ -1,4 +1,4 @@
-"""Memory that is not needed any more once a server has started."""
+"""Memory that a server no longer needs once it has started."""
 
 import ctypes
 import re
@@ -15,10 +15,10 @@ _MAPPING: Final = re.compile(
 
 
 def give_back_code() -> None:
-    """Drop the pages of LLVM, which has linked the kernels: some 40 MB of what is resident, on Linux.
+    """Drop the pages of LLVM, which has linked the kernels: some 40 MB of resident memory, on Linux.
 
-    Those are dropped that nobody has written to. They are as they are in the file of the library, and are mapped again
-    where a new shape has LLVM run once more.
+    Only mappings that nobody has written to are dropped. The system reads their pages from the file of the library
+    again if LLVM runs once more, as for a new shape.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,10 +1,10 @@
-"""Connections that are not read for a while, because the server had no time for the request that came last.
+"""Connections that are not read for a while, because the server had no time for their last requests.
 
-A request that is refused takes the event loop about as long as one that is answered. If it read every request of
-clients that ask for twice what it can do, and come back at once, it would have no time left to answer any. So the next
-request of a connection whose last one came too late is not read before the turn of that connection comes. One after the
-other gets its turn, so slowly that their requests take a small share of the time if all of them are refused again, and
-that what each brings with it is seen before many more are there.
+Refusing a request takes the event loop about as long as answering one. If clients ask for twice what the server can do,
+and retry at once, reading every request would leave no time to answer any. So a connection whose last request was
+refused for lack of time rests: its next request is not read for a while. Resting connections are read again one after
+the other, so slowly that their requests take only a small share of the time even if all are refused again, and that the
+load of each is seen before many more are read.
 """
 
 from collections import deque
@@ -15,19 +15,19 @@ from fastgru.serve.load import Load
 
 __all__ = ["Line", "Resting"]
 
-_SHARE: Final = 0.05  # of the time, for the requests of those that rest
+_SHARE: Final = 0.05  # the share of the time for requests of resting connections
 _REASONS: Final = ("overload", "deadline")
 
 
 class Line(Protocol):
-    """A connection. unread_ns: since when it has not been read; 0 where what it sends is read as it comes."""
+    """A connection. unread_ns: since when it has not been read; 0 if it is being read."""
 
     transport: Any
     unread_ns: int
 
 
 class Resting:
-    """Those of one loop. load: tells what a request costs."""
+    """The resting connections of one loop. load: has the cost of a request."""
 
     __slots__ = ("_lines", "_load", "_since_ns", "_woken")
 
@@ -41,9 +41,9 @@ class Resting:
         return len(self._lines) + len(self._woken)
 
     def refused(self, line: Line, error: ServeError, now: int) -> None:
-        """A request was. Where the loop had no time for it, the connection is not read for a while.
+        """Rest a connection if its request was refused because the loop had no time.
 
-        A request that had waited all the while does not count: the one after it gets its chance.
+        A request that waited while the connection rested does not count: the next one gets its chance.
         """
         short = self._load.is_behind and error.reason in _REASONS
         if not short or line.unread_ns or line.transport.is_closing():
@@ -55,7 +55,7 @@ class Resting:
         self._lines.append(line)
 
     def turns(self, now: int) -> bool:
-        """The loop is about to look what has come. Whether connections are read again."""
+        """Read some connections again, because the loop is about to look for requests; return whether there are any."""
         for line in self._woken:
             line.unread_ns = 0
         self._woken.clear()
@@ -66,7 +66,7 @@ class Resting:
         return count > 0
 
     def end(self) -> None:
-        """Read all of them again."""
+        """Read all connections again."""
         self._wake(len(self._lines))
 
     def _wake(self, most: int) -> None:

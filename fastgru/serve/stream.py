@@ -1,11 +1,11 @@
-"""The WebSocket `/v2/models/{model}/stream`: who may open one, and what becomes of all of them when the server ends.
+"""The WebSocket `/v2/models/{model}/stream`: how a stream is opened, and how all of them end with the server.
 
-What a client says in the query of the URL (sequence_id, keep, continue, timeout, shapes) is an `open` before the first
-message, whose failure is an HTTP answer in place of the handshake, and whose success is not told. Without any of these,
-the client sends an `open`, or its first frame begins a sequence of its own. `connection` has the messages, `layout`
-what a binary one holds.
+Parameters in the query of the URL (sequence_id, keep, continue, timeout, shapes) act as an `open` before the first
+message. If that fails, the client gets an HTTP answer in place of the handshake; if it succeeds, there is no message.
+Without parameters, the client sends an `open`, or its first frame begins a new sequence. `connection` describes the
+messages, `layout` the contents of binary ones.
 
-The application may run under any ASGI server. Under ours, messages go past ASGI once the connection is there
+The application may run under any ASGI server. Under ours, messages bypass ASGI once the connection is accepted
 (`handshake`).
 """
 
@@ -34,7 +34,7 @@ _WAIT_S, _POLL_S = 0.001, 0.01
 
 
 class Streams:
-    """All of an application. Used by the thread of the event loop."""
+    """All streams of an application, used by the thread of the event loop."""
 
     def __init__(self, repository: Repository, scheduler: Scheduler, settings: Settings) -> None:
         self._repository, self._scheduler, self._settings = repository, scheduler, settings
@@ -46,14 +46,14 @@ class Streams:
         return len(self._open)
 
     def sockets(self) -> dict[str, SocketHandler]:
-        """For `Application`."""
+        """Return the handlers for `Application`."""
         paths = "/v2/models/{model}/stream", "/v2/models/{model}/versions/{version}/stream"
         return dict.fromkeys(paths, self._serve)
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, names: Mapping[str, str], identity: Identity
     ) -> None:
-        """One connection, from its handshake to its end. Raises `ServeError` in place of the handshake."""
+        """Serve one connection from its handshake to its end. Raises `ServeError` in place of the handshake."""
         served = self._repository.get(names["model"], names.get("version"))
         if self._is_draining:
             raise ServeError(503, "the server is shutting down", reason="draining", retry_after_s=1.0)
@@ -77,19 +77,20 @@ class Streams:
             connection.on_lost(1006)
 
     def expel(self, keys: Collection[str]) -> None:
-        """End the streams of these keys, which may not use the server any more."""
+        """End the streams of keys that may not use the server any more."""
         for connection in [each for each in self._open if each.lease.key in keys]:
             connection.channel.close(1008, "the API key has been withdrawn or changed")
 
     def _changed(self, before: Served, now: Served | None) -> None:
-        """A model was loaded anew, or unloaded: tell those that have no sequence of it."""
+        """Tell the connections that use `before` that the model was loaded again or unloaded."""
         for connection in tuple(self._open):
             if connection.lease.served is before:
                 connection.lease.changed(now)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no new connections, tell those that there are, and end them when the grace is over: each is closed
-        when the frames that have come from it are answered.
+        """Take no new connections, tell the open ones, and end them after `grace_s` seconds.
+
+        Each connection is closed once the frames that it has sent are answered.
         """
         self._is_draining = True
         for connection in tuple(self._open):
@@ -103,7 +104,7 @@ class Streams:
 
 
 async def _begin(connection: Connection, asked: dict[str, Any], most_s: float) -> None:
-    """Open a sequence; one that goes on may have to wait for what is on its way."""
+    """Open a sequence, and wait until an existing one has no jobs in progress. Raises `ServeError`."""
     answer = connection.lease.begin(asked)
     loop = asyncio.get_running_loop()
     until = loop.time() + most_s
@@ -115,7 +116,7 @@ async def _begin(connection: Connection, asked: dict[str, Any], most_s: float) -
 
 
 def _read_query(query: bytes, most_depth: int) -> dict[str, Any]:
-    """The fields of an `open`. Raises `ServeError`, 400."""
+    """Return the fields of an `open` from the query of a URL. Raises `ServeError`, 400."""
     try:
         pairs = parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=16)
     except ValueError:

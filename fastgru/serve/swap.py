@@ -1,7 +1,7 @@
-"""Models that are loaded anew and unloaded while requests come.
+"""Loading models again, and unloading them, while requests come.
 
-Reading a file and measuring the model take long, and happen on a thread of their own. One model is loaded or unloaded
-at a time; who asks meanwhile waits.
+Reading a file and measuring the model take long, and run on a thread of their own. Only one model is loaded or unloaded
+at a time; other calls wait.
 """
 
 import asyncio
@@ -23,12 +23,15 @@ from fastgru.serve.settings import SettingsError
 __all__ = ["in_thread", "load", "start", "unload"]
 
 _POLL_S: Final = 0.002
-_MOST_PARKED: Final = 16  # sequences on disk that are moved in one turn of the loop
+_MOST_PARKED: Final = 16  # sequences on disk that are moved in one iteration of the loop
 Result = TypeVar("Result")
 
 
 def in_thread(function: Callable[[], Result]) -> "asyncio.Future[Result]":
-    """What it gives, on a thread that ends with it and that the end of the process does not wait for."""
+    """Run a function in a thread of its own and return a future of its result.
+
+    The end of the process does not wait for the thread.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
@@ -56,18 +59,18 @@ def in_thread(function: Callable[[], Result]) -> "asyncio.Future[Result]":
 
 
 async def start(repository: Repository) -> None:
-    """Load what was named at the start. Raises what `fastgru.load` does."""
+    """Load the models that were named at the start. Raises what `fastgru.load` raises."""
     async with repository.lock:
         for name in tuple(repository.loading):
             repository.put(await in_thread(partial(repository.read, name)))
 
 
 async def load(repository: Repository, scheduler: Scheduler, name: str, *, moves: bool = False) -> Served:
-    """Read the file of this model anew, and serve that instead, also if who asks for it goes away meanwhile.
+    """Read the file of this model again, and serve the new model, even if the caller is cancelled meanwhile.
 
-    moves: sessions that live go on with the new model; else they stay with their own until they end.
+    moves: whether live sessions move to the new model; otherwise they stay with the old one until they end.
 
-    Raises `ServeError`: 404 for a name that was not given at the start, 400 for a file that cannot be served, 409 where
+    Raises `ServeError`: 404 for a name that was not given at the start, 400 for a file that cannot be served, 409 if
     sessions cannot go on. Nothing has changed then.
     """
     return await asyncio.shield(asyncio.ensure_future(_load(repository, scheduler, name, moves)))
@@ -97,7 +100,7 @@ async def _load(repository: Repository, scheduler: Scheduler, name: str, moves: 
 
 
 async def _move_parked(served: Served) -> None:
-    """A few at a time, so that others have their turns in between."""
+    """Move the sequences on disk to the new model, a few at a time, so that the loop can serve requests in between."""
     assert served.sessions is not None
     for home in tuple(served.formers):
         try:
@@ -110,9 +113,9 @@ async def _move_parked(served: Served) -> None:
 
 
 async def unload(repository: Repository, name: str) -> None:
-    """Take no more requests for this model, answer those that there are, and end its sessions.
+    """Take no more requests for this model, answer those in progress, and end its sessions.
 
-    Raises `ServeError`, 404, where it is not loaded.
+    Raises `ServeError`: 404 if it is not loaded, 503 while it is being loaded.
     """
     await asyncio.shield(asyncio.ensure_future(_unload(repository, name)))
 
@@ -125,7 +128,7 @@ async def _unload(repository: Repository, name: str) -> None:
 
 
 def _check(served: Served, before: Served, moves: bool) -> None:
-    """Raises `ServeError`, 409, where sessions that live cannot go on."""
+    """Raise `ServeError`, 409, if live sessions cannot go on with the new model."""
     assert before.sessions is not None
     if served.sessions is None and len(before.sessions):
         raise ServeError(
@@ -154,7 +157,7 @@ def _states(served: Served) -> Sequence[TensorSpec]:
 
 
 def _difference(before: Sequence[Any], now: Sequence[Any]) -> str:
-    """In words; "" where there is none."""
+    """Describe the difference between two lists of fields; "" if there is none."""
     shown, new = ([f"{each.name!r} {each.dtype} {list(each.shape or ())}" for each in some] for some in (before, now))
     if shown == new:
         return ""
