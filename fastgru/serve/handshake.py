@@ -1,7 +1,7 @@
-"""The handshake of a WebSocket: an ASGI request as any other, so that keys, hosts and origins are checked in one place.
+"""The handshake of a WebSocket: an ordinary ASGI request, so that keys, hosts and origins are checked in one place.
 
-After it, the application hands its `Receiver` to the extension `EXTENSION` of the scope (`Handshake.take`), and from
-then on messages go past ASGI (`websocket`).
+After the handshake, the application hands its `Receiver` to the extension `EXTENSION` of the scope (`Handshake.take`).
+From then on messages bypass ASGI (`websocket`).
 """
 
 from typing import Any, Final, cast
@@ -21,9 +21,10 @@ _EARLY_BYTES: Final = 1 << 16
 
 
 class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
-    """uvicorn's protocol up to the answer of the handshake; then `take` puts a `WebSocket` in its place.
+    """uvicorn's protocol until the handshake is answered; then `take` puts a `WebSocket` in its place.
 
-    Made for `uvicorn.Config(ws=Handshake)`, and for an application that takes every connection which it accepts.
+    This is for `uvicorn.Config(ws=Handshake)`, and for an application that calls `take` for every connection that it
+    accepts.
     """
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **options: Any) -> None:
@@ -33,7 +34,7 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         self._early = b""
 
     def data_received(self, data: bytes) -> None:
-        """A request; what a client sends before it has the answer is kept."""
+        """Take the request, and keep what the client sends before it has the answer."""
         if not self.handshake_initiated:
             super().data_received(data)
             return
@@ -42,7 +43,7 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
             self.transport.abort()
 
     def _rejected(self, status: Any, text: str) -> Any:
-        """The answer to a handshake that is none, as all others are written."""
+        """Return the answer to an invalid handshake, in the form of all other errors."""
         response = ServerProtocol.reject(self.conn, status, text)
         sentence = text.strip().removeprefix("Failed to open a WebSocket connection: ").removesuffix(".")
         response.body = write_json(
@@ -59,9 +60,9 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         await super().run_asgi()
 
     async def send(self, message: Any) -> None:
-        """As uvicorn's, which takes an HTTP answer in place of the handshake for none, and would log that.
+        """Send as uvicorn does, but let an HTTP answer complete the handshake, which uvicorn would log as an error.
 
-        A client that has gone meanwhile is no fault: it is told nothing, and the receiver that it is lost.
+        If the client has gone meanwhile, send nothing; the receiver then learns that the connection is lost.
         """
         if self.disconnected or self.transport.is_closing():
             self.handshake_complete = True
@@ -71,7 +72,10 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
             self.handshake_complete = True
 
     def take(self, receiver: Receiver, max_size: int) -> WebSocket:
-        """To be called without an await after the one that accepted the connection."""
+        """Put a `WebSocket` in place of this protocol and return it.
+
+        There must be no await between the acceptance of the connection and this call.
+        """
         self.stop_keepalive()
         self.connections.discard(self)
         socket = WebSocket(

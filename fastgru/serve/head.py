@@ -1,5 +1,7 @@
-"""What is wrong with the head of a request, beyond what httptools refuses: everything that two programs might read in
-two ways, what is larger than the limits, and what this server does not do.
+"""Faults in the head of a request that httptools does not refuse.
+
+These are heads that two programs might read differently, heads above the limits, and requests for what this server does
+not support.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +22,13 @@ __all__ = [
 ]
 
 METHODS: Final = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
-_HANDSHAKE_LINE: Final = 8_000  # what the package websockets takes, which says nothing about a longer one
+_HANDSHAKE_LINE: Final = 8_000  # below the limit of the package websockets, which does not answer longer lines
 _RARE: Final = (b"transfer-encoding", b"content-encoding", b"expect")
-_ONCE: Final = (b"host", b"inference-header-content-length", *_RARE)  # of which two would be read in two ways
+_ONCE: Final = (b"host", b"inference-header-content-length", *_RARE)  # programs differ on which of two headers counts
 
 
 class Fault(NamedTuple):
-    """What a request is refused with. message: ASCII, without quotes. more: lines of the answer's head."""
+    """The refusal of a request. message: ASCII, without quotes. more: additional lines of the answer's head."""
 
     status: int
     message: str
@@ -48,12 +50,12 @@ def large_head(settings: Settings) -> Fault:
 
 
 def large_body(settings: Settings) -> Fault:
-    """The body is."""
+    """The body is larger than the settings allow."""
     return Fault(413, f"the body is too large, expected at most {settings.max_body_bytes} bytes", "body")
 
 
 def size_of(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> int:
-    """Bytes of a head, but for its first line's method and version."""
+    """Return the bytes of a head, without the method and version in its first line."""
     return len(url) + sum([len(name) + len(value) + 4 for name, value in headers])
 
 
@@ -65,7 +67,7 @@ def fault_of(
     names: Mapping[bytes, bytes],
     settings: Settings,
 ) -> Fault | None:
-    """None for a head that is right. names: the last of the headers of each name, which are in small letters."""
+    """Return the fault of a head, or None. names: the last header of each name; names are in lower case."""
     if len(headers) > settings.max_headers:
         return large_head(settings)
     if method not in METHODS or url[:1] != b"/" or b"#" in url or version not in ("1.1", "1.0"):
@@ -97,14 +99,14 @@ def _fault_of_rare(names: Mapping[bytes, bytes], version: str) -> Fault | None:
 
 
 def asks_for_websocket(method: bytes, version: str, names: Mapping[bytes, bytes]) -> bool:
-    """Whether the upgrade that the head asks for is that to a WebSocket."""
+    """Return whether the head asks for an upgrade to a WebSocket."""
     return (method, version, names.get(b"upgrade", b"").lower().rstrip()) == (b"GET", "1.1", b"websocket")
 
 
 def fault_of_upgrade(
     url: bytes, headers: Sequence[tuple[bytes, bytes]], names: Mapping[bytes, bytes], *, to_websocket: bool
 ) -> Fault | None:
-    """None for an upgrade that is right. to_websocket: what comes next reads the head once more."""
+    """Return the fault of an upgrade, or None. to_websocket: whether uvicorn's handshake reads the head again."""
     if b"content-length" in names or b"transfer-encoding" in names:
         return malformed("a request to upgrade cannot have a body")
     if to_websocket and not names.get(b"sec-websocket-key", b"").isascii():

@@ -1,9 +1,9 @@
-"""HTTP/1.1 connections: bytes to exchanges, and no further than the limits.
+"""HTTP/1.1 connections, from bytes to exchanges, within the limits of the server.
 
-httptools splits the bytes, and refuses most of what two programs could read in two ways (bare line feeds, folded
-headers, two lengths, a length beside chunks). This protocol, which takes the place of uvicorn's, refuses the rest,
-counts what a connection takes, and closes those that are slow. What is refused gets an answer, and the connection ends
-with it: after a fault nobody knows where the next request begins.
+httptools splits the bytes, and refuses most requests that two programs could read differently (bare line feeds, folded
+headers, two lengths, a length with chunked coding). This protocol, which replaces uvicorn's, refuses the rest, counts
+what a connection takes, and closes slow connections. A refused request gets an answer, with which the connection ends,
+because the beginning of the next request is unknown after a fault.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ _PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
 
 
 class HttpProtocol(Parsing):
-    """One connection, made by uvicorn's server with the arguments that it gives to its own protocols."""
+    """One connection. Its arguments are those of uvicorn's own protocols, and the gate."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is there."""
+        """Begin the connection, or refuse it if its address has too many."""
         self.transport = cast(asyncio.Transport, transport)
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         is_ip = isinstance(client, tuple)
@@ -52,7 +52,7 @@ class HttpProtocol(Parsing):
             self._refuse(Fault(503, f"this address has {most} connections already", "connections", RETRY))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """There is no transport any more: whoever works for this client is told."""
+        """End the connection, and abandon its exchanges."""
         self._parser = None
         self._leave()
         self.resume_writing()
@@ -73,7 +73,7 @@ class HttpProtocol(Parsing):
             self.gate.leaves(self._address)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request, of several, or of a part of one."""
+        """Take bytes, which may be several requests or a part of one."""
         if self._parser is None:
             return
         repetition = self._repetition
@@ -105,11 +105,11 @@ class HttpProtocol(Parsing):
             exchange.start()
 
     def _refuse(self, fault: Fault) -> None:
-        """Read no more. The answer follows those to the requests that came before."""
+        """Refuse a request, and read no more. The answer follows those to the requests before."""
         self.gate.refuse(fault.reason, f"a connection from {self._address or 'a Unix socket'}")
         self._parser = None
         arriving, self._arriving = self._arriving, None
-        if arriving is not None:  # it is this request that is refused
+        if arriving is not None:  # this is the refused request
             if arriving is self._exchange:
                 self._exchange = None
             else:
@@ -124,7 +124,7 @@ class HttpProtocol(Parsing):
             self._part()
 
     def _part(self) -> None:
-        """Say why this is the end. What the client still sends is read for a while, so that it sees the answer."""
+        """Send the last answer. The client's bytes are still read for a while, so that it receives the answer."""
         self.transport.write(self._farewell)
         self.since, self.limit = self.gate.now, _LINGER_SECONDS
         if self._has_entered and self.transport.can_write_eof():
@@ -132,10 +132,10 @@ class HttpProtocol(Parsing):
         else:
             self.transport.close()
 
-    # Requests that come again.
+    # Repeated requests.
 
     def _repeats(self, repetition: Repetition, data: bytes) -> bool:
-        """Whether the data are a request, or the begin or more of one, that the repetition takes."""
+        """Offer the data to the repetition, as a request or a part of one, and return whether it takes them."""
         if self._arriving is repetition:
             rest = repetition.feed(data)
             if rest:
@@ -170,7 +170,7 @@ class HttpProtocol(Parsing):
         """See `repetition.Connection`."""
         self._exchange, self.limit = repetition, inf
 
-    # What comes after an answer.
+    # After an answer.
 
     def answered(self, exchange: Exchange | Repetition) -> None:
         """See `exchange.Line`."""
@@ -201,7 +201,7 @@ class HttpProtocol(Parsing):
                 self._limit()
 
     def _limit(self) -> None:
-        """From now on, for how long what it is doing may take."""
+        """Begin a new time limit for what the connection is doing now."""
         settings, exchange = self.gate.settings, self._exchange
         self.since, self.limit = self.gate.now, settings.deadline_seconds
         if self.writable is None and exchange is not None and exchange.complete:
@@ -221,7 +221,7 @@ class HttpProtocol(Parsing):
             )
 
     def shutdown(self) -> None:
-        """The server goes down: what has been asked is answered, and nothing more."""
+        """Answer the requests that have come, and then close, because the server shuts down."""
         self._is_draining = True
         if self._exchange is None:
             self.transport.close()
@@ -229,19 +229,19 @@ class HttpProtocol(Parsing):
             (self._waiting or (self._exchange,))[-1].keep_alive = False
 
     def pause_writing(self) -> None:
-        """The client does not read what it is sent."""
+        """Make exchanges wait, because the client does not read."""
         self.writable = self.loop.create_future()
         self._limit()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Let exchanges continue, because the client reads again."""
         writable, self.writable = self.writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
         self._limit()
 
     def _upgrade(self, rest: bytes) -> None:
-        """Hand the connection to the protocol of WebSockets; without one, answer this request and no other."""
+        """Hand the connection to the WebSocket protocol; if there is none, only answer the requests so far."""
         if self._exchange is not None or self._config.ws_protocol_class is None:
             self._parser = None
             self._start()

@@ -1,10 +1,11 @@
-"""Who asks: API keys, their roles, and what a server without keys grants.
+"""API keys, their roles, and the rights of clients of a server without keys.
 
-A file of keys has one a line: a name, a role (user or admin), and the SHA-256 of the key in hexadecimal. The key itself
-is written nowhere. `openssl rand -hex 32` makes one, and `printf %s KEY | sha256sum` its digest.
+A file of keys has one key per line: a name, a role (user or admin), and the SHA-256 of the key in hexadecimal. The key
+itself is not stored. `openssl rand -hex 32` makes a key, and `printf %s KEY | sha256sum` its digest.
 
-Clients send it in a header. Browsers let no page set headers of a WebSocket, but subprotocols: there it comes as
-fastgru.key.KEY, the key in hexadecimal, beside the subprotocol fastgru, which is what is agreed on.
+Clients send the key in a header. Browsers do not let a page set headers of a WebSocket, only its subprotocols: there
+the key is sent as the subprotocol fastgru.key.KEY, with KEY in hexadecimal, in addition to the subprotocol fastgru,
+which the server selects.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ __all__ = ["Guard", "Key", "read_keys"]
 
 _ROLES: Final = ("user", "admin")
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
-_OPEN: Final = ("/v2/health/", "/page/")  # what orchestrators ask, that have no key, and a page without data
+_OPEN: Final = ("/v2/health/", "/page/")  # for orchestrators, which have no key, and for the page, which has no data
 _SUBPROTOCOL: Final = re.compile(rb"(?:^|,)[ \t]*fastgru\.key\.((?:[0-9a-f]{2})+)[ \t]*(?:,|$)")
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _NOBODY: Final = Identity(None, is_admin=False)
@@ -38,7 +39,7 @@ class Key(NamedTuple):
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """The keys of the file; empty lines and those that begin with # are none. Raises `SettingsError`, `OSError`."""
+    """Read a file of keys; empty lines and lines that begin with # are skipped. Raises `SettingsError`, `OSError`."""
     keys: list[Key] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -48,7 +49,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        where = f"{path}, line {number}"  # without the text: a secret may stand there by mistake
+        where = f"{path}, line {number}"  # without the text, which may be a secret by mistake
         if len(words) != 3:
             raise SettingsError(f"{where}: got {len(words)} words, expected three: name, role, SHA-256 of the key")
         name, role, digest = words
@@ -69,12 +70,14 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 
 class Guard:
-    """Called with an ASGI scope, it tells who asks. Raises `ServeError`: 401 without a key that is known, 403 for pages
-    of other origins, 421 for a host that is none of this machine.
+    """Identifies clients: called with an ASGI scope, it returns who asks.
 
-    Without keys, everybody has the one name None; the role admin goes to those who reach a server that listens on this
-    machine only. With keys, whether the server lives and is ready is told without one, and the page at / comes without
-    its data.
+    Raises `ServeError`: 401 without a known key, 403 for pages of other origins, 421 for a host that is not this
+    machine, 400 for a header Host that names no host.
+
+    On a server without keys, every client has the name None, and the role admin if the server listens on this machine
+    only. On a server with keys, clients without a key may ask whether the server is live and ready, and get the page at
+    /, without data.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -86,9 +89,9 @@ class Guard:
         self.check_origin: Callable[[bytes, bytes | None], None] = Origins(settings).check
 
     def reload(self) -> frozenset[str]:
-        """Read the file of keys again; the names of those that are no more what they were.
+        """Read the file of keys again, and return the names of removed and changed keys.
 
-        Raises `SettingsError`, `OSError`, and goes on with the keys before.
+        Raises `SettingsError`, `OSError`; the keys before then stay valid.
         """
         if self._path is None:
             return frozenset()
@@ -101,12 +104,15 @@ class Guard:
         return frozenset([key.name for key in before.difference(self._keys)])
 
     def __call__(self, scope: Scope) -> Identity:
-        """Who asks, by the headers."""
+        """Return who asks. Raises `ServeError`."""
         path = scope["path"]
         return self.identify(dict(scope["headers"]), path == "/" or path.startswith(_OPEN))
 
     def identify(self, headers: Mapping[bytes, bytes], is_health: bool) -> Identity:
-        """The same. is_health: the question is whether the server lives or is ready, or for a file of the page."""
+        """Return who asks, by the headers. Raises `ServeError`.
+
+        is_health: whether the request is for the health of the server, or for a file of the page.
+        """
         self.check_origin(headers.get(b"host", b""), headers.get(b"origin"))
         if self._keys is None:
             return self._nobody
@@ -127,7 +133,10 @@ class Guard:
 
 
 def _find(keys: Iterable[Key], digest: bytes) -> str | None:
-    """The name of the key with this digest. All are compared, so that the time tells nothing."""
+    """Return the name of the key with this digest, or None.
+
+    All keys are compared, so that the time reveals nothing.
+    """
     found = None
     for name, _, known in keys:
         if hmac.compare_digest(known, digest):

@@ -1,4 +1,4 @@
-"""The sockets that the server listens at."""
+"""The sockets on which the server listens."""
 
 import errno
 import os
@@ -15,14 +15,17 @@ _BACKLOG: Final = 2_048
 
 
 def listen(settings: Settings) -> list[socket.socket]:
-    """Bound sockets: one for each address of the host, or the Unix socket. Raises `SettingsError` where none can be."""
+    """Return listening sockets: one for each address of the host, or the Unix socket.
+
+    Raises `SettingsError` if one of them cannot be bound.
+    """
     if settings.unix is not None:
         return [_listen_unix(settings.unix, int(settings.unix_mode, 8))]
     return _listen(settings.host, settings.port)
 
 
 def listen_for_grpc(settings: Settings) -> list[socket.socket]:
-    """The same for gRPC, none where it is off."""
+    """Return the listening sockets for gRPC, or none if it is off. Raises `SettingsError`, as `listen` does."""
     port = settings.port_of_grpc
     return _listen(settings.host, port, " (--grpc-port)") if port else []
 
@@ -33,7 +36,7 @@ def _listen(host: str, port: int, flag: str = "") -> list[socket.socket]:
         for family, _, _, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
-            # A free port that was found for the first address is asked for at the others.
+            # If the system chose a free port for the first address, the other addresses get the same port.
             found.append(_bound(family, (address[0], port, *address[2:])))
             port = found[0].getsockname()[1]
     except OSError as error:
@@ -62,7 +65,7 @@ def _listen_unix(path: Path, mode: int) -> socket.socket:
         raise SettingsError(f"{path}: this system has no Unix sockets")
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777 & ~mode)  # so that nobody gets in before the permissions are set
+    before = os.umask(0o777 & ~mode)  # so that the socket has its permissions from the beginning
     try:
         sock.bind(str(path))
         sock.listen(_BACKLOG)
@@ -75,7 +78,7 @@ def _listen_unix(path: Path, mode: int) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket of this user that nobody listens at. Raises `SettingsError` for whatever else is there."""
+    """Remove a socket of this user on which nobody listens. Raises `SettingsError` for anything else at this path."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -93,7 +96,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def close_all(sockets: list[socket.socket], unix: Path | None = None) -> None:
-    """Close them. The file of the Unix socket goes, too, unless another server has taken its place."""
+    """Close the sockets, and remove the Unix socket's file unless another server listens there."""
     for sock in sockets:
         sock.close()
     if unix is not None and sockets:
@@ -104,7 +107,7 @@ def close_all(sockets: list[socket.socket], unix: Path | None = None) -> None:
 
 
 def urls_of(sockets: list[socket.socket], scheme: str) -> list[str]:
-    """Where clients find the server: "http://127.0.0.1:8000", "unix:/run/fastgru.sock"."""
+    """Return the addresses for clients, such as "http://127.0.0.1:8000" or "unix:/run/fastgru.sock"."""
     found = []
     for sock in sockets:
         name = sock.getsockname()

@@ -1,7 +1,7 @@
-"""The log of the server: lines for people or for programs, to standard error.
+"""The log of the server: lines for people or for programs, on standard error.
 
-A line is written when something begins, ends or fails, and none for a request. What is refused is counted, and told by
-reason at most every ten seconds. No line has a key, a body or a header.
+Lines are written when something begins, ends or fails, but not for single requests. Refusals are counted, and logged
+for each reason at most every ten seconds. No line contains a key, a body or a header.
 """
 
 import json
@@ -22,12 +22,12 @@ _log: Final = logging.getLogger("fastgru.serve")
 
 
 def event(name: str, message: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """A line: the message for people; the name and the fields for programs."""
+    """Write a line with a message for people, and a name and fields for programs."""
     _log.log(level, "%s", message, extra={"event": name, "fields": fields})
 
 
 def set_up(form: str, stream: TextIO | None = None) -> Callable[[], None]:
-    """Write the log as "text" or "json" from now on; what is returned undoes it."""
+    """Write the log as "text" or "json" from now on; return a function that undoes this."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(_Json() if form == "json" else _Text())
     before = [(name, *_taken(logging.getLogger(name), handler)) for name in _LOGGERS]
@@ -51,8 +51,10 @@ def _taken(logger: logging.Logger, handler: logging.Handler) -> tuple[int, bool]
 
 
 class Refusals:
-    """Tells from time to time what has been refused. counts: by reason, growing. last: what the last one asked for, and
-    who, as far as that is known.
+    """Logs refusals from time to time.
+
+    counts: total counts by reason. last: what the last refused request of each reason asked for, and from where, as far
+    as that is known.
     """
 
     def __init__(self, counts: Mapping[str, int], last: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -61,7 +63,7 @@ class Refusals:
         self._when: dict[str, float] = {}
 
     def look(self, now: float) -> None:
-        """Write a line for each reason that has grown, unless it was told not long ago. now: seconds of any clock."""
+        """Log each reason whose count has grown, unless it was logged shortly before. now: seconds of any clock."""
         for reason, count in self._counts.items():
             more = count - self._told[reason]
             if more and now - self._when.get(reason, -_QUIET_SECONDS) >= _QUIET_SECONDS:
@@ -96,5 +98,5 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Nobody can begin a line of the log but us."""
+    """Escape unprintable characters, so that no text from outside can begin a line of the log."""
     return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])

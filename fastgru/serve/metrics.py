@@ -1,7 +1,7 @@
 """`/metrics`: the counts of the server as Prometheus reads them.
 
-What Triton has keeps Triton's names (nv_inference_*, microseconds), so that its dashboards work; the rest is fastgru_*.
-A request counts in plain integers elsewhere, and the text is made of them when it is asked for.
+Metrics that Triton has keep Triton's names (nv_inference_*, microseconds), so that its dashboards work; the others are
+fastgru_*. Requests only increase plain integers; the text is made from them when it is asked for.
 """
 
 from collections import Counter
@@ -22,9 +22,9 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
-Sample = tuple[str, Mapping[str, str], float]  # what follows the name, the labels, the value
+Sample = tuple[str, Mapping[str, str], float]  # the suffix of the name, the labels, the value
 
-# Triton's words for why a request failed; whatever has none of its own is OTHER.
+# Triton's words for why a request failed; every other reason is OTHER.
 _TRITON_REASONS: Final = {
     **dict.fromkeys(
         ("capacity", "deadline", "draining", "in_flight", "overload", "step", "too_long", "connections"), "REJECTED"
@@ -33,11 +33,11 @@ _TRITON_REASONS: Final = {
     "internal": "BACKEND",
 }
 _FIRST_BIT, _LAST_BIT = 10, 34  # times of a step: from a microsecond to 17 seconds, doubling
-_MOST_BITS: Final = 14  # of requests that ran together: to 8,192, doubling
+_MOST_BITS: Final = 14  # numbers of requests that ran together: to 8,192, doubling
 
 
 class Metrics:
-    """Of one server. gate: what its connections have refused."""
+    """The metrics of one server. gate: has the counts of its connections."""
 
     def __init__(self, repository: Repository, scheduler: Scheduler, gate: Gate) -> None:
         self._repository, self._scheduler, self._gate = repository, scheduler, gate
@@ -45,7 +45,7 @@ class Metrics:
         ProcessCollector(registry=self._process)
 
     def text(self) -> bytes:
-        """All of them, in the text format 0.0.4."""
+        """Return all metrics in the text format 0.0.4."""
         lines: list[str] = []
         for name, kind, doc, samples in self._families():
             lines += (f"# HELP {name} {doc}", f"# TYPE {name} {kind}")
@@ -56,7 +56,7 @@ class Metrics:
         return "\n".join([*lines, ""]).encode() + process
 
     def _families(self) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
-        """(name, type, description, samples)."""
+        """Yield (name, type, description, samples)."""
         for name, kind, doc, of_model in _OF_MODEL:
             yield (
                 name,
@@ -100,14 +100,14 @@ def _refused(served: Served) -> list[Sample]:
 
 
 def _times(served: Served) -> list[Sample]:
-    """A histogram of seconds, from counts by the number of bits of nanoseconds."""
+    """Return a histogram of seconds, from counts by the bit length of nanoseconds."""
     counts = list(accumulate(served.counts.times))
     bounds = [(f"{(1 << bit) / 1e9:.9g}", counts[bit]) for bit in range(_FIRST_BIT, _LAST_BIT + 1)]
     return _histogram([*bounds, ("+Inf", counts[-1])], served.counts.compute_ns / 1e9)
 
 
 def _rows(served: Served) -> list[Sample]:
-    """A histogram of requests that ran together."""
+    """Return a histogram of requests that ran together."""
     counts = list(accumulate(served.counts.sizes))
     bounds = [(str(1 << bit), counts[bit]) for bit in range(_MOST_BITS)]
     return _histogram([*bounds, ("+Inf", counts[-1])], served.counts.requests)
@@ -119,7 +119,7 @@ def _histogram(buckets: list[tuple[str, int]], total: float) -> list[Sample]:
 
 
 def _of_sessions(name: str) -> Any:
-    """A number of the model's sessions; none for a model without states."""
+    """Return a function that gives a number about the model's sessions, or nothing for a model without states."""
 
     def samples(served: Served) -> list[Sample]:
         if served.sessions is None:
@@ -135,7 +135,7 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-# (name, type, description, its samples of a model)
+# (name, type, description, function from a model to its samples)
 _OF_MODEL: Final[tuple[tuple[str, str, str, Any], ...]] = (
     (
         "nv_inference_request_success",

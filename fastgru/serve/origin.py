@@ -1,8 +1,9 @@
-"""Whom browsers ask for: which hosts a request may name, and which pages may send one.
+"""The hosts that a request may name, and the pages that may send one.
 
-A page of any site can have a browser send requests to localhost, and a name of a stranger's domain may stand for
-127.0.0.1 (DNS rebinding). So a server on loopback answers only where the host is local, and any server only pages of
-local or its own origin, and those that `allow_origin` names. Programs that are no browsers send no Origin.
+A page of any site can make a browser send requests to localhost, and a name in a foreign domain may stand for 127.0.0.1
+(DNS rebinding). So a server on loopback only answers requests for local hosts, from pages of local origins. Any other
+server only answers pages of its own origin. Both also answer pages of the origins in `allow_origin`. Programs other
+than browsers send no Origin.
 """
 
 import ipaddress
@@ -17,19 +18,19 @@ from fastgru.serve.settings import Settings
 __all__ = ["Cors", "Origins", "is_local_host"]
 
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/?#\s]+)(?::\d{1,5})?")
-_REMEMBERED: Final = 256  # hosts and origins whose answers are known
+_REMEMBERED: Final = 256  # how many allowed hosts and origins are cached
 _METHODS: Final = b"GET, POST, PUT, DELETE, HEAD"
 _SECONDS: Final = b"600"
 
 
 def _name_of(host: str) -> str | None:
-    """Without the port; None for what is no host."""
+    """Return the host without its port, or None if it is not a host."""
     match = _HOST.fullmatch(host)
     return match[1].lower().rstrip(".") if match else None
 
 
 def is_local_host(name: str) -> bool:
-    """localhost, a name below it, or an address of loopback: what no name of a stranger's domain can be."""
+    """Return whether the name is localhost, a name below it, or a loopback address, which no foreign domain can be."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -39,18 +40,20 @@ def is_local_host(name: str) -> bool:
 
 
 class Origins:
-    """Which hosts and origins the settings allow."""
+    """The hosts and origins that the settings allow."""
 
     def __init__(self, settings: Settings) -> None:
         self._allowed = frozenset(settings.allow_origin)
         self._hosts = {_name_of(urlsplit(origin).netloc) for origin in settings.allow_origin}
-        # A browser cannot open a Unix socket: the proxy before it sends the host of its own site.
+        # A browser cannot open a Unix socket; a proxy in front of the socket sends the host of its own site.
         self._is_strict = settings.is_local and settings.unix is None
         self._is_open = "*" in settings.allow_origin
         self._known: dict[tuple[bytes, bytes | None], bool] = {}
 
     def check(self, host: bytes, origin: bytes | None) -> None:
-        """Raises `ServeError`: 421 for a host that is not served here, 403 for pages that may not ask."""
+        """Raise `ServeError`: 400 for text that is not a host, 421 for a host that is not served here, 403 for pages
+        that may not ask.
+        """
         if (host, origin) in self._known:
             return
         name = _name_of(host.decode("latin-1"))
@@ -75,7 +78,7 @@ class Origins:
         self._known[host, origin] = True
 
     def allows(self, origin: str, host: str) -> bool:
-        """Whether pages of this origin may ask for this host."""
+        """Return whether pages of this origin may send requests to this host."""
         if self._is_open or origin in self._allowed:
             return True
         try:
@@ -89,16 +92,16 @@ class Origins:
 
 
 class Cors:
-    """An ASGI application that lets pages of the allowed origins read the answers of another, and ask before they send.
+    """An ASGI application around another, which adds CORS headers and answers preflights for the allowed origins.
 
-    Only for settings with `allow_origin`; without it browsers keep to their own rule, which is to read nothing.
+    It is only for settings with `allow_origin`; without it, browsers do not let other pages read any answer.
     """
 
     def __init__(self, app: Application, settings: Settings) -> None:
         self._app, self._origins = app, frozenset(settings.allow_origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight, or add headers to what the application answers."""
+        """Answer a preflight, or add headers to the answer of the application."""
         origin: bytes | None = None
         if scope["type"] == "http":
             headers = dict(scope["headers"])
@@ -107,7 +110,7 @@ class Cors:
             await self._app(scope, receive, send)
             return
         more = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
-        scope["extensions"] = {}  # what goes past this application would not have these headers
+        scope["extensions"] = {}  # answers that bypass this application would not have these headers
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             asked = headers.get(b"access-control-request-headers")
             more += [(b"access-control-allow-methods", _METHODS), (b"access-control-max-age", _SECONDS)]

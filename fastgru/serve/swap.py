@@ -115,7 +115,7 @@ async def _move_parked(served: Served) -> None:
 async def unload(repository: Repository, name: str) -> None:
     """Take no more requests for this model, answer those in progress, and end its sessions.
 
-    Raises `ServeError`: 404 if it is not loaded, 503 while it is being loaded.
+    Raises `ServeError`, 404, if it is not loaded.
     """
     await asyncio.shield(asyncio.ensure_future(_unload(repository, name)))
 

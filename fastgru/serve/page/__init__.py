@@ -1,1 +1,1 @@
-"""The page of a server: what it is doing, for a browser."""
+"""The web page that shows what the server is doing."""

@@ -1,7 +1,7 @@
-"""The files of the page, which say nothing of the server: the page asks `/v2/overview` for that.
+"""The files of the page. They contain no data about the server, which the page gets from `/v2/overview`.
 
-Nothing is asked of other hosts, and no script runs but those of the page. Browsers keep the files and ask each time
-whether they are still the same, so that no page is older than its server.
+The page loads nothing from other hosts, and only its own scripts run. Browsers cache the files, but ask each time
+whether they have changed, so that no page is older than its server.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _HEADERS: Final[Headers] = [
 
 
 class _File:
-    """Its bytes, in memory, and the headers they go with."""
+    """The bytes of a file, in memory, and their headers."""
 
     def __init__(self, body: bytes, kind: bytes) -> None:
         tag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
@@ -49,7 +49,7 @@ class _File:
 
 
 def file_routes() -> dict[str, Handler]:
-    """For `Application`: the page at /, and what it consists of below /page/."""
+    """Return the routes for `Application`: the page at /, and its files below /page/."""
     kept: dict[str, _File] = {}
     for path in files(__package__).iterdir():
         kind = _TYPES.get(path.name.rpartition(".")[2])

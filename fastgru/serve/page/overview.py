@@ -1,4 +1,4 @@
-"""`/v2/overview`: all that the page shows, in one object that is quickly made, however many sessions there are."""
+"""`/v2/overview`: all data of the page in one object, which is made quickly however many sessions there are."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,21 +19,24 @@ from fastgru.simd.target import TARGET
 
 __all__ = ["Overview"]
 
-_LISTED: Final = 100  # sessions of a model
+_LISTED: Final = 100  # how many sessions of a model are listed
 
 
 class Overview:
-    """Of one server. is_ready: new requests are taken."""
+    """The overview of one server. is_ready: returns whether new requests are taken."""
 
     def __init__(self, repository: Repository, scheduler: Scheduler, gate: Gate, is_ready: Callable[[], bool]) -> None:
         self._repository, self._scheduler, self._gate, self._is_ready = repository, scheduler, gate, is_ready
         self._began = time.monotonic()
         self._described: WeakKeyDictionary[Served, dict[str, Any]] = WeakKeyDictionary()
-        for served in repository:  # while the shapes that were tried at load are the first ones
+        for served in repository:  # now, while the first group is the one that was tried at load
             self._describe(served)
 
     async def show(self, request: Request) -> Answer:
-        """Sessions are those of the asker's key, and all of them for an administrator. Raises `ServeError`, 400."""
+        """Answer with the overview. Raises `ServeError`, 400, for parameters in the URL.
+
+        Sessions are those of the client's key; an administrator sees all.
+        """
         if request.query:
             raise ServeError(400, f"the URL has {request.query!r:.80}, expected no parameters", reason="request")
         identity, gate = request.identity, self._gate
@@ -69,7 +72,10 @@ class Overview:
         }
 
     def _describe(self, served: Served) -> dict[str, Any]:
-        """What stays the same while it is loaded. shortest: shapes of inputs that it takes, None if none were found."""
+        """Return what stays the same while the model is loaded.
+
+        shortest: shapes of inputs that the model takes, None if none were found.
+        """
         found = self._described.get(served)
         if found is None:
             model, group = served.model, next(iter(served.groups.values()), None)
@@ -89,8 +95,10 @@ def _fields(fields: Sequence[Field]) -> list[dict[str, Any]]:
 
 
 def _counts(counts: Statistics) -> dict[str, Any]:
-    """execution_times: {nanoseconds: executions of less, and of at least half as many}. tick_sizes: {requests:
-    executions of at most so many, and of more than half as many}. Neither has what is 0.
+    """Return the counts of a model.
+
+    execution_times: {nanoseconds: how many executions took less than this, and at least half of it}. tick_sizes:
+    {requests: how many executions had at most this many, and more than half of it}. Both leave zeros out.
     """
     return {
         "requests": counts.requests,
@@ -107,7 +115,7 @@ def _counts(counts: Statistics) -> dict[str, Any]:
 
 
 def _sessions(served: Served, identity: Identity) -> dict[str, Any]:
-    """The newest come first."""
+    """Return the counts and the list of a model's sessions, the newest first."""
     sessions = served.sessions
     assert sessions is not None
     mine = list(sessions) if identity.is_admin else sessions.of(identity.key)
