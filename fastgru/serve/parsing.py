@@ -1,4 +1,4 @@
-"""Requests out of the bytes of a connection: what the parser of HTTP calls, and what is refused meanwhile."""
+"""From the bytes of a connection to requests: the callbacks of the HTTP parser, and its refusals."""
 
 import asyncio
 from collections import deque
@@ -29,24 +29,24 @@ from fastgru.serve.repetition import Repeated, Repetition, find_repetition
 
 __all__ = ["RETRY", "Parsing", "full"]
 
-_MOST_WAITING: Final = 64  # requests of a connection that came before the answer to another
+_MOST_WAITING: Final = 64  # requests of a connection that may wait for the answers to earlier ones
 RETRY: Final = b"retry-after: 1\r\n"
 
 
 def full() -> Fault:
-    """Bodies that are not answered have a bound."""
+    """The unanswered bodies of all connections exceed the limit."""
     return Fault(503, "this connection has too many bytes of unanswered requests", "in_flight", RETRY)
 
 
 class _RefusedError(Exception):
-    """Ends the parsing; what is wrong has been noted."""
+    """Ends the parsing; `Parsing._fault` has the reason."""
 
 
 class Parsing(asyncio.Protocol):
-    """The part of a connection that reads.
+    """The reading part of a connection.
 
-    since, limit: see `gate.Connection`. app: the ASGI application. writable: while the client does not read, what an
-    exchange waits for before it writes more.
+    since, limit: see `gate.Connection`. app: the ASGI application. writable: while the client does not read, the future
+    that an exchange awaits before it writes more.
     """
 
     def __init__(
@@ -65,27 +65,27 @@ class Parsing(asyncio.Protocol):
         self.writable: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport = cast(Any, None)
         self._config, self._server_state, self._app_state = config, server_state, app_state
-        self._parser: Any = None  # None: nothing that comes is read any more
+        self._parser: Any = None  # None: incoming bytes are ignored
         self._exchange: Exchange | Repetition | None = None  # the one that is being answered
         self._waiting: deque[Exchange] = deque()  # requests that came before that answer
-        self._arriving: Exchange | Repetition | None = None  # whose body is coming
-        self._farewell = b""  # what is refused, after the answers to what came before
+        self._arriving: Exchange | Repetition | None = None  # the one whose body is arriving
+        self._farewell = b""  # the refusal that ends the connection, after the answers to earlier requests
         self._fault: Fault | None = None
         self._is_between = True  # no request has begun
         self._in_head = self._has_entered = self._is_draining = False
-        self._head_bytes = 0  # of a head that comes in several parts
-        self._head = b""  # as it came, where it came in one
-        self._repetition: Repetition | None = None  # what takes requests with the head of one before
+        self._head_bytes = 0  # the size so far of a head that arrives in several parts
+        self._head = b""  # the bytes of a head that arrived in one part
+        self._repetition: Repetition | None = None  # takes requests that repeat an earlier head
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._fixed: dict[str, Any] = {}
         self._address = ""
 
     def _begin(self, data: bytes) -> None:
-        """The first bytes of a request."""
+        """Begin a request with its first bytes."""
         settings = self.gate.settings
         self._in_head, self._is_between = True, False
-        # 0: the head is within the limit, as far as its end, and needs no count.
+        # A head that ends within the limit needs no count.
         end = data.find(b"\r\n\r\n", 0, settings.max_header_bytes)
         self._head_bytes = len(data) if end < 0 else 0
         self._head = data[: end + 4] if end > 0 else b""
@@ -96,26 +96,26 @@ class Parsing(asyncio.Protocol):
         if self._exchange is None:
             self.since, self.limit = self.gate.now, settings.deadline_seconds
 
-    # What the parser calls. An error ends the parsing, and `data_received` sees to what has been noted.
+    # Callbacks of the parser. An error ends the parsing; `data_received` then handles `_fault`.
 
     def on_message_begin(self) -> None:
-        """A request begins."""
-        if not self._in_head:  # behind another one, in the same bytes
+        """Begin a request."""
+        if not self._in_head:  # after another request in the same bytes
             self._in_head, self._is_between, self._head_bytes, self._head = True, False, 1, b""
         self._url, self._headers = b"", []
 
     def on_url(self, url: bytes) -> None:
-        """A part of the target."""
+        """Take a part of the target."""
         self._url = self._url + url if self._url else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, whole."""
+        """Take a whole header."""
         if not self._in_head:
             self._end_parsing(malformed("headers behind the body are not supported"))
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head is here: refuse it, or let an exchange begin."""
+        """Refuse the request, or begin its exchange, once the head is complete."""
         parser, headers = self._parser, self._headers
         self._in_head = False
         method, version, url, names = parser.get_method(), parser.get_http_version(), self._url, dict(headers)
@@ -154,9 +154,9 @@ class Parsing(asyncio.Protocol):
             self.transport.pause_reading()
 
     def on_body(self, data: bytes) -> None:
-        """A part of the body."""
+        """Take a part of the body."""
         exchange, gate = self._arriving, self.gate
-        if exchange is None or exchange.finished:  # answered before it was here: nobody reads it
+        if exchange is None or exchange.finished:  # answered before the body arrived: nobody reads it
             return
         exchange.feed(data)
         if exchange.size > gate.settings.max_body_bytes:
@@ -165,7 +165,7 @@ class Parsing(asyncio.Protocol):
             self._end_parsing(full())
 
     def on_message_complete(self) -> None:
-        """A request is whole."""
+        """End the request, which is complete."""
         exchange, self._arriving, self._is_between = self._arriving, None, True
         if exchange is not None:
             exchange.arrived()
@@ -175,7 +175,7 @@ class Parsing(asyncio.Protocol):
                     self._next()
 
     def _is_upgraded(self, method: bytes, version: str, names: Mapping[bytes, bytes]) -> bool:
-        """Whether the connection becomes a WebSocket; any other upgrade is not done, and the request answered."""
+        """Return whether the connection becomes a WebSocket; other upgrades are ignored and their requests answered."""
         has_sockets = self._config.ws_protocol_class is not None
         to_websocket = has_sockets and asks_for_websocket(method, version, names)
         fault = fault_of_upgrade(self._url, self._headers, names, to_websocket=to_websocket)
@@ -190,9 +190,9 @@ class Parsing(asyncio.Protocol):
         raise _RefusedError
 
     def _offered(self, head: bytes, repeated: Repeated) -> None:
-        """The application has what answers requests with this head."""
+        """Let `repeated` answer later requests with this head; the application calls this."""
         self._repetition = find_repetition(cast(Any, self), head, repeated)
 
     def _next(self) -> None:
-        """The exchange is over."""
+        """Continue after an exchange that is over."""
         raise NotImplementedError

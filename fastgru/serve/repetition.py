@@ -1,8 +1,8 @@
-"""Requests that come again on a connection with the head of one before, and another body.
+"""Requests that repeat the head of an earlier request on the connection, with another body.
 
-A client that streams repeats its head byte by byte, but for the length of the body. All that the head says was read,
-checked and allowed when it came first, so that what follows it goes straight to what answers it: past the parser, with
-no coroutine, and, if it is alone, within the turn of the event loop in which it came.
+A client that streams repeats its head byte for byte, except the length of the body. The head was read, checked and
+allowed when it came first, so later bodies bypass the parser and need no coroutine. A single one is answered within the
+iteration of the event loop in which it came.
 """
 
 import re
@@ -19,48 +19,48 @@ _DIGITS: Final = 9
 
 
 class Cancellable(Protocol):
-    """What is on its way."""
+    """Work in progress."""
 
     def cancel(self) -> None: ...
 
 
 class Asker(Protocol):
-    """Whose request it is. line: its connection."""
+    """The sender of a request. line: its connection."""
 
     @property
     def line(self) -> resting.Line: ...
 
     def reply(self, answer: Answer) -> None:
-        """This is the answer."""
+        """Send the answer."""
 
 
 class Repeated(Protocol):
-    """What answers the bodies behind one head."""
+    """An object that answers bodies that come with the same head."""
 
     def takes(self, size: int) -> bool:
-        """Whether it is for a body of so many bytes, now."""
+        """Return whether it answers a body of this size, at this time."""
 
     def refusal(self, data: bytes, at: int, size: int) -> Answer | None:
-        """The answer to a body whose first bytes are data[at:], if that is known already."""
+        """Return the refusal of a body whose first bytes are data[at:], if it is known already, else None."""
 
     def begin(self, data: bytes, at: int, asker: Asker) -> Cancellable | None:
-        """Answer the body data[at:], with one call of `asker.reply`: now, or later if something is returned."""
+        """Answer the body data[at:] with one call of `asker.reply`, now or later. Returns the work if it is later."""
 
 
 class Connection(Line, resting.Line, Protocol):
-    """What a repetition needs of its connection."""
+    """The interface of a connection for a repetition."""
 
     def part_has_come(self, repetition: "Repetition") -> None:
-        """The begin of a request has come, or more of it."""
+        """Learn that the beginning of a request has come, or more of it."""
 
     def waits_for(self, repetition: "Repetition") -> None:
-        """A request is whole, and its answer follows."""
+        """Learn that a request is complete, and that its answer follows."""
 
 
 class Repetition:
-    """Requests with one head, one after the other. Until a request is answered it is the exchange of its connection.
+    """Requests with one head, one after the other. Until a request is answered, this is the connection's exchange.
 
-    Everything that it has in common with `Exchange` means the same.
+    The attributes and methods that `Exchange` has, too, mean the same.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Repetition:
     )  # fmt: skip
 
     def __init__(self, line: Connection, before: bytes, after: bytes, repeated: Repeated) -> None:
-        """before, after: the head, up to the length of the body and from there on."""
+        """before, after: the parts of the head before and after the digits of the body's length."""
         self.line, self._before, self._after, self._repeated = line, before, after, repeated
         self.complete = self.started = self.finished = self.keep_alive = True
         self.size = self._at = self._left = 0
@@ -80,12 +80,12 @@ class Repetition:
 
     @property
     def is_answered(self) -> bool:
-        """The answer to the request at hand has been written."""
+        """Whether the answer to the current request has been written."""
         return self.finished
 
     def take(self, data: bytes) -> bool:
-        """Answer a request if this is one of these, or the begin of one. False: it is for the parser."""
-        if type(data) is not bytes:  # as some event loops have it
+        """Answer a request with this head, or take its beginning. Returns False if the data are for the parser."""
+        if type(data) is not bytes:  # some event loops pass another type
             data = bytes(data)
         begin = len(self._before)
         end = data.find(b"\r", begin, begin + _DIGITS + 1)
@@ -111,7 +111,7 @@ class Repetition:
         return True
 
     def feed(self, data: bytes) -> bytes:
-        """More of a body; what is behind its end."""
+        """Take more of a body, and return the bytes after its end."""
         rest = data[self._left :] if len(data) > self._left else b""
         if not self.finished:
             self._parts.append(data[: self._left] if rest else data)
@@ -121,7 +121,7 @@ class Repetition:
         return rest
 
     def arrived(self) -> None:
-        """All of it."""
+        """Answer the request, whose body is complete."""
         self.complete = True
         if not self.finished:
             whole, self._parts = b"".join(self._parts), []
@@ -129,7 +129,7 @@ class Repetition:
 
     @property
     def left(self) -> int:
-        """Bytes of the body that have not come."""
+        """The number of bytes of the body that have not come."""
         return self._left
 
     def _count(self, size: int) -> None:
@@ -145,7 +145,7 @@ class Repetition:
             self.line.waits_for(self)
 
     def abandon(self) -> None:
-        """The client has gone, or is told something else."""
+        """Cancel the current request: the client has gone, or gets another answer."""
         if not self.finished:
             job = self._job
             self._finish()
@@ -153,7 +153,7 @@ class Repetition:
                 job.cancel()
 
     def leave(self) -> None:
-        """Nothing comes any more: what answered, and refers to this, is free without a search for cycles."""
+        """Drop the reference to `repeated`, which refers back to this object, when the connection is over."""
         del self._repeated
 
     def reply(self, answer: Answer) -> None:
@@ -171,7 +171,7 @@ class Repetition:
         self._finish()
 
     def _write_lines(self, answer: Answer) -> None:
-        """The head of the answer, but for its first line; answers that differ in their bodies alone have the same."""
+        """Make the head of the answer, without its first line, which only differing bodies do not change."""
         gate = self.line.gate
         self._headers, self._date = answer.headers, gate.date
         if self.keep_alive and gate.lines[0] is answer.headers and gate.lines[1] is gate.date:
@@ -194,7 +194,7 @@ class Repetition:
 
 
 def find_repetition(line: Connection, head: bytes, repeated: Repeated) -> Repetition | None:
-    """What takes requests with this head from now on; None for one that does not tell the length of its body."""
+    """Return a repetition for this head, or None if the head does not give the length of its body."""
     found = _LENGTH.search(head)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""The rules of RFC 6455 for single frames: their bytes, and what a client may send."""
+"""The rules of RFC 6455 for single frames: their bytes, and the frames that a client may send."""
 
 from struct import Struct
 from typing import Final
@@ -9,9 +9,9 @@ __all__ = [
 ]  # fmt: skip
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-FINAL: Final = 0x80  # of the first byte: the last frame of a message
-MASKED: Final = 0x80  # of the second byte
-NO_CODE, LOST = 1005, 1006  # of a close frame without a code, and of a connection without a close frame
+FINAL: Final = 0x80  # a bit of the first byte: the last frame of a message
+MASKED: Final = 0x80  # a bit of the second byte: the payload is masked
+NO_CODE, LOST = 1005, 1006  # the codes for a close frame without a code, and for a connection without a close frame
 _CONTROL_BYTES: Final = 125
 U16, _U64 = Struct(">H"), Struct(">Q")
 _SHORT, _LONG = Struct(">BBH"), Struct(">BBQ")
@@ -20,7 +20,7 @@ Breach = tuple[int, str]
 
 
 def encode(opcode: int, payload: bytes) -> bytes:
-    """A frame of a server, which is a whole message."""
+    """Return the frame of a server that is a whole message."""
     size = len(payload)
     if size < 126:
         head = bytes((FINAL | opcode, size))
@@ -32,13 +32,13 @@ def encode(opcode: int, payload: bytes) -> bytes:
 
 
 def close_payload(code: int, reason: str) -> bytes:
-    """The payload of a close frame: two bytes of code, and as much of the reason as 125 bytes hold."""
+    """Return the payload of a close frame: two bytes of code, and as much of the reason as fits in 125 bytes."""
     text = reason.encode()[: _CONTROL_BYTES - 2].decode(errors="ignore")
     return U16.pack(code) + text.encode()
 
 
 def close_code(payload: bytes) -> int | Breach:
-    """The code of a close frame that a client has sent, or the code and the reason of its breach of the rules."""
+    """Return the code of a client's close frame, or the code and the reason of its breach of the rules."""
     try:
         payload[2:].decode()
     except UnicodeDecodeError:
@@ -51,7 +51,7 @@ def close_code(payload: bytes) -> int | Breach:
 
 
 def long_size(data: bytes, at: int) -> int | Breach:
-    """The size of the payload of a frame at `at` that is longer than 125 bytes, or breaks the rules."""
+    """Return the size of the payload, above 125 bytes, of the frame at `at`, or its breach, such as a missing mask."""
     second = data[at + 1]
     if second < MASKED:
         return 1002, "a client's frames are masked"
@@ -64,7 +64,10 @@ def long_size(data: bytes, at: int) -> int | Breach:
 
 
 def breach(first: int, size: int, within: bool, room: int) -> Breach | None:
-    """How the head of a frame breaks the rules. within: a message has begun. room: bytes that it may yet have."""
+    """Return how the head of a frame breaks the rules, or None.
+
+    within: whether a message has begun. room: how many more bytes the message may have.
+    """
     opcode = first & 15
     if first & 0x70:
         return 1002, "no extension was agreed on, and a reserved bit is set"

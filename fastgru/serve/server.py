@@ -1,4 +1,4 @@
-"""The process around the application: sockets, TLS, signals, and an end that loses nothing."""
+"""The process around the application: sockets, TLS, signals, and a shutdown that loses no request."""
 
 import asyncio
 import logging
@@ -28,13 +28,13 @@ _PING_SECONDS: Final = 20.0
 
 
 class Server:
-    """One application at the sockets of the settings.
+    """One application on the sockets of the settings.
 
-    gate: what its connections have in common. grpc: makes what speaks it, from the connections of the server. urls:
-    where it listens, once it does. prepare: awaited when connections are taken already, before `started`. leave: told
-    that the server is about to go down. drain: told that it is going down, and how many seconds there are; when it
-    returns, everything has been computed. reload: called at SIGHUP; the names of keys that are no more what they were.
-    If there are any, all have to come anew.
+    gate: shared by all connections. grpc: makes a gRPC connection, given the set of the server's connections. urls: the
+    addresses of the server, once it listens. prepare: awaited before `started`, when connections are already accepted.
+    leave: called when the server is about to shut down. drain: called when it shuts down, with the seconds that it has;
+    when it returns, all requests have been computed. reload: called at SIGHUP; returns the names of removed and changed
+    keys. If there are any, all clients have to connect again.
     """
 
     def __init__(
@@ -60,21 +60,21 @@ class Server:
         self._stopped: asyncio.Event | None = None
 
     def run(self, started: Callable[["Server"], None] | None = None) -> None:
-        """Serve until SIGTERM or SIGINT, then finish what was begun; a second signal ends it at once.
+        """Serve until SIGTERM or SIGINT, then finish the requests in progress; a second signal ends the server at once.
 
-        started: called when the first request can come. Raises `SettingsError` where it cannot listen.
+        started: called with the server once it takes requests. Raises `SettingsError` if it cannot listen or start.
         """
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(self.serve(started))
 
     def stop(self) -> None:
-        """Go down; called on the thread of the event loop. The second call does not wait for anybody."""
+        """Shut down; called on the thread of the event loop. A second call does so without waiting for requests."""
         self._stops += 1
         if self._stopped is not None:
             self._stopped.set()
 
     async def serve(self, started: Callable[["Server"], None] | None = None) -> None:
-        """The same, within a running loop."""
+        """Do what `run` does, within a running loop."""
         self._stopped = asyncio.Event()
         config = self._config()
         allow_files()
@@ -116,7 +116,7 @@ class Server:
             close_all(sockets, self.settings.unix)
 
     async def _prepared(self) -> bool:
-        """Whether it is ready before it is stopped. Raises what `prepare` does."""
+        """Await `prepare`, and return whether it ended before the server was stopped. Raises what `prepare` raises."""
         assert self._stopped is not None
         if self._prepare is None:
             return True
@@ -130,7 +130,7 @@ class Server:
         return True
 
     async def _wait_for_others(self) -> None:
-        """Serve on while those who send requests here learn that the server is not ready any more."""
+        """Go on serving for a while, so that load balancers learn that the server is not ready any more."""
         delay, loop = self.settings.drain_delay_seconds, asyncio.get_running_loop()
         if self._leave is not None:
             self._leave()
@@ -141,7 +141,7 @@ class Server:
             await asyncio.sleep(_POLL_SECONDS)
 
     def reload(self) -> None:
-        """Read certificates and keys again; what cannot be used changes nothing, and is told by the log."""
+        """Read certificates and keys again. If they cannot be used, log that and keep the old ones."""
         try:
             self._config()
             for context in self._secured:
@@ -198,7 +198,7 @@ class Server:
         return server
 
     async def _finish(self, servers: list[asyncio.Server]) -> None:
-        """No new connections; answer what has been asked, for as long as the settings say."""
+        """Accept no new connections, answer the requests in progress, and close; at most for `drain_seconds`."""
         grace = self.settings.drain_seconds
         event("drain", f"no new connections; accepted requests will be answered within {grace:g} s", seconds=grace)
         loop, connections = asyncio.get_running_loop(), self._state.connections

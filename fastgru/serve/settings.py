@@ -1,7 +1,7 @@
-"""Every option of the server, once: the command line, `serve.yaml` and the pages are made of the fields of `Settings`.
+"""Every option of the server. The command line, `serve.yaml` and the docs are made from the fields of `Settings`.
 
-A field has a default, a unit and its description. Numbers of bytes may be written with a unit ("16 MiB") wherever text
-is read. Nothing here needs the extra `serve`.
+A field has a default, a unit and a description. Text may give numbers of bytes with a unit ("16 MiB"). Nothing here
+needs the extra `serve`.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from fastgru.records import dataclass
 
 __all__ = ["NAME", "Settings", "SettingsError", "named_models", "read_value"]
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # of a model: it stands in URLs
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # the name of a model, which is part of URLs
 _UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _SIZE: Final = re.compile(r"(\d+)\s*([A-Za-z]*)")
 _ORIGIN: Final = re.compile(r"(?:https?://[^/?#\s@]+|[a-z][a-z0-9+.-]*-extension://[^/?#\s@]+|null|\*)")
@@ -27,7 +27,7 @@ _ORIGIN: Final = re.compile(r"(?:https?://[^/?#\s@]+|[a-z][a-z0-9+.-]*-extension
 class SettingsError(FastGRUError, ValueError):
     """An option of the server is unknown or wrong, or contradicts another; the message lists every fault at once.
 
-    as_flags: the same for who gave them on a command line, by their flags.
+    as_flags: the same message, with options named by their command-line flags.
     """
 
     def __init__(self, message: str, as_flags: str | None = None) -> None:
@@ -36,14 +36,17 @@ class SettingsError(FastGRUError, ValueError):
 
 
 def _option(default: Any, doc: str, unit: str = "", **more: Any) -> Any:
-    """unit: "seconds", "bytes" or "". least: the smallest number. choices: the values that there are. reads: it says
-    how a model is read, and a model in a file of settings may have its own."""
+    """Return a field of `Settings`.
+
+    unit: "seconds", "bytes" or "". least: the smallest number. choices: the possible values. reads: whether the option
+    is about reading a model, so that a model in a settings file may have its own value.
+    """
     return dataclasses.field(default=default, metadata={"doc": doc, "unit": unit, **more})
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model with options of its own, which go before those of the server. options: fields of `Settings`."""
+    """A model with its own options, which take precedence over the server's. options: fields of `Settings`."""
 
     name: str
     path: Path
@@ -52,9 +55,9 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `fastgru serve` is told. Raises `SettingsError` for values that cannot be.
+    """The options of `fastgru serve`. Raises `SettingsError` for impossible values.
 
-    models: texts "PATH" or "NAME=PATH", and `ModelFile`s; `named_models` gives their names and paths.
+    models: texts "PATH" or "NAME=PATH", and `ModelFile`s; `named_models` returns their names and paths.
     """
 
     models: tuple[str | ModelFile, ...] = _option((), "The models: NAME=PATH, or PATH, which is named after the file.")
@@ -184,7 +187,7 @@ class Settings:
             raise SettingsError("; ".join(faults), "; ".join(self._faults(_flag, " ")))
 
     def _faults(self, named: Callable[[str], str], equals: str) -> list[str]:
-        """named: how an option is called; equals: what stands between that and its value."""
+        """Return all faults. named: returns the name of a field for users. equals: the text between name and value."""
         single = [(field, fault) for field in _fields() if (fault := _fault(field, getattr(self, field.name)))]
         return [
             f"{named(field.name)}{equals}{getattr(self, field.name)!r}: {fault}" for field, fault in single
@@ -192,10 +195,10 @@ class Settings:
 
     @classmethod
     def read(cls, path: str | Path, /, **given: Any) -> Self:
-        """The settings of a YAML file, a mapping with the fields of this class; `given` goes before the file.
+        """Read the settings from a YAML file, a mapping with the fields of this class.
 
-        Relative paths are those from the folder of the file. Raises `SettingsError` for a file that is no such
-        mapping and for keys that there are not, and `OSError`.
+        `given` takes precedence over the file. Relative paths in the file start from its folder. Raises `SettingsError`
+        for a file that is not such a mapping, for unknown keys and for impossible values, and `OSError`.
         """
         import yaml
 
@@ -217,7 +220,7 @@ class Settings:
                 for field in _fields()
                 if field.name in names
             }
-            if isinstance(values.get("models"), tuple):  # what is given goes before the file here, too
+            if isinstance(values.get("models"), tuple):  # `given` takes precedence over the options of models, too
                 values["models"] = tuple(_without(given, model) for model in values["models"])
             if names:
                 raise SettingsError(
@@ -229,18 +232,18 @@ class Settings:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """The arguments for `fastgru.load`: those that are given."""
+        """The arguments for `fastgru.load`, without those that are not set."""
         found = {name: getattr(self, name) for name in _OF_READING}
         return {name: value for name, value in found.items() if not any(value is none for none in (None, False, ()))}
 
     def of(self, name: str) -> Self:
-        """The settings of this model: what it has itself goes before what all have."""
+        """Return the settings of this model; its own options take precedence over the server's."""
         own = {model.name: model.options for model in self.models if isinstance(model, ModelFile)}
         return dataclasses.replace(self, models=(), **own.get(name, {}))
 
     @property
     def is_local(self) -> bool:
-        """Only this machine can reach the server: it listens on loopback, or at a Unix socket."""
+        """Whether only this machine can reach the server, because it listens on loopback or on a Unix socket."""
         if self.unix is not None or self.host == "localhost":
             return True
         try:
@@ -256,7 +259,7 @@ class Settings:
         return _GRPC_PORT if self.port == _DEFAULT_ADDRESS[1] and self.unix is None else 0
 
     def _contradictions(self, named: Callable[[str], str]) -> list[str]:
-        """What single values do not show."""
+        """Return the faults that only a combination of options has."""
         faults = []
         try:
             named_models(self.models)
@@ -291,11 +294,10 @@ class Settings:
 
 
 def named_models(models: Sequence[str | ModelFile]) -> dict[str, Path]:
-    """Name -> path of "PATH", "NAME=PATH" and `ModelFile`s.
+    """Return {name: path} of "PATH", "NAME=PATH" and `ModelFile`s.
 
-    Raises `SettingsError` for a name that is none, and for one given twice.
-
-    Text before a "=" that cannot be a name belongs to the path: "./a=b.onnx" is a path.
+    Text before a "=" that cannot be a name belongs to the path: "./a=b.onnx" is a path. Raises `SettingsError` for an
+    invalid name, for one that is given twice, and for an empty path.
     """
     found: dict[str, Path] = {}
     for model in models:
@@ -318,10 +320,12 @@ def named_models(models: Sequence[str | ModelFile]) -> dict[str, Path]:
 
 
 def read_value(name: str, value: Any) -> Any:
-    """The value of the field, from text of a command line or from YAML. What is wrong with it, `Settings` says.
+    """Return the value of the field, given text from a command line or a value from YAML.
 
-    models may be a mapping of names to paths, or to mappings with a path and options of that model. Lists may be a
-    single text, bytes may have a unit, and a mode read as a number by YAML ("0600" is 384 there) is octal text again.
+    models may map names to paths, or to mappings with a path and options of that model. A list may be a single text,
+    and a number of bytes may have a unit. A mode that YAML reads as a number (0600 becomes 384) is made octal text
+    again. A value of a wrong type is returned as it is; `Settings` reports it. Raises `SettingsError` for a model whose
+    mapping is wrong.
     """
     field = Settings.__dataclass_fields__[name]
     if field.name == "models" and isinstance(value, Mapping):
@@ -349,7 +353,7 @@ def _number(field: "dataclasses.Field[Any]", text: str) -> Any:
 
 
 def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
-    """Paths of a file are those from its folder."""
+    """Make relative paths from a settings file start from its folder."""
     if field.name == "models" and isinstance(value, tuple) and all(isinstance(v, str | ModelFile) for v in value):
         texts = tuple(f"{name}={folder / path}" for name, path in named_models(value).items())
         return tuple(
@@ -359,7 +363,7 @@ def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
 
 
 def _model(name: str, given: Any) -> str | ModelFile:
-    """A model of a mapping: its path, or a mapping with its path and its options."""
+    """Return a model from a mapping of models. given: its path, or a mapping with its path and its options."""
     if not isinstance(given, Mapping):
         return f"{name}={given}"
     options = {str(key).replace("-", "_"): value for key, value in given.items()}
@@ -382,7 +386,7 @@ def _in_folder(model: ModelFile, folder: Path) -> ModelFile:
 
 
 def _without(given: Mapping[str, Any], model: Any) -> Any:
-    """The model without those of its options."""
+    """Return the model without the options in `given`."""
     if not isinstance(model, ModelFile):
         return model
     own = {key: value for key, value in model.options.items() if key not in given}
@@ -409,7 +413,7 @@ def _names() -> list[str]:
 
 
 def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
-    """What is wrong with the value alone, "" for nothing."""
+    """Return what is wrong with the value by itself, or ""."""
     given: Mapping[str, Any] = field.metadata
     if field.type in _TEXTS:
         known = str | ModelFile if field.name == "models" else str
@@ -445,7 +449,7 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
 
 
 def _kind(field: "dataclasses.Field[Any]") -> Any:
-    """Of its values, but for None."""
+    """Return the type of the field's values, leaving None out."""
     kinds: dict[Any, Any] = {str | None: str, Path | None: Path, int | None: int}
     return kinds.get(field.type, field.type)
 

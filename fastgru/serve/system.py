@@ -1,4 +1,4 @@
-"""What a server takes from the system: the loop of its events, open files, and signals."""
+"""The server's use of the system: the event loop, the limit of open files, and signals."""
 
 import asyncio
 import signal
@@ -10,7 +10,7 @@ __all__ = ["allow_files", "loop_factory", "signals"]
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where there is one (not on Windows)."""
+    """Return uvloop's factory of event loops if it is installed (not on Windows), else None."""
     try:
         import uvloop
     except ImportError:
@@ -20,7 +20,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def allow_files() -> None:
-    """As many open files, and so connections, as the system lets this process have."""
+    """Raise the limit of open files, and so of connections, as far as the system lets this process."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -29,13 +29,14 @@ def allow_files() -> None:
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # macOS has a lower limit than it says
+        except (OSError, ValueError):  # the limit of macOS is lower than the one that it reports
             pass
 
 
 class signals:  # noqa: N801
-    """While the block runs, SIGTERM and SIGINT stop the server, and SIGHUP has it read keys and certificates again; in
-    the main thread, where signals come.
+    """A context in which SIGTERM and SIGINT stop the server, and SIGHUP makes it read keys and certificates again.
+
+    Outside the main thread, which alone can handle signals, it does nothing.
     """
 
     def __init__(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:

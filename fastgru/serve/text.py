@@ -1,4 +1,4 @@
-"""JSON from strangers, and to them: bounded in depth and in what it makes, and refused with 400 where it is none."""
+"""JSON from and to clients. What is read is limited in size, in depth and in the number of containers."""
 
 import re
 from typing import Any, Final
@@ -10,19 +10,20 @@ from fastgru.serve.errors import ServeError
 
 __all__ = ["MAX_CONTAINERS", "MAX_TEXT", "read_json", "write_json"]
 
-MAX_TEXT: Final = 1 << 20  # bytes: other requests wait while one is read, which takes 10 ms
+MAX_TEXT: Final = 1 << 20  # bytes; reading this many takes 10 ms, for which other requests wait
 
-MAX_CONTAINERS: Final = 1 << 18  # lists and objects of one text: each of them takes 64 bytes and more
+MAX_CONTAINERS: Final = 1 << 18  # lists and objects of one text, each of which takes at least 64 bytes
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _STEPS: Final = np.zeros(256, np.int8)
 _STEPS[[*b"[{"]], _STEPS[[*b"]}"]] = 1, -1
 
 
 def read_json(text: bytes | memoryview, *, what: str = "the body", most_depth: int = 32) -> Any:
-    """The value of the text. Raises `ServeError`: 400 for what is no JSON, too deep, or of too many lists and objects,
-    413 for what is too long.
+    """Return the value of a JSON text.
 
-    NaN and Infinity are not JSON, nor are numbers beyond float64. An object that names a key twice has the last one.
+    Raises `ServeError`: 400 for text that is not JSON, is nested too deeply, or has too many lists and objects, 413 for
+    text that is too long. NaN, Infinity and numbers beyond float64 are not JSON. If an object names a key twice, the
+    last one counts.
     """
     if len(text) > MAX_TEXT:
         raise ServeError(
@@ -50,5 +51,5 @@ def read_json(text: bytes | memoryview, *, what: str = "the body", most_depth: i
 
 
 def write_json(value: Any) -> bytes:
-    """As text; arrays as flat lists if they are flat, and numbers that are not finite as null."""
+    """Return the value as JSON. Arrays become lists, and numbers that are not finite become null."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

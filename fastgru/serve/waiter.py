@@ -1,4 +1,4 @@
-"""What a coroutine waits for until its job is done: as a future, but without a turn of the event loop in between."""
+"""An awaitable for a job: like a future, but it wakes its waiter without another iteration of the event loop."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -9,10 +9,10 @@ __all__ = ["Waiter"]
 
 
 class Waiter:
-    """Awaited once, by a task, or by whatever drives a coroutine as a task does (`exchange`).
+    """An awaitable that is awaited once, by a task or by an `Exchange`, which drives a coroutine as a task does.
 
-    It has what `asyncio.Task` asks of a future. The callback of a future runs in the next turn of the loop; that of a
-    waiter runs inside `wake`, unless a task is running then.
+    It has the methods of a future that `asyncio.Task` needs. The callback of a future runs in the loop's next
+    iteration; that of a waiter runs inside `wake`, unless a task is running then.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_done", "_loop")
@@ -30,7 +30,7 @@ class Waiter:
         self.result()
 
     def wake(self, _job: object = None) -> None:
-        """Whoever waits goes on, now."""
+        """Resume the waiting coroutine now, or in the loop's next iteration if a task is running."""
         if self._done:
             return
         self._done = True
@@ -45,7 +45,10 @@ class Waiter:
             self._context.run(callback, self)
 
     def cancel(self, msg: Any = None) -> bool:
-        """Whoever waits gets a `CancelledError`, in the next turn of the loop. False where it waits no longer."""
+        """Raise `CancelledError` in the waiting coroutine, in the next iteration of the loop.
+
+        Returns False if the waiter was already woken or cancelled.
+        """
         if self._done:
             return False
         self._done = self._cancelled = True
@@ -54,16 +57,16 @@ class Waiter:
         return True
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        """Called when it is over."""
+        """Have the callback called when the waiter is woken or cancelled."""
         self._callback, self._context = callback, context
         if self._done:
             self._loop.call_soon(callback, self, context=context)
 
     def result(self) -> None:
-        """Nothing. Raises `CancelledError` where it was cancelled."""
+        """Return None. Raises `CancelledError` if the waiter was cancelled."""
         if self._cancelled:
             raise asyncio.CancelledError
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that it belongs to."""
+        """Return the event loop of the waiter."""
         return self._loop
