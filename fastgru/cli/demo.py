@@ -58,7 +58,7 @@ def command(prompt: str, length: int, temperature: float, seed: int, no_pause: b
         show({**checked, "prompt": prompt, "text": text, **speed}, lambda: None, as_json=True)
         raise click.exceptions.Exit(0 if holds else 1)
     _print_title(console, model)
-    facts = f"loaded in {time_of(model.load_s)}; its logits are torch's, within {difference:.1e}"
+    facts = f"loaded in {time_of(model.load_s)}; its logits match torch's to within {difference:.1e}"
     if difference > ALLOWED:
         wrong = f"its logits differ from torch's by {difference:.1e}, where {ALLOWED:.1e} is allowed"
         console.print(Text(f"✗ {wrong}", style="bold red"))

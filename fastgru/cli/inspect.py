@@ -191,7 +191,7 @@ def _print_profile(console: Console, found: list[dict[str, Any]]) -> None:
 
 
 def _print_weights(console: Console, found: dict[str, Any], with_nodes: bool) -> None:
-    where = f", under {found['key']!r}" if found["key"] else ""
+    where = f", in the dict {found['key']!r}" if found["key"] else ""
     graph = "" if found["unsupported"] else ", no graph"
     console.print(Text(f"{len(found['tensors'])} tensors, {found['parameters']:,} parameters{graph}{where}"))
     for what, names in (

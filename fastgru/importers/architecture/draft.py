@@ -24,7 +24,7 @@ def draft(weights: Weights) -> str:
     modules = _modules(weights)
     lines = [
         f"# Drafted from the tensors of {weights.source}. Complete it: tensors do not tell the order of the layers,",
-        "# the functions between them, and the options (stride, padding, batch_first...).",
+        "# the functions between them, or the options (stride, padding, batch_first...).",
         "inputs:",
         "  x: [] # its shape, with names for free dimensions: [T, N, 40]; for ids {shape: [N, T], dtype: int64}",
         "layers:",
