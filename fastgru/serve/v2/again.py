@@ -1,4 +1,4 @@
-"""Inference requests that come with the head of one before: see `repetition`."""
+"""Inference requests that repeat the head of an earlier one, see `repetition`."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ _log = logging.getLogger("fastgru.serve")
 
 
 class Again:
-    """request: the one before. There is never more than one at a time."""
+    """Answers requests that repeat the head of `request`, one at a time."""
 
     __slots__ = (
         "_asker",
@@ -41,15 +41,15 @@ class Again:
         self._inference, self._fail, self._key = inference, request.fail, request.identity.key
         self._length, self._query = request.headers.get(HEADER), request.query
         self._writing: asyncio.Task[None] | None = None
-        self._group: Group | None = None  # of the last one, which tells what the next may be like
+        self._group: Group | None = None  # that of the last request, which the next is likely to have
         self._limit_ns = 0
 
     def takes(self, size: int) -> bool:
-        """Not long JSON, which is read in parts; and nothing for a model that is not the only one of its name."""
+        """Return False for long JSON, which is read in parts, and for a model that shares its name with another."""
         return self._inference.served.is_alone and (self._length is not None or size <= LONG_BYTES)
 
     def refusal(self, data: bytes, at: int, size: int) -> Answer | None:
-        """The error of one that would be too late, which is known before it is here."""
+        """Return the error for a request that would be answered too late, if that is known before its body is here."""
         error = self._refusal(data, at, size, 0)
         return None if error is None else self._fail(error)
 
@@ -57,7 +57,7 @@ class Again:
         return self._inference.refusal(data, at, size, self._length, self._query, self._key, waited_ns)
 
     def begin(self, data: bytes, at: int, asker: Asker) -> Job | None:
-        """None where it is answered already."""
+        """Answer a body; return its job, or None if it is answered already."""
         self._asker = asker
         group, scheduler, unread_ns = self._group, self._inference.scheduler, asker.line.unread_ns
         waited_ns = time.monotonic_ns() - unread_ns if unread_ns else 0
@@ -105,7 +105,7 @@ class Again:
             self._asker.reply(answer)
 
     async def _write(self, job: Job) -> None:
-        """Lists that are long, in parts."""
+        """Write an answer with long lists in parts."""
         assert job.outputs is not None
         try:
             answer = await self._inference.answers.write(self._plan.id, self._plan.outputs, job.outputs)

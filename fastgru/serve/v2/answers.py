@@ -1,4 +1,4 @@
-"""The outputs of a model as the body of an answer: a JSON object, and bytes behind it where they were asked for."""
+"""The outputs of a model as the body of an answer: a JSON object, followed by bytes if they were asked for."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,41 +17,42 @@ from fastgru.serve.v2.plan import Outputs
 
 __all__ = ["Answers"]
 
-_HEADS: Final = 256  # JSON objects that are remembered: they tell of names and shapes alone
+_HEADS: Final = 256  # how many JSON objects are cached; they only depend on names and shapes
 _BYTES: Final = (b"content-type", b"application/octet-stream")
 _JSON: Final = (b"content-type", b"application/json")
 _NON_FINITE: Final = b',"parameters":{"non_finite":%d}'
-_HERE: Final = b"\0"  # in no text of JSON
+_HERE: Final = b"\0"  # a byte that JSON never contains
 _NO_LISTS: Final[Mapping[int, bytes]] = {}
 
 
 class Answers:
-    """Writes those of one model."""
+    """Writes the answers of one model."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
         self._heads = lru_cache(_HEADS)(self._head)
 
     async def write(self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...]) -> Answer:
-        """As `write_now`, with long lists written in parts."""
+        """Do what `write_now` does, but write long lists in parts."""
         long = [i for i, binary in wanted if not binary and arrays[i].size > LONG_VALUES]
         return self.write_now(request_id, wanted, arrays, {i: await write_list(arrays[i].ravel()) for i in long})
 
     @staticmethod
     def is_long(wanted: Outputs, arrays: tuple[Array, ...]) -> bool:
-        """Whether there are lists that are long."""
+        """Return whether the answer has long lists."""
         return any(not binary and arrays[i].size > LONG_VALUES for i, binary in wanted)
 
     def write_now(
         self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...], lists: Mapping[int, bytes] = _NO_LISTS
     ) -> Answer:
-        """Of the outputs that are wanted, from all of the model's. request_id: "" for none. lists: those that are
-        written already.
+        """Return the answer with the wanted outputs.
 
-        JSON has no NaN and no infinity: they are null, and the parameter `non_finite` tells how many there are.
+        request_id: "" for none. arrays: all outputs of the model. lists: lists that are already written, by output.
+
+        JSON has no NaN and no infinity: they become null, and the parameter `non_finite` counts them.
         """
         pieces, headers = self._heads(wanted, tuple([arrays[i].shape for i, _ in wanted]))
-        if headers and not request_id:  # all of it is bytes, as many as ever
+        if headers and not request_id:  # all outputs are bytes, and the JSON object is the cached one
             if len(wanted) == 1:
                 return Answer(200, headers, pieces[0] + arrays[wanted[0][0]].tobytes())
             return Answer(200, headers, b"".join((pieces[0], *[arrays[i].tobytes() for i, _ in wanted])))
@@ -76,7 +77,7 @@ class Answers:
         return Answer(200, _lengths(size, len(body)), body)
 
     def _head(self, wanted: Outputs, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[bytes], Headers]:
-        """The JSON object, split where lists of values belong; and the headers, where there are no lists."""
+        """Return the JSON object, split where lists of values belong, and the headers if there are no lists."""
         served, outputs, total = self._served, [], 0
         for (i, binary), shape in zip(wanted, shapes, strict=True):
             field = served.outputs[i]

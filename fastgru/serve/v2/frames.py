@@ -1,4 +1,4 @@
-"""The inputs of a request as arrays: views of the body where the bytes are there, and lists of JSON read strictly."""
+"""The inputs of a request as arrays: views of the body for inputs sent as bytes, and strict reading of JSON lists."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _KINDS: Final[Mapping[str, frozenset[type]]] = {
     "u": frozenset((int,)),
     "b": frozenset((bool,)),
 }
-# By `struct`, which is quick with lists, and refuses what is beyond a format.
+# Formats of `struct`, which is quick with lists, and refuses values outside the range of a format.
 _FORMATS: Final[Mapping[str, str]] = {
     "BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "INT8": "b", "INT16": "h", "INT32": "i",
     "INT64": "q", "FP32": "f", "FP64": "d",
@@ -29,7 +29,7 @@ _FORMATS: Final[Mapping[str, str]] = {
 
 
 class Region(NamedTuple):
-    """An input: where it lies behind the JSON object, or the list that stood in it."""
+    """An input: its offset in the bytes after the JSON object, or its list from the object."""
 
     field: Field
     shape: tuple[int, ...]
@@ -38,9 +38,9 @@ class Region(NamedTuple):
 
 
 def bind(served: Served, request: InferRequest, following: int) -> tuple[Region, ...]:
-    """The inputs of the model, in its order, of a request that has `following` bytes behind its JSON object.
+    """Return the inputs of a request in the order of the model. following: how many bytes follow the JSON object.
 
-    Raises `ServeError`, 400: what came, and what the model takes.
+    Raises `ServeError`, 400, if the inputs do not match the model.
     """
     regions: dict[str, Region] = {}
     offset = 0
@@ -72,7 +72,7 @@ def bind(served: Served, request: InferRequest, following: int) -> tuple[Region,
 
 
 def bind_raw(served: Served, size: int) -> tuple[Region, ...]:
-    """The one input that a body of `size` bytes is. Raises `ServeError`, 400."""
+    """Return the single input that makes up a body of `size` bytes. Raises `ServeError`, 400."""
     if len(served.inputs) != 1:
         raise bad(f"a body without a JSON object must be a single input: {_expected(served)}", "inputs")
     (field,) = served.inputs
@@ -95,7 +95,10 @@ def bind_raw(served: Served, size: int) -> tuple[Region, ...]:
 
 
 def _checked(served: Served, regions: tuple[Region, ...]) -> tuple[Region, ...]:
-    """The same. Raises `ServeError` where the model does not take arrays like these, which are made without memory."""
+    """Return the regions after checking them. Raises `ServeError` if the model does not take such arrays.
+
+    The arrays for the check need no memory, whatever their shapes.
+    """
     served.check(tuple([np.ndarray(r.shape, r.field.dtype, bytes(8), 0, (0,) * len(r.shape)) for r in regions]))
     return regions
 
@@ -103,10 +106,10 @@ def _checked(served: Served, regions: tuple[Region, ...]) -> tuple[Region, ...]:
 def take(
     regions: Sequence[Region], body: bytes, start: int, data: list[Any] | Array | None = None
 ) -> tuple[Array, ...]:
-    """The arrays, views of the body where they are aligned. data: instead of the list that stood in the object.
+    """Return the arrays, as views of the body if they are aligned. data: takes the place of the list in the object.
 
-    Raises `ServeError`, 400, for a list that is not of the shape and of values of the datatype, and for bytes that are
-    no BOOL.
+    Raises `ServeError`, 400, for a list that does not fit the shape or the datatype, and for bytes of BOOL other than
+    0 and 1.
     """
     arrays: list[Array] = []
     for field, shape, offset, stood in regions:
@@ -126,7 +129,7 @@ def take(
 
 
 def _array(data: list[Any], shape: tuple[int, ...], field: Field) -> Array:
-    """Of a list that is flat, or nested as the shape is, with no value that is not one of its datatype."""
+    """Return the array of a list that is flat, or nested like the shape. Raises `ServeError`, 400, for others."""
     if data and type(data[0]) is list:
         for axis, size in enumerate(shape[1:]):
             if len(data) != prod(shape[: axis + 1]) or not all(type(p) is list and len(p) == size for p in data):
@@ -141,7 +144,7 @@ def _array(data: list[Any], shape: tuple[int, ...], field: Field) -> Array:
 
 
 def packed(values: list[Any], field: Field) -> bytes:
-    """As bytes of the datatype. Raises `ServeError`, 400, for a value that is none of it."""
+    """Return the values as bytes of the datatype. Raises `ServeError`, 400, for a value of another datatype."""
     kinds = _KINDS[field.dtype.kind]
     if not kinds.issuperset(map(type, values)):
         wrong = next(value for value in values if type(value) not in kinds)

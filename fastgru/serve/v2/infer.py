@@ -1,4 +1,4 @@
-"""Inference: a request to arrays, a job, and its outputs to an answer."""
+"""Inference: from a request to arrays and a job, and from the outputs to an answer."""
 
 from functools import lru_cache
 from typing import Final
@@ -20,29 +20,29 @@ from fastgru.serve.v2.request import Parameters, bad, read_query, read_request
 
 __all__ = ["HEADER", "Inference"]
 
-_KEPT: Final = 1_024  # requests whose JSON objects are remembered with what they mean: a stream repeats its own
-_KEPT_BYTES: Final = 2_048  # of one
-HEADER: Final = b"inference-header-content-length"  # the bytes of the JSON object; those of the tensors follow
+_KEPT: Final = 1_024  # how many JSON objects are cached with their plans: a stream repeats its own
+_KEPT_BYTES: Final = 2_048  # the largest JSON object that is cached
+HEADER: Final = b"inference-header-content-length"  # the length of the JSON object, which the tensors follow
 
 
 class Inference:
-    """Answers the requests of one model. answers: what writes its outputs."""
+    """Answers the requests of one model. answers: writes its outputs."""
 
     def __init__(self, served: Served, scheduler: Scheduler, settings: Settings) -> None:
         self.served, self.scheduler, self._settings = served, scheduler, settings
         self._depth, self._deadline_ns = settings.max_json_depth, int(settings.deadline_seconds * 1e9)
         self._kept_plan, self._kept_raw = lru_cache(_KEPT)(self._plan), lru_cache(_KEPT)(self._plan_raw)
         self.answers = Answers(served)
-        self._other: Inference | None = None  # of another model of the same name, which was loaded before or since
+        self._other: Inference | None = None  # for another model of the same name, loaded before or since
         self._binary: Outputs = tuple([(i, True) for i in range(len(served.outputs))])
 
     async def answer(self, request: Request) -> Answer:
-        """Raises `ServeError`."""
+        """Answer a request. Raises `ServeError`."""
         body = await request.body()
         return await (self if self.served.is_alone else self._of(body, request))._answer(body, request)
 
     def _of(self, body: bytes, request: Request) -> "Inference":
-        """There are several models of this name: the inference of that which the request is for, by its sequence."""
+        """Return the inference for the request, by its sequence, when several models have this name."""
         parameters = self._parameters(body, request)
         of = self.served.of(parameters.sequence, request.identity.key, begins=parameters.begins)
         if of is self.served:
@@ -52,7 +52,7 @@ class Inference:
         return self._other
 
     def _parameters(self, body: bytes, request: Request) -> Parameters:
-        """Those of a request, whatever model it is for; none where it will be refused."""
+        """Return the parameters of a request for any model, or empty ones if it will be refused."""
         length, text = request.headers.get(HEADER), body
         try:
             if length is None:
@@ -83,9 +83,9 @@ class Inference:
         return await self.answers.write(plan.id, plan.outputs, job.outputs)
 
     def job(self, data: bytes, at: int, length: bytes | None, query: bytes, key: str | None) -> tuple[Plan, Job]:
-        """What the body data[at:] asks for, which is no long text. length: of the JSON object, as the header has it.
+        """Return the plan and the job of the body data[at:], which must not be long JSON.
 
-        Raises `ServeError`.
+        length: that of the JSON object, from the header. Raises `ServeError`.
         """
         try:
             plan, frames = self._read_json(data[at:], query) if length is None else self._read(data, at, length, query)
@@ -97,8 +97,10 @@ class Inference:
     def refusal(
         self, data: bytes, at: int, size: int, length: bytes | None, query: bytes, key: str | None, waited_ns: int = 0
     ) -> ServeError | None:
-        """What a body of `size` bytes is refused with whatever else is in it, of which data[at:] is here; None for one
-        that may be taken, and where that is not told by so few bytes. waited_ns: for how long it may have been here.
+        """Return the error for a body that would be answered too late, as far as its first bytes data[at:] tell.
+
+        Returns None if the body may be taken, or if the first bytes do not tell. size: the bytes of the whole body.
+        waited_ns: how long the request may have waited unread.
         """
         served = self.served
         try:
@@ -118,7 +120,7 @@ class Inference:
                     return None
                 if not begins:
                     served.sessions.get(sequence, key)
-        except ServeError:  # which is told when all is here
+        except ServeError:  # the request gets this error when the whole body is here
             return None
         group = served.groups.get(key_of(tuple([region.shape for region in plan.inputs])))
         if group is None:
@@ -132,7 +134,7 @@ class Inference:
         return addressed(Job(self.served, None, frames, plan.limit_ns(self._deadline_ns), _nothing), plan, key)
 
     def _read(self, data: bytes, at: int, length: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
-        """What the body means, and the inputs."""
+        """Return the plan of a body with a known length of its JSON object, and the inputs. Raises `ServeError`."""
         size = len(data) - at
         if not length.isdigit() or len(length) > 9 or (start := int(length)) > size:
             raise bad(
@@ -148,7 +150,10 @@ class Inference:
         return plan, take(plan.inputs, data, at + start)
 
     def _read_json(self, body: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
-        """What stands around one flat list of numbers is remembered without it."""
+        """Return the plan and the inputs of a JSON body. Raises `ServeError`.
+
+        If the body has a single flat list, the plan is cached by the text around the list.
+        """
         if (found := self._around(body, query)) is not None:
             plan, flat, _ = found
             return plan, take(plan.inputs, body, 0, read_json(flat, what="data"))
@@ -156,7 +161,7 @@ class Inference:
         return plan, take(plan.inputs, body, 0)
 
     def _around(self, body: bytes, query: bytes) -> tuple[Plan, bytes, Region] | None:
-        """The plan of a request with one flat list, the list, and the input that it is; None for all others."""
+        """Return the plan, the list and the input of a request with one flat list; None for any other request."""
         if (found := around(body, _KEPT_BYTES)) is None:
             return None
         plan = self._kept_plan(found[0], query, 0)
@@ -164,7 +169,7 @@ class Inference:
         return (plan, found[1], lists[0]) if len(lists) == 1 and not lists[0].data else None
 
     async def _read_long(self, body: bytes, query: bytes) -> tuple[Plan, tuple[Array, ...]]:
-        """The same of a long body, whose list is read in parts."""
+        """Do what `_read_json` does for a long body, whose list is read in parts."""
         if (found := self._around(body, query)) is None:
             return self._read_json(body, query)
         plan, flat, region = found
@@ -186,4 +191,4 @@ class Inference:
 
 
 def _nothing(job: Job) -> None:
-    """Whoever runs the job puts something in the place of this."""
+    """Do nothing: a placeholder for `Job.done`, which is replaced before the job is submitted."""

@@ -1,4 +1,4 @@
-"""Flat lists of numbers in requests and answers; long ones in parts, so that others have their turns in between."""
+"""Flat lists of numbers in requests and answers; long ones in parts, so that the loop serves other requests, too."""
 
 import asyncio
 from math import prod
@@ -14,16 +14,16 @@ from fastgru.serve.v2.request import bad
 
 __all__ = ["LONG_BYTES", "LONG_VALUES", "around", "read_list", "write_list"]
 
-LONG_BYTES: Final = 1 << 17  # of text; about a millisecond
+LONG_BYTES: Final = 1 << 17  # of text; reading it takes about a millisecond
 LONG_VALUES: Final = 1 << 14
 
 
 def around(body: bytes, most: int) -> tuple[bytes, bytes] | None:
-    """What stands around the only list that is called `data`, an empty one in its place, and the list.
+    """Return the text around the only list named `data`, with an empty list in its place, and the list.
 
-    None where there are several, where it is not flat, and where more than `most` bytes are around it. Within a text,
-    quotes have a backslash before them, so that what is found is the end of a name: of `data`, or of a member that is
-    not known and is refused later.
+    Returns None if there are several such lists, if it is not flat, or if more than `most` bytes are around it. A quote
+    within a JSON text has a backslash before it, so the search finds the end of a name: that of `data`, or of an
+    unknown member, which is refused later.
     """
     at = body.find(b'"data"')
     begin = body.find(b"[", at)
@@ -37,7 +37,7 @@ def around(body: bytes, most: int) -> tuple[bytes, bytes] | None:
 
 
 async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
-    """The array of a list as text. Raises `ServeError`, 400, as for a short one."""
+    """Return the array of a long list in JSON. Raises `ServeError`, 400, as for a short one."""
     wanted, count, position = prod(shape), 0, 1
     if wanted > len(flat):
         raise bad(
@@ -64,7 +64,7 @@ async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
 
 
 async def write_list(flat: Array) -> bytes:
-    """The text of an array of one axis."""
+    """Return an array of one axis as a JSON list."""
     if flat.size <= LONG_VALUES:
         return write_json(flat)
     parts = []

@@ -1,4 +1,4 @@
-"""What the server and its models say of themselves."""
+"""The metadata, configuration and statistics of the server and its models."""
 
 from typing import Any, Final
 
@@ -15,12 +15,12 @@ _EXTENSIONS: Final = [
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """Of the server: its name, this version of it, and the extensions of the protocol that it has."""
+    """Return the name and version of the server, and the extensions of the protocol that it implements."""
     return {"name": "fastgru", "version": version, "extensions": _EXTENSIONS}
 
 
 def model_metadata(served: Served) -> dict[str, Any]:
-    """States are not among the inputs and outputs: the server keeps them."""
+    """Return the metadata of a model. States are not among the inputs and outputs, because the server keeps them."""
 
     def shown(fields: tuple[Field, ...]) -> list[dict[str, Any]]:
         return [{"name": f.name, "datatype": f.datatype, "shape": _dims(f)} for f in fields]
@@ -35,7 +35,7 @@ def model_metadata(served: Served) -> dict[str, Any]:
 
 
 def model_config(served: Served, idle_seconds: float) -> dict[str, Any]:
-    """The members of Triton's ModelConfig that say something here. They follow from the model; none can be set."""
+    """Return the members of Triton's ModelConfig that apply here. They follow from the model; none can be set."""
 
     def shown(fields: tuple[Field, ...]) -> list[dict[str, Any]]:
         return [{"name": f.name, "data_type": _type(f), "dims": _dims(f)} for f in fields]
@@ -69,7 +69,10 @@ def model_config(served: Served, idle_seconds: float) -> dict[str, Any]:
 
 
 def model_statistics(served: Served) -> dict[str, Any]:
-    """With the members of Triton's. What goes in and out of computing is part of it, and nothing is cached."""
+    """Return the counts of a model, in the form of Triton's ModelStatistics.
+
+    The times of inputs and outputs are part of `compute_infer`, and there is no cache.
+    """
     counts = served.counts
     return {
         "name": served.name,
@@ -106,7 +109,7 @@ def _duration(count: int = 0, took_ns: int = 0) -> dict[str, int]:
 
 
 def _dims(field: Field) -> list[int]:
-    """A shape of any rank is shown as one free size, for want of a word."""
+    """Return the shape for clients. The protocol cannot express a free rank, which becomes one free size."""
     return [-1] if field.shape is None else list(field.shape)
 
 

@@ -1,4 +1,4 @@
-"""What an inference request means for its model, over whatever it came."""
+"""The plan of an inference request: its meaning for the model, whichever protocol it came by."""
 
 import time
 from typing import NamedTuple, TypeVar
@@ -11,12 +11,12 @@ from fastgru.serve.v2.request import InferRequest, Parameters, bad
 
 __all__ = ["Outputs", "Plan", "addressed", "plan_of"]
 
-Outputs = tuple[tuple[int, bool], ...]  # which of the model's, and whether as bytes
+Outputs = tuple[tuple[int, bool], ...]  # the index of each output of the model, and whether it is sent as bytes
 J = TypeVar("J", bound=Job)
 
 
 class Plan(NamedTuple):
-    """inputs: in the order of the model's."""
+    """The meaning of a request. inputs: in the order of the model's inputs."""
 
     id: str
     parameters: Parameters
@@ -24,13 +24,13 @@ class Plan(NamedTuple):
     outputs: Outputs
 
     def limit_ns(self, most_ns: int) -> int:
-        """By `time.monotonic_ns`, when the answer is worth nothing any more; `most_ns` is what the server gives."""
+        """Return the deadline by `time.monotonic_ns`. most_ns: the time that the server allows."""
         timeout_us = self.parameters.timeout_us
         return time.monotonic_ns() + (most_ns if timeout_us is None else min(most_ns, timeout_us * 1_000))
 
 
 def plan_of(served: Served, request: InferRequest, following: int) -> Plan:
-    """following: bytes of inputs that are outside the request. Raises `ServeError`, 400."""
+    """Return the plan of a request. following: the bytes of inputs outside the request. Raises `ServeError`, 400."""
     inputs = bind(served, request, following)
     if not request.outputs:
         outputs = tuple([(i, request.parameters.binary) for i in range(len(served.outputs))])
@@ -45,9 +45,9 @@ def plan_of(served: Served, request: InferRequest, following: int) -> Plan:
 
 
 def addressed(job: J, plan: Plan, key: str | None) -> J:
-    """The same job, to the sequence that its request names among those of `key`. Raises `ServeError`.
+    """Return the job after setting its session, to the one that the request names among the sessions of `key`.
 
-    Its model is what `Served.of` gives for the sequence.
+    Its model must be the one that `Served.of` returns for the sequence. Raises `ServeError`.
     """
     served, (sequence, begins, ends, step, _, _) = job.served, plan.parameters
     if sequence is not None:

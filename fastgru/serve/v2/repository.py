@@ -1,4 +1,4 @@
-"""The models that may be served: which there are, and those of the role admin load and unload them."""
+"""The models that may be served: an index for everybody, and loading and unloading for the role admin."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ __all__ = ["index", "load", "unload"]
 
 
 def index(repository: Repository, only_ready: bool) -> list[dict[str, str]]:
-    """The models named at the start, or of them those that are served. `reason` is there where there is one."""
+    """Return the models that were named at the start, or only those that are served. `reason` may be missing."""
     names = ("name", "version", "state", "reason")
     entries = [{name: text for name, text in zip(names, entry, strict=True) if text} for entry in repository.index()]
     return [entry for entry in entries if not only_ready or entry["state"] == "READY"]
 
 
 async def load(repository: Repository, scheduler: Scheduler, name: str, identity: Identity, parameters: Any) -> None:
-    """Read the file anew that was named at the start; the model before goes on until that is done.
+    """Read again the file that was named at the start; the current model serves until that is done.
 
-    The parameter sessions is "keep" where sequences go on with the model before, "move" where they change over. Raises
-    `ServeError`.
+    The parameter sessions is "keep" if sequences are to go on with the old model, "move" if they are to move to the new
+    one. Raises `ServeError`.
     """
     _administrator(identity, parameters, "sessions")
     sessions = parameters.get("sessions", "keep")
@@ -33,13 +33,13 @@ async def load(repository: Repository, scheduler: Scheduler, name: str, identity
 
 
 async def unload(repository: Repository, name: str, identity: Identity, parameters: Any) -> None:
-    """Serve it no longer, when what was taken is answered. Raises `ServeError`."""
+    """Stop serving a model, once its accepted requests are answered. Raises `ServeError`."""
     _administrator(identity, parameters, "unload_dependents")
     await swap.unload(repository, name)
 
 
 def _administrator(identity: Identity, given: Any, *taken: str) -> None:
-    """May ask for this, and gives no parameters but these. Raises `ServeError`."""
+    """Raise `ServeError` unless the client is an administrator and gives no other parameters than `taken`."""
     if not identity.is_admin:
         raise ServeError(403, "only the role admin may load and unload models", reason="role")
     if type(given) is not dict or not given.keys() <= {*taken}:

@@ -1,6 +1,6 @@
-"""The JSON object of an inference request, checked member by member, whatever the model.
+"""The JSON object of an inference request, checked member by member without regard to the model.
 
-Nothing is ignored: a member or parameter that is not known is refused by its name.
+Nothing is ignored: an unknown member or parameter is refused by its name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +23,16 @@ _IN_URL: Final = frozenset(("sequence_id", "sequence_start", "sequence_end", "se
 _PARAMETERS: Final = _IN_URL | {"binary_data_output"}
 _MOST: Final = 1 << 40  # values
 _MOST_AXES: Final = 32
-_MOST_DIGITS: Final = 4_000  # Python reads no longer numbers
+_MOST_DIGITS: Final = 4_000  # below the limit from which Python does not convert text to int
 
 
 class Parameters(NamedTuple):
-    """sequence: the id, None for a request that stands alone. begins, ends, step: of it. timeout_us: None for the
-    server's own. binary: outputs go back as bytes unless one says otherwise."""
+    """The parameters of a request.
+
+    sequence: the id, None for a request without a sequence. begins, ends: whether the request begins or ends the
+    sequence. step: its step of the sequence, if given. timeout_us: None for the server's own limit. binary: whether
+    outputs are sent as bytes by default.
+    """
 
     sequence: Id | None = None
     begins: bool = False
@@ -42,7 +46,7 @@ _NONE: Final = Parameters()
 
 
 class Tensor(NamedTuple):
-    """An input. size: its bytes, where they follow the JSON object; else `data` is its list."""
+    """An input. size: how many bytes it has after the JSON object; if None, `data` is its list."""
 
     name: str
     datatype: str
@@ -59,7 +63,7 @@ class Wanted(NamedTuple):
 
 
 class InferRequest(NamedTuple):
-    """outputs: empty for all of them."""
+    """An inference request. outputs: empty for all outputs."""
 
     id: str
     parameters: Parameters
@@ -70,12 +74,15 @@ class InferRequest(NamedTuple):
 
 
 def bad(message: str, reason: str = "request") -> ServeError:
-    """A request that is not one of the protocol, or not one of this model."""
+    """Return the error for a request that does not fit the protocol or the model."""
     return ServeError(400, message, reason=reason)
 
 
 def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> InferRequest:
-    """Of the JSON object and of the query of the URL, which may have parameters. Raises `ServeError`, 400."""
+    """Read a request from its JSON object and from parameters in the query of its URL.
+
+    Raises `ServeError`: 400, and 413 for a text that is too long.
+    """
     given = read_json(text, what="the request", most_depth=most_depth)
     if type(given) is not dict:
         raise bad(f"the request is {_kind(given)}, expected an object")
@@ -97,12 +104,12 @@ def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> Inf
 
 
 def read_query(query: bytes) -> Parameters:
-    """The parameters of a request whose whole body is a tensor, from the URL; all outputs go back as bytes."""
+    """Read the parameters of a request whose body is only a tensor, from its URL. All outputs are sent as bytes."""
     return read_parameters(_joined({}, query))._replace(binary=True)
 
 
 def sequence_of(text: str) -> Id:
-    """The id that a part of a URL stands for: digits are a number; a text of digits alone stands in double quotes.
+    """Return the id that a part of a URL stands for: digits are a number; in double quotes, they are a text.
 
     Raises `ServeError`, 400.
     """
@@ -112,7 +119,7 @@ def sequence_of(text: str) -> Id:
 
 
 def read_parameters(given: Any) -> Parameters:
-    """Of a request. Raises `ServeError`, 400."""
+    """Read the parameters of a request. Raises `ServeError`, 400."""
     if type(given) is not dict:
         raise bad(f"parameters are {_kind(given)}, expected an object")
     if not given.keys() <= _PARAMETERS:
@@ -132,21 +139,21 @@ def read_parameters(given: Any) -> Parameters:
     sequence = check_id(given["sequence_id"]) if "sequence_id" in given else None
     if sequence is None and (begins or ends or step is not None):
         raise bad("sequence_start, sequence_end and sequence_step need a sequence_id", "sequence_id")
-    # As with Triton, a timeout of 0 is that of the server.
+    # As with Triton, a timeout of 0 stands for the server's own limit.
     return Parameters(
         sequence, begins, ends, step, given.get("timeout", 0) or None, given.get("binary_data_output", False)
     )
 
 
 def check_name(given: Any) -> str:
-    """The id that a request has, which its answer has, too. Raises `ServeError`, 400."""
+    """Return the id of a request, which its answer repeats. Raises `ServeError`, 400."""
     if type(given) is not str or len(given) > 256:
         raise bad(f"id is {given!r:.80}, expected a text of at most 256 characters")
     return given
 
 
 def check_shape(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
-    """The shape of input `name`. Raises `ServeError`, 400, for what no array has."""
+    """Return the shape of input `name`. Raises `ServeError`, 400, for a shape that no array has."""
     whole = 1
     for n in shape:
         whole *= n or 1 if type(n) is int and n >= 0 else _MOST + 1
@@ -156,7 +163,7 @@ def check_shape(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _joined(parameters: Any, query: bytes) -> Any:
-    """The parameters of the object and those of the query."""
+    """Return the parameters of the object together with those of the query. Raises `ServeError`, 400."""
     if type(parameters) is not dict:
         return parameters
     try:
@@ -212,13 +219,13 @@ def _wanted(given: Any, binary: bool) -> Wanted:
 
 
 def _parameters(given: Mapping[str, Any]) -> Any:
-    """As they came; null and an empty list stand for none, as some clients write it."""
+    """Return the parameters unchecked. Null and an empty list, which some clients send, stand for none."""
     parameters = given.get("parameters")
     return {} if parameters in (None, []) else parameters
 
 
 def _only(parameters: Any, name: str, what: str) -> Any:
-    """The one parameter that there is. Shared memory and classification are refused here, by their names."""
+    """Return the only allowed parameter. Parameters of shared memory and classification are refused here, by name."""
     if type(parameters) is not dict:
         raise bad(f"{what}: parameters are {_kind(parameters)}, expected an object")
     if parameters.keys() != {name}:
@@ -232,7 +239,7 @@ def _kind(value: Any) -> str:
 
 
 def others_of(given: Iterable[str], known: Iterable[str]) -> str:
-    """The names in `given` that are not known, for a message."""
+    """List the names in `given` that are not known, for a message."""
     others = sorted(set(given).difference(known))
     return ", ".join(f"{name!r:.80}" for name in others[:4]) + (", ..." if len(others) > 4 else "")
 

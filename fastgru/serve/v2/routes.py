@@ -1,4 +1,4 @@
-"""Every endpoint of the protocol, by its path."""
+"""All endpoints of the protocol, by path."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,7 +20,7 @@ __all__ = ["Protocol"]
 
 
 class Protocol:
-    """The Open Inference Protocol over a repository and a scheduler. is_ready: new requests are taken."""
+    """The Open Inference Protocol over a repository and a scheduler. is_ready: returns whether requests are taken."""
 
     def __init__(
         self, models: Repository, scheduler: Scheduler, settings: Settings, is_ready: Callable[[], bool]
@@ -29,7 +29,7 @@ class Protocol:
         self._inferences: dict[str, Inference] = {}
 
     def routes(self) -> dict[str, Handler]:
-        """For `Application`."""
+        """Return the routes for `Application`."""
         of_model = {
             "GET ": self._of_model(lambda served: model_metadata(served)),
             "GET /ready": self._of_model(lambda served: {"name": served.name, "ready": True}),
@@ -96,7 +96,7 @@ class Protocol:
         return json_answer({"model_stats": [model_statistics(served) for served in self._repository]})
 
     async def _index(self, request: Request) -> Answer:
-        """The body may be {"ready": true} for those that are served alone."""
+        """List the models; the body {"ready": true} asks for only those that are served."""
         given = await _object(request, "ready")
         only = given.get("ready", False)
         if type(only) is not bool:
@@ -104,7 +104,7 @@ class Protocol:
         return json_answer(repository.index(self._repository, only))
 
     async def _load(self, request: Request) -> Answer:
-        """Read the file anew that was named at the start; the model before goes on until that is done."""
+        """Read again the file that was named at the start; the current model serves until that is done."""
         name, parameters = request.names["model"], await _parameters(request)
         await repository.load(self._repository, self._scheduler, name, request.identity, parameters)
         return json_answer({})
@@ -128,7 +128,7 @@ async def _parameters(request: Request) -> Any:
 
 
 async def _object(request: Request, *members: str) -> dict[str, Any]:
-    """The JSON object that a body may be, with these members. Raises `ServeError`, 400."""
+    """Return the JSON object of an optional body, which may only have these members. Raises `ServeError`, 400."""
     body = await request.body()
     given = read_json(body, what="the request") if body else {}
     if type(given) is not dict or not given.keys() <= {*members}:

@@ -1,4 +1,4 @@
-"""Sequences by their own paths: which there are, their states as bytes, forks, resets and ends."""
+"""Sequences by their own paths: the list of them, their states as bytes, forks, resets and ends."""
 
 import time
 from typing import Any, Final
@@ -22,7 +22,7 @@ _MOST_DIGITS: Final = 18
 
 
 async def index(served: Served, request: Request) -> Answer:
-    """Those that the asker's key opened; all of them for an administrator, who may ask for those of one key."""
+    """List the sequences of the client's key; an administrator sees all, or those of one key."""
     sessions, key = _sessions(served), _key(request)
     of_all = request.identity.is_admin and not request.query
     listed = [shown(session) for session in (sessions if of_all else sessions.of(key))]
@@ -31,7 +31,7 @@ async def index(served: Served, request: Request) -> Answer:
 
 
 async def show(served: Served, request: Request) -> Answer:
-    """The sequence: its id, its step, and whether it outlives its connection."""
+    """Show the sequence: its id and key, its step, its times, and whether it outlives its connection."""
     return json_answer(shown(_session(served, request)))
 
 
@@ -47,14 +47,17 @@ async def end(served: Served, request: Request) -> Answer:
 
 
 async def save(served: Served, request: Request) -> Answer:
-    """Its state, as `Stream.save_state` writes it, and how many steps have led to it."""
+    """Answer with the state, as `Stream.save_state` writes it, and with how many steps have led to it."""
     session = _session(served, request)
     body = _sessions(served).save(session)
     return Answer(200, [_BYTES, (_STEP, b"%d" % session.step), (b"content-length", b"%d" % len(body))], body)
 
 
 async def load(served: Served, request: Request) -> Answer:
-    """Begins the sequence where it is not there; for another key than the asker's, one that is in the file of keys."""
+    """Load a state into the sequence, which begins if it does not exist.
+
+    An administrator may begin a sequence of another key only if the key is in the file of keys.
+    """
     body = await request.body()
     sessions, key, name = _sessions(served), _key(request), _id(request)
     if key not in (request.identity.key, *request.identity.keys) and sessions.find(name, key) is None:
@@ -65,7 +68,7 @@ async def load(served: Served, request: Request) -> Answer:
 
 
 async def fork(served: Served, request: Request) -> Answer:
-    """The body has the id of the new one: {"id": 7}."""
+    """Fork the sequence. The body has the id of the new one: {"id": 7}."""
     given = read_json(await request.body(), what="the request")
     if type(given) is not dict or given.keys() != {"id"}:
         raise bad('the body of a fork must be an object with only the id of the new sequence: {"id": 7}')
@@ -73,14 +76,14 @@ async def fork(served: Served, request: Request) -> Answer:
 
 
 async def reset(served: Served, request: Request) -> Answer:
-    """Back to zeros."""
+    """Reset the state to zeros."""
     session = _session(served, request)
     _sessions(served).reset(session)
     return json_answer(shown(session))
 
 
 def _step(request: Request) -> int | None:
-    """How many steps have led to the state, by the header; None where it does not say."""
+    """Return how many steps have led to the state, from the header, or None if there is none."""
     text = request.headers.get(_STEP)
     if text is not None and not (text.isdigit() and len(text) <= _MOST_DIGITS):
         raise bad(f"the header Sequence-Step is {text!r:.80}, expected a whole number of steps", "step")
@@ -98,7 +101,7 @@ def _id(request: Request) -> Id:
 
 
 def _key(request: Request) -> str | None:
-    """Whose sequence it is: the asker's own, or with ?key=NAME that of another, which takes an administrator."""
+    """Return the key of the sequence: the client's own, or NAME for ?key=NAME, which takes an administrator."""
     if not request.query:
         return request.identity.key
     try:
@@ -125,7 +128,7 @@ def _session(served: Served, request: Request) -> Session:
 
 
 def shown(session: Session) -> dict[str, Any]:
-    """What is told of a sequence."""
+    """Return what clients see of a sequence."""
     now = time.monotonic_ns()
     return {
         "id": session.id,
@@ -140,5 +143,5 @@ def shown(session: Session) -> dict[str, Any]:
 
 
 def _parked(home: Any, parked: Parked) -> dict[str, Any]:
-    """The same of one that is on disk alone."""
+    """Return the same for a sequence that is only on disk."""
     return parked._asdict() | {"keep": True, "fingerprint": home.fingerprint, "parked": True}
