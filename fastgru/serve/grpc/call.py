@@ -13,8 +13,8 @@ from fastgru.serve.grpc.codes import DONE, refusal
 
 __all__ = ["Call", "Line", "Method", "Opened"]
 
-_PREFIX: Final = struct.Struct(">BI")  # of a message: whether it is compressed, and its size
-_MOST_AT_ONCE: Final = 64  # messages of a call in one turn of the loop
+_PREFIX: Final = struct.Struct(">BI")  # the prefix of a message: whether it is compressed, and its size
+_MOST_AT_ONCE: Final = 64  # messages of a call in one iteration of the loop
 _log = logging.getLogger("fastgru.serve")
 
 
@@ -25,40 +25,45 @@ class Line(Protocol):
 
     @property
     def is_blocked(self) -> bool:
-        """Answers wait for windows."""
+        """Whether answers wait for windows."""
 
     def write(self, call: "Call", message: bytes | None, trailers: bytes | None) -> None:
-        """Send a message, the end, or both."""
+        """Send a message, the end of the call, or both."""
 
     def replenish(self, call: "Call") -> None:
-        """Let the client send as much again as has been taken."""
+        """Let the client send as many more bytes as the call has received."""
 
 
 class Method(Protocol):
-    """What answers calls. is_stream: messages are given one by one, and `end` follows; else the one that there is."""
+    """Answers calls. is_stream: whether a call has many messages, followed by `end`, or a single one.
+
+    is_health: whether the method tells the health of the server, for which no API key is needed.
+    """
 
     is_stream: bool
     is_health: bool
 
     def message(self, call: "Call", data: bytes) -> None:
-        """A message of the client."""
+        """Take a message of the client."""
 
     def sent(self, call: "Call") -> None:
-        """Answers that the client did not take are on their way."""
+        """Learn that answers which waited for the client's window have been sent."""
 
     def end(self, call: "Call") -> None:
-        """The client has sent its last one."""
+        """Learn that the client has sent its last message."""
 
     def cancel(self, call: "Call") -> None:
-        """Nobody waits for answers any more."""
+        """Cancel the work of a call whose client no longer waits."""
 
     def drain(self, call: "Call") -> None:
-        """The server goes down: what has come is answered, and nothing more."""
+        """End a stream, because the server shuts down. A single request is still answered."""
 
 
 class Opened(NamedTuple):
-    """What the head of a call says. status: of HTTP, for a request that is no call. error: what the call is refused
-    with."""
+    """The head of a call. status: the HTTP status; other than 200 for a request that is not a call of gRPC.
+
+    timeout_ns: from the client, None without one. error: the refusal of the call, or None.
+    """
 
     status: int
     method: Method
@@ -69,12 +74,13 @@ class Opened(NamedTuple):
 
 
 class Call:
-    """number: of its stream. until_ns: the client's deadline by `time.monotonic_ns`, None for none. since: when what
-    is arriving began, by `Gate.now`. window: how many bytes the client takes; pending: those that it does not take yet;
-    trailers: what follows them. received: bytes for which no window was given back.
+    """One call. number: that of its stream. until_ns: the client's deadline by `time.monotonic_ns`, or None.
 
-    has_ended: the client sends no more. is_over: so does the server. is_paused: messages wait here. has_head: the head
-    of the answer is out. state: for the method.
+    since: when the arriving message began, by `Gate.now`. received: bytes for which the client got no new window.
+    window: how many bytes the client takes. pending: answers beyond that. trailers: the end, which follows them.
+
+    has_ended: whether the client has sent everything. is_over: whether the server has, too. is_paused: whether messages
+    wait here. has_head: whether the head of the answer was sent. state: belongs to the method.
     """
 
     __slots__ = (
@@ -95,10 +101,10 @@ class Call:
         self.has_ended = self.has_head = self.is_over = self.is_paused = self._is_resuming = False
         self.state: Any = None
 
-    # What comes.
+    # Incoming messages.
 
     def feed(self, data: bytes) -> None:
-        """Bytes of messages."""
+        """Take bytes of messages."""
         size = len(data) - 5
         if (
             size < 0
@@ -117,7 +123,7 @@ class Call:
             self._take(data[5:])
 
     def close(self) -> None:
-        """No more will come."""
+        """Learn that the client sends no more."""
         self.has_ended = True
         if not self.is_paused:
             self._end()
@@ -185,15 +191,15 @@ class Call:
 
     @property
     def is_whole(self) -> bool:
-        """All that the client sends has been taken."""
+        """Whether everything that the client sends has been taken."""
         return self.has_ended and not self._rest and not self.is_paused
 
     def pause(self) -> None:
-        """Keep messages here, and let the client send no more than its window has."""
+        """Keep messages here, and give the client no new window."""
         self.is_paused = True
 
     def resume(self) -> None:
-        """Go on with what was kept, when others have had their turn."""
+        """Continue with the kept messages in the next iteration of the loop."""
         if self.is_paused and not self._is_resuming:
             self._is_resuming = True
             asyncio.get_running_loop().call_soon(self._go_on)
@@ -209,7 +215,7 @@ class Call:
             self._line.replenish(self)
 
     def is_slow(self, now: float, most_s: float) -> bool:
-        """What has begun to arrive should be here."""
+        """Return whether a message, or a call that has a single one, has been arriving for over `most_s` seconds."""
         waits = self._rest and not self.is_paused if self.method.is_stream else not self.has_ended
         return bool(waits) and now - self.since > most_s
 
@@ -217,30 +223,30 @@ class Call:
         self._held += size
         self._line.gate.in_flight += size
 
-    # What goes.
+    # Answers.
 
     def send(self, message: bytes) -> None:
-        """One message of several."""
+        """Send one message of several."""
         if not self.is_over and self.trailers is None:
             self._line.write(self, message, None)
 
     def finish(self, message: bytes | None = None) -> None:
-        """It is answered, by a last message if there is one."""
+        """End the call successfully, after a last message if there is one."""
         if not self.is_over and self.trailers is None:
             self._line.write(self, message, DONE)
 
     def refuse(self, error: ServeError) -> None:
-        """It ends with this error."""
+        """End the call with this error."""
         if not self.is_over and self.trailers is None:
             self.count(error)
             self._line.write(self, None, refusal(error))
 
     def count(self, error: ServeError) -> None:
-        """A request is refused."""
+        """Count a refused request."""
         self._line.gate.refuse(error.reason)
 
     def leave(self) -> None:
-        """It is over, and holds nothing any more."""
+        """Free what a call that is over holds."""
         self.is_over = True
         self._hold(-self._held)
         self._line.gate.unread -= len(self.pending)
@@ -248,7 +254,7 @@ class Call:
         self.pending.clear()
 
     def abandon(self) -> None:
-        """The same, and the client has gone."""
+        """Free what the call holds, and cancel its work, because the client has gone."""
         if not self.is_over:
             self.leave()
             self.method.cancel(self)

@@ -1,7 +1,7 @@
-"""The two calls that run models: one request, and a stream of them.
+"""The two calls that run models: a single request, and a stream of requests.
 
-A stream gives its answers in the order of the requests, as Triton's does for such models. A request that is refused is
-answered by an error in its place, and the stream goes on; with the header `triton_grpc_error: true` it ends instead.
+A stream sends its answers in the order of the requests, as Triton does for such models. A refused request is answered
+by an error in its place, and the stream goes on; with the header `triton_grpc_error: true`, it ends instead.
 """
 
 from collections import deque
@@ -16,9 +16,9 @@ from fastgru.serve.scheduler import Scheduler
 
 __all__ = ["ModelInfer", "ModelStreamInfer"]
 
-_MOST: Final = 128  # requests of a stream that wait; no more are read until half of them are answered
-_MOST_PENDING: Final = 1 << 20  # bytes of answers that the client does not take; no more are read until it does
-# Of ModelInferResponse: {"triton_final_response": true} among the parameters, as every answer is the only one.
+_MOST: Final = 128  # when this many requests of a stream wait, no more are read until half of them are answered
+_MOST_PENDING: Final = 1 << 20  # above this many bytes of unsent answers, no more requests are read
+# The parameter {"triton_final_response": true} of a ModelInferResponse, because a request has only one answer.
 _FINAL: Final = b"\x22\x1b\x0a\x15triton_final_response\x12\x02\x08\x01"
 
 
@@ -61,8 +61,10 @@ class ModelInfer:
 
 
 class ModelStreamInfer:
-    """Requests and answers, until either side ends it. The state of a call is the line of those not answered yet:
-    jobs, and answers that wait for those before them."""
+    """Requests and answers, until either side ends the stream.
+
+    The state of a call is its queue of unanswered requests: jobs, and errors that wait for the answers before them.
+    """
 
     is_stream, is_health = True, False
 
@@ -89,16 +91,16 @@ class ModelStreamInfer:
         call = job.call
         line = _line(call)
         if call.is_over or not line or line[0] is not job:
-            return  # it is told when those before it are, or to nobody
+            return  # its answer follows those of the requests before it, or the call is over
         self._go_on(call, line)
 
     def _go_on(self, call: Call, line: "deque[InferJob | tuple[ServeError, str]]") -> None:
-        """Answer what is ready."""
+        """Send the answers that are ready."""
         while line and not call.is_over:
             first = line[0]
             if not isinstance(first, tuple) and first.outputs is None and first.error is None:
                 break
-            line.popleft()  # first of all: to send may be to go on with those behind it
+            line.popleft()  # before sending, which may call this method again
             if isinstance(first, tuple):
                 _refuse(call, *first)
             elif first.outputs is not None:
@@ -142,7 +144,7 @@ def _line(call: Call) -> "deque[InferJob | tuple[ServeError, str]]":
 
 
 def _refuse(call: Call, error: ServeError, request_id: str) -> None:
-    """In the place of an answer, or as the end of the stream."""
+    """Send an error in the place of an answer, or as the end of the stream."""
     if call.headers.get(b"triton_grpc_error") == b"true":
         call.refuse(error)
         return

@@ -1,4 +1,4 @@
-"""The end of a call: the status codes of gRPC for what is refused, and the headers that have them."""
+"""The end of a call: the status codes of gRPC for refusals, and the trailers that carry them."""
 
 from math import ceil
 from typing import Final
@@ -8,7 +8,7 @@ from fastgru.serve.errors import ServeError
 
 __all__ = ["CODES", "DONE", "HEAD", "OK_HEAD", "literal", "refusal"]
 
-# By the status that HTTP has. Whatever is not here is as 500.
+# By HTTP status. A status that is not here counts as 500.
 CODES: Final = {
     400: (3, "INVALID_ARGUMENT"),
     401: (16, "UNAUTHENTICATED"),
@@ -27,11 +27,11 @@ CODES: Final = {
     503: (14, "UNAVAILABLE"),
 }
 _PRINTABLE: Final = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}~"
-_MOST_TEXT: Final = 340  # characters of a message, of which each may become 12
+_MOST_TEXT: Final = 340  # characters of a message, each of which may become 12 when quoted
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A header for HPACK that no table keeps. The name has less than 127 bytes."""
+    """Return a header for HPACK that no table keeps. The name must have less than 127 bytes."""
     size = len(value)
     if size < 127:
         return b"\0%c%b%c%b" % (len(name), name, size, value)
@@ -42,15 +42,15 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\0%c%b%b%c%b" % (len(name), name, more, size, value)
 
 
-OK_HEAD: Final = b"\x88"  # :status 200, which is the eighth of HPACK's own headers
+OK_HEAD: Final = b"\x88"  # :status 200, the eighth entry of HPACK's static table
 HEAD: Final = OK_HEAD + literal(b"content-type", b"application/grpc") + literal(b"grpc-accept-encoding", b"identity")
 DONE: Final = literal(b"grpc-status", b"0")
 
 
 def refusal(error: ServeError) -> bytes:
-    """The trailers of a call that is refused: its status and message, the fixed word, and when another try may do.
+    """Return the trailers of a refused call: its status and message, the reason, and when a retry may help.
 
-    Clients with a policy of retries heed `grpc-retry-pushback-ms`; one that is negative asks them to give up.
+    Clients with a retry policy obey `grpc-retry-pushback-ms`; a negative value asks them to give up.
     """
     code, _ = CODES.get(error.status, CODES[500])
     text = error.message.encode("utf-8", "replace").decode()

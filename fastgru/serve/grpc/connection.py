@@ -1,8 +1,8 @@
-"""Connections of HTTP/2 for gRPC: bytes to frames, and no further than the limits.
+"""HTTP/2 connections for gRPC: from bytes to frames, within the limits of the server.
 
-What breaks the rules of HTTP/2 ends the connection, and what breaks those of one stream resets it. A client that sends
-more control frames and resets a second than any does that means well is told to be calm, and disconnected. One that
-does not read is not read from either.
+A fault of the connection ends it, and a fault of one stream resets that stream. A client that sends far more control
+frames and resets per second than a well-behaved one is told to be calm, and disconnected. From a client that does not
+read, the server does not read either.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from fastgru.serve.grpc.streams import Streams
 
 __all__ = ["GrpcConnection"]
 
-_MOST_AT_ONCE: Final = 256  # frames in one turn of the loop
+_MOST_AT_ONCE: Final = 256  # frames in one iteration of the loop
 _PING_S: Final = 20.0
 _LINGER_S: Final = 2.0
 
 
 class GrpcConnection(asyncio.Protocol):
-    """One connection. heads: what reads the heads of its calls. gate: what all connections have in common.
-    connections: those of the server, which it is one of.
+    """One connection.
 
-    since, limit: see `gate.Connection`; it asks to be looked at from time to time.
+    heads: returns a reader of the heads of its calls. gate: shared by all connections. connections: all connections of
+    the server, including this one. since, limit: see `gate.Connection`; they have `expire` called from time to time.
     """
 
     def __init__(self, heads: Callable[[], Heads], gate: Gate, connections: set[Any]) -> None:
@@ -41,12 +41,12 @@ class GrpcConnection(asyncio.Protocol):
         self._streams = Streams(heads(), self._output)
         self._rest = b""
         self._begun = self._has_entered = False
-        self._is_behind = self._is_full = False  # frames wait here; what the client does not read does
+        self._is_behind = self._is_full = False  # received frames wait here; answers wait for the client
         self._is_reading = True
         self._address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is there."""
+        """Begin the connection, or refuse it if its address has too many."""
         self.transport = self._output.transport = cast(asyncio.Transport, transport)
         client = transport.get_extra_info("peername")
         self._address = client[0] if isinstance(client, tuple) else ""
@@ -60,7 +60,7 @@ class GrpcConnection(asyncio.Protocol):
             self._part(http2.ENHANCE_YOUR_CALM, b"this address has too many connections already")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """There is no transport any more: whoever works for this client is told."""
+        """End the connection, and abandon its calls."""
         self._connections.discard(self)
         self.gate.connections.discard(self)
         if self._has_entered:
@@ -69,7 +69,7 @@ class GrpcConnection(asyncio.Protocol):
         self._output.end()
 
     def data_received(self, data: bytes) -> None:
-        """Frames, or parts of some."""
+        """Take bytes of frames."""
         output = self._output
         if output.is_over:
             return
@@ -102,13 +102,13 @@ class GrpcConnection(asyncio.Protocol):
         self._rest = data[at:]
 
     def _go_on(self) -> None:
-        """Take up frames that have waited until others had their turn."""
+        """Take the frames that have waited for the next iteration of the loop."""
         self._is_behind = False
         self.data_received(b"")
         self._regulate()
 
     def _begin(self, data: bytes) -> int:
-        """How many bytes of the preface have been taken."""
+        """Check the preface, and return how many bytes of it were taken."""
         if data.startswith(PREFACE):
             self._begun = True
             return len(PREFACE)
@@ -120,17 +120,17 @@ class GrpcConnection(asyncio.Protocol):
         return 0
 
     def pause_writing(self) -> None:
-        """The client does not read what it is sent."""
+        """Stop reading, because the client does not read."""
         self._output.stuck, self._is_full = self.gate.now, True
         self._regulate()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Read again, because the client does."""
         self._output.stuck, self._is_full = self.gate.now if self._output.is_blocked else None, False
         self._regulate()
 
     def _regulate(self) -> None:
-        """Read from the client unless there is enough to do."""
+        """Read from the client unless its frames or its answers wait."""
         wanted = not (self._is_behind or self._is_full)
         if wanted != self._is_reading and not self.transport.is_closing():
             self._is_reading = wanted
@@ -140,14 +140,14 @@ class GrpcConnection(asyncio.Protocol):
                 self.transport.pause_reading()
 
     def _left(self) -> None:
-        """A call is over."""
+        """Learn that a call is over, and close a connection that drains with its last call."""
         if not self._output.calls:
             self._quiet = self.gate.now
             if self._streams.is_draining and not self._output.is_over:
                 self.transport.close()
 
     def _part(self, code: int, text: bytes = b"") -> None:
-        """Say why this is the end. What the client still sends is read for a while, so that it sees the answer."""
+        """End the connection with a GOAWAY. The client's bytes are still read for a while, so that it receives that."""
         if self._output.is_over:
             return
         self._output.go_away(self._streams.last, code, text)
@@ -161,7 +161,7 @@ class GrpcConnection(asyncio.Protocol):
             self.transport.close()
 
     def expire(self) -> None:
-        """See `gate.Connection`: look after what takes too long."""
+        """See `gate.Connection`: end what takes too long, and send pings."""
         settings, now, output = self.gate.settings, self.gate.now, self._output
         if output.is_over:
             self.transport.abort()
@@ -186,7 +186,7 @@ class GrpcConnection(asyncio.Protocol):
             )
 
     def expel(self, keys: Collection[str]) -> None:
-        """End the calls of these keys, which may not use the server any more. New ones come over new connections."""
+        """End the calls of keys that may not use the server any more. New calls need a new connection."""
         if not self._streams.is_draining:
             self.shutdown()
         for call in [call for call in self._output.calls.values() if call.identity.key in keys]:
@@ -194,7 +194,7 @@ class GrpcConnection(asyncio.Protocol):
             call.method.cancel(call)
 
     def shutdown(self) -> None:
-        """The server goes down: what has been asked is answered, and nothing more. The second time, streams end."""
+        """Take no new calls and answer the current ones, because the server shuts down. A second call ends streams."""
         if self._output.is_over:
             return
         if not self._streams.is_draining:

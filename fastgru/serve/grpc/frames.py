@@ -1,4 +1,4 @@
-"""Frames of HTTP/2 (RFC 9113): their kinds, flags and errors, and how they are put together."""
+"""Frames of HTTP/2 (RFC 9113): their kinds, flags and errors, and functions that make them."""
 
 import struct
 from typing import Final
@@ -18,7 +18,7 @@ MESSAGE_HEAD: Final = struct.Struct(">IBIBI")  # the same, and the prefix of a m
 
 
 class Fault(Exception):  # noqa: N818
-    """Ends the connection. code: of HTTP/2. reason: the fixed word that metrics count by."""
+    """A fault that ends the connection. code: the HTTP/2 error code. reason: the fixed word that metrics count by."""
 
     def __init__(self, code: int, text: str, reason: str = "malformed") -> None:
         super().__init__(text)
@@ -26,12 +26,12 @@ class Fault(Exception):  # noqa: N818
 
 
 def frame(kind: int, flags: int, number: int, payload: bytes = b"") -> bytes:
-    """One frame, of stream `number`; 0 is the connection."""
+    """Return a frame of stream `number`; 0 stands for the connection."""
     return FRAME_HEAD.pack(len(payload) << 8 | kind, flags, number) + payload
 
 
 def unpadded(flags: int, payload: bytes, *, has_priority: bool = False) -> bytes:
-    """Without padding and, in a head, without a priority. Raises `Fault`."""
+    """Return the payload without padding and, in a head, without a priority. Raises `Fault`."""
     begin, end = 0, len(payload)
     if flags & PADDED:
         begin, end = 1, end - (payload[0] if payload else 256)

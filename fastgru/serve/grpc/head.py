@@ -1,4 +1,4 @@
-"""The head of a call: which method, until when, and who asks; and what is wrong with it."""
+"""The head of a call: its method, its timeout and its headers, checked by the rules of HTTP/2 and gRPC."""
 
 import re
 from collections.abc import Iterable
@@ -17,12 +17,15 @@ _UNITS: Final = {b"H": 3_600 * 10**9, b"M": 60 * 10**9, b"S": 10**9, b"m": 10**6
 
 
 class HeadError(Exception):
-    """The head is none of HTTP/2: the stream is reset."""
+    """The head breaks the rules of HTTP/2: the stream is reset."""
 
 
 class Head(NamedTuple):
-    """status: of HTTP; another one than 200 for a request that is no call of gRPC. timeout_ns: what the client gives,
-    None for no bound, -1 for a text that is none. host: `:authority`, or else `host`."""
+    """The head of a call. status: the HTTP status; other than 200 for a request that is not a call of gRPC.
+
+    timeout_ns: from the client; None for no limit, -1 for an invalid text. headers: with `host`, which is `:authority`
+    if that was sent.
+    """
 
     path: bytes
     status: int
@@ -31,7 +34,7 @@ class Head(NamedTuple):
 
 
 def read_head(given: Iterable[tuple[bytes, bytes]]) -> Head:
-    """Of decoded headers. Raises `HeadError`."""
+    """Read a head from decoded headers. Raises `HeadError`."""
     headers: dict[bytes, bytes] = {}
     has_regular = False
     for name, value in given:

@@ -1,7 +1,7 @@
-"""The heads of calls, decoded: which method, who asks, until when.
+"""The heads of calls, decoded: the method, the identity of the client, and the timeout.
 
-A client says the same again for every call, mostly as references to the table of headers that HPACK keeps: what a
-block has meant is remembered for as long as that table is as it was.
+A client repeats its headers for every call, mostly as references to HPACK's dynamic table. So the meaning of a block is
+cached for as long as that table does not change.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,14 +17,16 @@ from fastgru.serve.grpc.head import read_head
 
 __all__ = ["Heads"]
 
-_REMEMBERED: Final = 256
-_REMEMBERED_BYTES: Final = 1_024  # of one
+_REMEMBERED: Final = 256  # how many blocks are cached
+_REMEMBERED_BYTES: Final = 1_024  # the largest block that is cached
 Identify = Callable[[Mapping[bytes, bytes], bool], Identity]
 
 
 class Heads:
-    """Of one connection. find: the method of a path, which says itself what is wrong with one that there is not.
-    identify: who asks, from the headers, and whether it is only about the health of the server; raises `ServeError`.
+    """Reads the heads of one connection.
+
+    find: returns the method of a path; for an unknown path, one that refuses every call. identify: returns who asks,
+    given the headers and whether the method tells the health of the server; raises `ServeError`.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Heads:
         self._known: dict[bytes, Opened] = {}
 
     def read(self, block: bytes) -> Opened:
-        """Raises `HeadError` for what is no head, `Fault` for what cannot be decoded."""
+        """Return the head in a block. Raises `HeadError` for an invalid head, `Fault` for a block that is not HPACK."""
         opened = self._known.get(block)
         if opened is not None:
             return opened
@@ -54,7 +56,7 @@ class Heads:
         return opened
 
     def _table(self) -> tuple[int, int, object]:
-        """What changes with the table: its size, how many headers it has, and the newest of them."""
+        """Return values that change with the table: its size, its number of headers, and the newest header."""
         table = self._decoder.header_table
         entries = table.dynamic_entries
         return table.maxsize, len(entries), entries[0] if entries else None

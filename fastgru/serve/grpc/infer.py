@@ -1,4 +1,4 @@
-"""Inference requests as messages: to jobs, and their outputs to answers."""
+"""Inference requests as messages: from messages to jobs, and from outputs to messages."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -32,10 +32,10 @@ from fastgru.serve.v2.request import (
 
 __all__ = ["InferJob", "Inferences", "id_of", "varint"]
 
-_MOST_HEAD: Final = 1 << 20  # bytes of a request without its raw contents: others wait while it is read
+_MOST_HEAD: Final = 1 << 20  # bytes of a request without its raw contents; other requests wait while it is read
 _MOST_VALUES: Final = 1 << 17
-_KEPT: Final = 1_024  # requests whose meaning is remembered: a stream repeats its own
-_KEPT_BYTES: Final = 2_048  # of one
+_KEPT: Final = 1_024  # how many plans are cached: a stream repeats its requests
+_KEPT_BYTES: Final = 2_048  # the largest request, without raw contents, whose plan is cached
 _SHAPES: Final = 256
 # The field of InferTensorContents that has the values of a datatype.
 _CONTENTS: Final = {
@@ -47,7 +47,7 @@ _FINAL: Final = "triton_enable_empty_final_response"
 
 
 class InferJob(Job):
-    """call: which waits for it. plan: what its request means."""
+    """A job of a call. call: waits for the job. plan: the plan of its request."""
 
     __slots__ = ("_answers", "call", "plan")
 
@@ -58,7 +58,7 @@ class InferJob(Job):
         self.plan, self.call, self._answers = plan, call, answers
 
     def answer(self) -> bytes:
-        """The ModelInferResponse of its outputs."""
+        """Return the outputs as a ModelInferResponse."""
         assert self.outputs is not None
         return self._answers.write(self.plan.id, self.plan.outputs, self.outputs)
 
@@ -71,7 +71,7 @@ class Inferences:
         self._of: WeakKeyDictionary[Served, tuple[_Answers, dict[Any, Plan]]] = WeakKeyDictionary()
 
     def job(self, call: Call, data: bytes, done: Callable[[Any], None]) -> InferJob:
-        """Raises `ServeError`."""
+        """Return the job of a ModelInferRequest. Raises `ServeError`."""
         parts = split(data)
         served = self._repository.get(_text(parts.model), _text(parts.version) or None)
         if not served.is_alone:
@@ -111,23 +111,23 @@ class Inferences:
 
 
 def _of(served: Served, parts: Parts, key: str | None) -> Served:
-    """There are several models of this name: the one that the request is for, by its sequence."""
+    """Return the model for the request, by its sequence, when several models have this name."""
     try:
         parameters = _read(parts.head, parts.raw).parameters
     except ServeError:
-        return served  # which refuses it
+        return served  # `Inferences._job` will refuse the request
     return served.of(parameters.sequence, key, begins=parameters.begins)
 
 
 class _Answers:
-    """Writes those of one model, which it does not keep alive."""
+    """Writes the answers of one model, without keeping the model alive."""
 
     def __init__(self, served: Served) -> None:
         self._name, self._version, self._fields = served.name, served.version, served.outputs
         self._heads = lru_cache(_SHAPES)(self._head)
 
     def write(self, request_id: str, wanted: Outputs, arrays: tuple[Array, ...]) -> bytes:
-        """As a message."""
+        """Return a ModelInferResponse with the wanted outputs."""
         parts = [self._heads(wanted, tuple([arrays[i].shape for i, _ in wanted]))]
         if request_id:
             name = request_id.encode()
@@ -146,7 +146,7 @@ class _Answers:
 
 
 def varint(value: int) -> bytes:
-    """As protobuf writes lengths."""
+    """Return the number as protobuf encodes lengths."""
     if value < 128:
         return b"%c" % value
     made = bytearray()
@@ -158,7 +158,7 @@ def varint(value: int) -> bytes:
 
 
 def id_of(data: bytes) -> str:
-    """The id of a request that is refused, as far as it can be told."""
+    """Return the id of a refused request, or "" if it cannot be read."""
     try:
         return check_name(_text(split(data).id))
     except ServeError:
@@ -166,7 +166,7 @@ def id_of(data: bytes) -> str:
 
 
 def _read(head: bytes, raw: list[bytes]) -> InferRequest:
-    """Of the message without its id and its raw contents. Raises `ServeError`."""
+    """Read a request from its message, without its id and its raw contents. Raises `ServeError`."""
     if len(head) > _MOST_HEAD:
         raise ServeError(
             413,
@@ -241,4 +241,4 @@ def _text(given: bytes) -> str:
 
 
 def _nothing(job: Job) -> None:
-    """`Inferences.job` puts another in the place of this one."""
+    """Do nothing: a placeholder for `Job.done`, which `Inferences.job` replaces."""

@@ -1,7 +1,7 @@
 """The messages of `inference.GRPCInferenceService` that are read and written here, as a table of their fields.
 
-Their descriptors are in a pool of this package alone: a process may have only one message of a name in the pool that
-all generated code shares, and Triton's client and KServe bring messages with these names.
+Their descriptors are in a separate pool: the pool that all generated code shares can have only one message of a name,
+and the packages of Triton's client and KServe have messages with these names.
 """
 
 from functools import cache
@@ -11,9 +11,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 __all__ = ["MESSAGES", "message"]
 
-# Fields are "name number type". A type has * behind it where it is repeated, and {Type} is a map from texts. Types in
-# capitals are messages. A name with a dot is that of a message within another. A message whose fields begin with |
-# has one of them at a time.
+# Fields are "name number type". Type* is repeated, and {Type} is a map from strings. Types that begin with a capital
+# are messages. A name with a dot is that of a message within another. A message whose fields begin with | has one of
+# them at a time.
 MESSAGES: Final = {
     "ServerLiveRequest": "",
     "ServerLiveResponse": "live 1 bool",
@@ -93,7 +93,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 
 @cache
 def message(name: str) -> Any:
-    """The class of the message."""
+    """Return the class of the message."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 

@@ -1,4 +1,4 @@
-"""The calls of `inference.GRPCInferenceService`: those that are here, and those of Triton's that are not."""
+"""The methods of `inference.GRPCInferenceService`: those that are implemented, and those of Triton that are not."""
 
 from typing import Final
 

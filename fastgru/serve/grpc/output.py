@@ -1,4 +1,4 @@
-"""What a connection of gRPC sends: answers, as far as the windows of the client let them."""
+"""The output of a gRPC connection: answers, as far as the windows of the client allow."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from fastgru.serve.grpc.frames import MESSAGE_HEAD, Fault, frame
 
 __all__ = ["MOST_FRAME", "MOST_WINDOW", "Output"]
 
-MOST_FRAME: Final = 1 << 14  # bytes of a frame, of the client's and of ours
+MOST_FRAME: Final = 1 << 14  # bytes of a frame in either direction
 MOST_WINDOW: Final = (1 << 31) - 1
-_FIRST_WINDOW: Final = (1 << 16) - 1  # as HTTP/2 has it before anything is said
+_FIRST_WINDOW: Final = (1 << 16) - 1  # the initial window of HTTP/2
 
 
 class Output:
     """The line of the calls of one connection, see `call.Line`.
 
-    calls: by the numbers of their streams. left: told when one is over. stream_window: of a call that begins. stuck:
-    since when the client takes nothing, by `Gate.now`. is_over: nothing is sent any more.
+    left: called when a call is over. calls: by the numbers of their streams. stream_window: the window of a new call.
+    stuck: since when the client takes nothing, by `Gate.now`, or None. is_over: whether nothing is sent any more.
     """
 
     def __init__(self, gate: Gate, left: Callable[[], None]) -> None:
@@ -32,28 +32,28 @@ class Output:
         self.stuck: float | None = None
         self.is_over = False
         self._blocked: dict[int, Call] = {}
-        self._prefix = b"\x20"  # no header is kept in a table: said once
+        self._prefix = b"\x20"  # sets the size of HPACK's dynamic table to 0; sent once
 
     @property
     def is_blocked(self) -> bool:
-        """Answers wait for windows."""
+        """Whether answers wait for windows."""
         return bool(self._blocked)
 
     def send(self, data: bytes) -> None:
-        """Frames as they are."""
+        """Send frames."""
         if not self.is_over:
             self.transport.write(data)
 
     def reset(self, number: int, code: int) -> None:
-        """Say that a stream is over, and why."""
+        """Reset a stream with an error code."""
         self.send(frame(http2.RST_STREAM, 0, number, code.to_bytes(4, "big")))
 
     def go_away(self, last: int, code: int, text: bytes = b"") -> None:
-        """Say that no stream above `last` is taken."""
+        """Tell the client that no stream above `last` is taken."""
         self.send(frame(http2.GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + text))
 
     def refuse(self, number: int, status: int, *, is_whole: bool) -> None:
-        """The answer to a request that is no call: a status of HTTP. is_whole: nothing more will come."""
+        """Answer a request that is not a call with an HTTP status. is_whole: whether the client has sent everything."""
         block, self._prefix = self._prefix + literal(b":status", b"%d" % status), b""
         self.send(frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, number, block))
         if not is_whole:
@@ -95,7 +95,7 @@ class Output:
             self._left()
 
     def _ended(self, call: Call) -> bytes:
-        """The end of the call, which is over with it."""
+        """Return the frames that end the call, and free what the call holds."""
         assert call.trailers is not None
         end = frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, call.number, call.trailers)
         if not call.has_ended:
@@ -105,14 +105,14 @@ class Output:
         return end
 
     def flush(self) -> None:
-        """Send what windows have room for."""
+        """Send as many waiting answers as the windows allow."""
         for call in tuple(self._blocked.values()):
             if not self._window:
                 break
             self.flush_call(call)
 
     def flush_call(self, call: Call, *, is_writing: bool = False) -> None:
-        """The same of one call, which is told if all is sent, unless it is writing."""
+        """Send waiting answers of one call. Tell its method if all are sent, unless the call is writing."""
         if call.number not in self._blocked:
             return
         pending = call.pending
@@ -133,15 +133,15 @@ class Output:
         self.stuck = (self.stuck or self.gate.now) if self._blocked else None
 
     def widen(self, more: int) -> None:
-        """The client takes so much more on all streams together. Raises `Fault`."""
+        """Widen the window of the connection by `more` bytes. Raises `Fault`."""
         was, self._window = self._window, self._window + more
         if not more or self._window > MOST_WINDOW:
             raise Fault(http2.FLOW_CONTROL if more else http2.PROTOCOL, "the window of the connection cannot be")
-        if not was:  # else what waits does so for the windows of its calls
+        if not was:  # otherwise answers wait for the windows of their calls
             self.flush()
 
     def widen_streams(self, window: int) -> None:
-        """The client takes so much on each stream from its begin on. Raises `Fault`."""
+        """Set the first window of every stream, and change those of the current streams accordingly. Raises `Fault`."""
         more, self.stream_window = window - self.stream_window, window
         if window > MOST_WINDOW or any(call.window + more > MOST_WINDOW for call in self.calls.values()):
             raise Fault(http2.FLOW_CONTROL, "a window is too large")
@@ -149,7 +149,7 @@ class Output:
             call.window += more
 
     def forget(self, number: int) -> None:
-        """The client wants no more of this stream."""
+        """Abandon the call of a stream that was reset."""
         self._blocked.pop(number, None)
         call = self.calls.pop(number, None)
         if call is not None:
@@ -157,7 +157,7 @@ class Output:
             self._left()
 
     def end(self) -> None:
-        """Whoever works for this client is told that there is no connection any more."""
+        """Send nothing more, and abandon all calls."""
         self.is_over = True
         calls, self.calls = self.calls, {}
         self._blocked.clear()

@@ -1,4 +1,4 @@
-"""Every method of `inference.GRPCInferenceService`, and gRPC's own health check, by their paths."""
+"""The methods of `inference.GRPCInferenceService` and of gRPC's own health check, by path."""
 
 import asyncio
 import logging
@@ -31,12 +31,12 @@ Make = Callable[[Any, Identity], dict[str, Any] | Awaitable[dict[str, Any]]]
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 _SERVING, _NOT_SERVING = 1, 2
-_PATHS: Final = 256  # of methods that there are not, which are remembered
+_PATHS: Final = 256  # how many unknown paths are cached
 _log = logging.getLogger("fastgru.serve")
 
 
 class Service:
-    """The methods, over the models and the scheduler of a server. is_ready: new requests are taken."""
+    """The methods, over the models and the scheduler of a server. is_ready: returns whether new requests are taken."""
 
     def __init__(
         self, models: Repository, scheduler: Scheduler, settings: Settings, is_ready: Callable[[], bool]
@@ -70,14 +70,14 @@ class Service:
         self._absent = lru_cache(_PATHS)(_absent)
 
     def find(self, path: bytes) -> Method:
-        """The method of this path, or one that refuses every call."""
+        """Return the method of this path, or one that refuses every call."""
         return self._methods.get(path) or self._absent(path)
 
     def _served(self, request: Any) -> Any:
         return self._models.get(request.name, request.version or None)
 
     def _is_loaded(self, request: Any) -> bool:
-        """As with Triton, a model that is not there is not ready, and no error."""
+        """Return whether the model is loaded. As with Triton, an unknown model is not ready, rather than an error."""
         try:
             self._served(request)
         except ServeError:
@@ -114,7 +114,7 @@ class Service:
 
 
 class _Unary:
-    """One message, and what is made of it. Another that takes its time is awaited in a task."""
+    """A method with one message and one answer. An answer that takes long is awaited in a task."""
 
     is_stream = False
 
@@ -164,7 +164,7 @@ class _Unary:
 
 
 class _Absent(_Unary):
-    """Refuses, with the way round where there is one."""
+    """A method that is not implemented. It refuses every call, and names an alternative if there is one."""
 
     def __init__(self, text: str) -> None:
         self._text, self.is_health = text, False
@@ -188,7 +188,7 @@ def _one_repository(request: Any) -> None:
 
 
 def _parameters(request: Any) -> dict[str, Any]:
-    """Their values; None for one that has none."""
+    """Return the values of the parameters, None for a parameter without a value."""
     return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "", None)
         for name, value in request.parameters.items()

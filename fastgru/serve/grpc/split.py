@@ -1,7 +1,7 @@
-"""A ModelInferRequest, taken apart by its outermost fields alone.
+"""A ModelInferRequest, split by its outermost fields.
 
-All that says what a request is about comes back as one text, the same for every step of a sequence, so that what it
-means is remembered; the id and the raw contents, which differ, are beside it.
+All fields that define the request become one text, which is the same for every step of a sequence, so that its meaning
+can be cached. The id and the raw contents, which differ, are returned separately.
 """
 
 from typing import Final, NamedTuple
@@ -10,13 +10,13 @@ from fastgru.serve.v2.request import bad
 
 __all__ = ["Parts", "split"]
 
-_MODEL, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A  # the number of a field << 3 | 2, for bytes with their length
+_MODEL, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A  # field number << 3 | 2, for bytes after their length
 _FIELDS: Final = frozenset((_MODEL, _VERSION, _ID, 0x22, 0x2A, 0x32, _RAW))
 _MOST_FIELDS: Final = 1_024
 
 
 class Parts(NamedTuple):
-    """head: all fields but the id and the raw contents, as they came. model, version, id: as bytes."""
+    """The parts of a request. head: all fields except the id and the raw contents, unchanged."""
 
     head: bytes
     model: bytes
@@ -26,7 +26,7 @@ class Parts(NamedTuple):
 
 
 def split(message: bytes) -> Parts:
-    """Raises `ServeError`, 400, for what is no such message, and for a field that is not known."""
+    """Split a request. Raises `ServeError`, 400, for an invalid message, and for an unknown field."""
     head, raw = [], []
     model = version = name = b""
     at, end, count = 0, len(message), 0
@@ -58,7 +58,7 @@ def split(message: bytes) -> Parts:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """The number, and where it ends; a number that goes on for too long is larger than any message."""
+    """Return the number and where it ends; a number with too many bytes counts as larger than any message."""
     value = shift = 0
     for i, byte in enumerate(message[at : at + 6]):
         value |= (byte & 127) << shift

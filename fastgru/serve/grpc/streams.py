@@ -1,4 +1,4 @@
-"""The frames of a client of HTTP/2, one after the other: to calls, and to what is said of the connection."""
+"""The frames of an HTTP/2 client, one after the other: those of calls, and those of the connection."""
 
 from collections.abc import Callable
 from typing import Final
@@ -12,7 +12,7 @@ from fastgru.serve.grpc.output import MOST_FRAME, MOST_WINDOW, Output
 
 __all__ = ["Streams"]
 
-_MOST_CALLS: Final = 1_024  # of a connection at once
+_MOST_CALLS: Final = 1_024  # calls of a connection at the same time
 _MOST_PARTS: Final = 16  # frames of a head
 _CONNECTION_WINDOW: Final = 1 << 24
 _STREAM_WINDOW: Final = 1 << 20
@@ -22,13 +22,15 @@ _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, _MAX_HEADERS = 3, 4, 5, 6
 
 
 class Streams:
-    """Of one connection. last: the number of the newest stream. is_settled: the settings of the client are here.
-    is_draining: no call begins any more. Whatever is wrong with the connection is a `Fault`.
+    """The streams of one connection. Methods raise `Fault` for a fault of the connection.
+
+    last: the number of the newest stream. is_settled: whether the client has sent its settings. is_draining: whether
+    new calls are refused.
     """
 
     def __init__(self, heads: Heads, output: Output) -> None:
         self._heads, self._output, self._gate = heads, output, output.gate
-        self._head: tuple[int, int, list[bytes]] | None = None  # of a stream, its flags, what has come of it
+        self._head: tuple[int, int, list[bytes]] | None = None  # an incomplete head: stream, flags, parts
         self.is_settled = self.is_draining = False
         self.last = self._received = self._rare = self._rare_in = 0
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
@@ -42,7 +44,7 @@ class Streams:
         }
 
     def greeting(self) -> bytes:
-        """What the server says first."""
+        """Return the first frames of the server."""
         pairs = (
             (_MAX_STREAMS, _MOST_CALLS),
             (_INITIAL_WINDOW, _STREAM_WINDOW),
@@ -53,7 +55,7 @@ class Streams:
         return frame(http2.SETTINGS, 0, 0, said) + frame(http2.WINDOW_UPDATE, 0, 0, more)
 
     def take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        """One frame."""
+        """Handle one frame."""
         if self._head is not None and kind != http2.CONTINUATION:
             raise Fault(http2.PROTOCOL, "a head is not continued")
         if not self.is_settled and kind != http2.SETTINGS:
@@ -63,11 +65,11 @@ class Streams:
             handler(flags, number, payload)
         elif kind == http2.PUSH_PROMISE:
             raise Fault(http2.PROTOCOL, "a client pushes nothing")
-        elif kind != http2.GOAWAY:  # priorities, and what there may be in times to come
+        elif kind != http2.GOAWAY:  # priorities, and kinds of frames that are not known
             self._spend()
 
     def _spend(self, count: int = 1) -> None:
-        """The client has done something that a well-behaved one does seldom."""
+        """Count frames that a well-behaved client seldom sends. Raises `Fault` for too many of them."""
         now = int(self._gate.now)
         if now != self._rare_in:
             self._rare_in, self._rare = now, 0
@@ -96,7 +98,7 @@ class Streams:
             self._open(number, head[1], b"".join(head[2]))
 
     def _open(self, number: int, flags: int, block: bytes) -> None:
-        """A call begins, or trailers end one."""
+        """Begin a call with its head, or end one with its trailers."""
         opened: Opened | None = None
         try:
             opened = self._heads.read(block)
@@ -142,7 +144,7 @@ class Streams:
         if call is None:
             if not number & 1 or number > self.last:
                 raise Fault(http2.PROTOCOL, "data of no stream")
-            self._spend()  # of one that is over
+            self._spend()  # the stream is over
             return
         call.received += size
         if call.has_ended or call.received > _STREAM_WINDOW:
@@ -172,13 +174,13 @@ class Streams:
         self._output.forget(number)
         self._spend()
 
-    # What is said of the connection.
+    # Frames of the connection.
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) % 6 or (flags & http2.ACK and payload):
             raise Fault(http2.FRAME_SIZE if not number else http2.PROTOCOL, "these are no settings")
         self.is_settled = True
-        self._spend(1 + len(self._output.calls) // 8)  # each of which is looked at
+        self._spend(1 + len(self._output.calls) // 8)  # new settings take time for each call
         if flags & http2.ACK:
             return
         for at in range(0, len(payload), 6):
