@@ -49,13 +49,13 @@ class Direction:
         assert W is not None
         assert R is not None
         ahead, back, bias = kept("ahead", H, 3, wide), kept("back", 3, wide, wide), kept("bias", 3, wide)
-        turned, start = kept("input", I, 3, wide), kept("start", 3, wide)
+        transposed, start = kept("input", I, 3, wide), kept("start", 3, wide)
         for g in range(3):
             rows = slice(g * H, (g + 1) * H)
             ahead[:, g, :H] = R[rows].T
             back[g, :H, :H] = R[rows]
             bias[g, :H] = 0 if b_h is None else b_h[rows]
-            turned[:, (g + 1) % 3, :H] = W[rows].T
+            transposed[:, (g + 1) % 3, :H] = W[rows].T
             start[(g + 1) % 3, :H] = 0 if b_i is None else b_i[rows]
 
     def forward(self, x: Array, T: int, N: int, h0: Array | None, flags: Array | None) -> Array:
@@ -72,8 +72,8 @@ class Direction:
         if x.ndim == 1:
             assert self.embedding is not None
             self.table = kept("table", len(self.embedding.weight), 3 * wide)
-            turned = kept("input", self.inputs, 3, wide).reshape(-1, 3 * wide)
-            self.native.gemm(self.embedding.weight, turned, self.table, kept("start", 3, wide).reshape(-1))
+            transposed = kept("input", self.inputs, 3, wide).reshape(-1, 3 * wide)
+            self.native.gemm(self.embedding.weight, transposed, self.table, kept("start", 3, wide).reshape(-1))
         each = T
         if self.gate_bytes is not None:
             each = min(T, max(1, self.gate_bytes // max(4 * N * wide * states.itemsize, 1)))
@@ -90,9 +90,9 @@ class Direction:
         native, kept, wide, H = self.native, self.kept, self.native.padded(self.size), self.size
         gates = self._gates(N)
         if self.table is None:
-            rows, turned = self.x[first * N : last * N], kept("input", self.inputs, 3, wide).reshape(-1, 3 * wide)
+            rows, transposed = self.x[first * N : last * N], kept("input", self.inputs, 3, wide).reshape(-1, 3 * wide)
             out = gates.reshape(-1, 4 * wide)[: len(rows), : 3 * wide]
-            native.gemm(rows[:, : self.inputs], turned, out, kept("start", 3, wide).reshape(-1))
+            native.gemm(rows[:, : self.inputs], transposed, out, kept("start", 3, wide).reshape(-1))
         self.words = words_of(
             GRU_STEPS, gemm=native.gemm_address, first=0, last=last - first, backward=int(self.backward), N=N, H=H,
             padded=wide, reset_after=int(self.spec.reset_after), kept=gates, source=self.source[first:],

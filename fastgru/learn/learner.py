@@ -94,7 +94,7 @@ class DefinedLearner:
         samples = {name: np.broadcast_to(np.zeros(1), shape) for name, shape in sizes.items()}
         self.timed = time_axis_of(graph, self.output, samples) is not None
 
-    def _turned(self, a: Array) -> Array:
+    def _transposed(self, a: Array) -> Array:
         return a.swapaxes(0, 1) if self.batch_first else a
 
     def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
@@ -104,7 +104,9 @@ class DefinedLearner:
                 "reset: this network can reset a row only at the first step of a window; cut windows where rows begin,"
                 " or use layers one after the other"
             )
-        feeds: dict[str, Any] = {next(s.name for s in self.graph.inputs if s not in self.specs): self._turned(window.x)}
+        feeds: dict[str, Any] = {
+            next(s.name for s in self.graph.inputs if s not in self.specs): self._transposed(window.x)
+        }
         for k, spec in enumerate(self.specs):
             shape = tuple(N if n is None else n for n in spec.shape or ())
             h = np.zeros(shape, self.dtype) if states is None else states[k]
@@ -119,14 +121,14 @@ class DefinedLearner:
         timed = self.timed
         shape = window.x.shape[:2] if timed else y.shape[:-1]
         counted = _counted(shape, window.mask)
-        out = self._turned(y) if timed else y
+        out = self._transposed(y) if timed else y
         targets = check_targets(self.loss, window.targets, out.shape, counted)
         each, slope = self.loss(out, targets)
         count = int(counted.sum())
         if learn:
             up = np.where(counted[..., None], slope, 0) / max(count, 1)
             self.weights.flat_gradient[...] = 0
-            ups = {self.output: self._turned(up) if timed else up}
+            ups = {self.output: self._transposed(up) if timed else up}
             found = backward(graph, values, ups, self.nodes, self.names)
             for name, gradient in self.weights.gradients.items():
                 gradient += found.get(name, 0)

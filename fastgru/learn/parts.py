@@ -95,12 +95,12 @@ class Linear:
 
     def forward(self, x: Array, T: int, N: int) -> Array:
         O, I, wide = self.size, self.inputs, self.native.padded(self.size)
-        turned, start = self.kept("transposed", I, wide), self.kept("start", wide)
-        turned[:, :O] = self.arrays[0].T
+        transposed, start = self.kept("transposed", I, wide), self.kept("start", wide)
+        transposed[:, :O] = self.arrays[0].T
         start[:O] = self.arrays[1] if len(self.arrays) > 1 else 0
         start[O:] = self.padding
         self.x, y = x, self.kept("y", T * N, wide)
-        self.native.gemm(x[:, :I], turned, y, start)
+        self.native.gemm(x[:, :I], transposed, y, start)
         return y
 
     def back(self, up: Array, *, deeper: bool) -> Array | None:

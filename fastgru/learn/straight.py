@@ -93,14 +93,14 @@ class _Line:
 
     def lies(self, value: Array) -> bool | None:
         """Whether the first two axes of a value are exchanged; None where it is another one."""
-        for turned, array in ((False, self.array), (True, self.array.swapaxes(0, 1))):
+        for transposed, array in ((False, self.array), (True, self.array.swapaxes(0, 1))):
             if value.shape == array.shape and np.array_equal(value, array):
-                return turned
+                return transposed
         return None
 
-    def take(self, node: Node, value: Array, *, turned: bool) -> None:
+    def take(self, node: Node, value: Array, *, transposed: bool) -> None:
         self.nodes.append(node)
-        self.name, self.array = node.outputs[0], value.swapaxes(0, 1) if turned else value
+        self.name, self.array = node.outputs[0], value.swapaxes(0, 1) if transposed else value
 
 
 def _chain(graph: Graph, x: TensorSpec, output: str, values: Mapping[str, Array]) -> Graph | None:
@@ -116,8 +116,8 @@ def _chain(graph: Graph, x: TensorSpec, output: str, values: Mapping[str, Array]
             continue
         value = values[node.outputs[0]]
         main = node.inputs[1] if node.op == "binary" and node.inputs[0] in graph.constants else node.inputs[0]
-        turned = line.lies(values[main]) if main in values and main not in graph.states else None
-        if turned is None or not is_floating(value.dtype) or _same(line, value):
+        transposed = line.lies(values[main]) if main in values and main not in graph.states else None
+        if transposed is None or not is_floating(value.dtype) or _same(line, value):
             continue
         if node.op == "binary":
             if not _takes_bias(line, node, graph):
@@ -126,8 +126,8 @@ def _chain(graph: Graph, x: TensorSpec, output: str, values: Mapping[str, Array]
             linear = line.nodes.pop()
             made = replace(linear, inputs=(*linear.inputs[:2], bias), outputs=node.outputs[:1])
         else:
-            made = _onward(node, line, turned=turned)
-        line.take(made, value, turned=turned)
+            made = _onward(node, line, transposed=transposed)
+        line.take(made, value, transposed=transposed)
     if line.lies(values[output]) is not False or not line.nodes:
         return None
     line.nodes[-1] = replace(line.nodes[-1], outputs=(output, *line.nodes[-1].outputs[1:]))
@@ -159,13 +159,13 @@ def _takes_bias(line: _Line, node: Node, graph: Graph) -> bool:
     return alone and graph.constants[constants[0]].shape == graph.constants[last.inputs[1]].shape[:1]
 
 
-def _onward(node: Node, line: _Line, *, turned: bool) -> Node:
+def _onward(node: Node, line: _Line, *, transposed: bool) -> Node:
     """The node, reading the line as the input lies, without states that the chain carries itself."""
     inputs = (line.name, *node.inputs[1:])
     if node.op != "gru":
         return replace(node, inputs=inputs)
     spec = GRUSpec.from_dict(node.attrs["spec"])
-    if turned:
+    if transposed:
         spec = replace(spec, batch_first=not spec.batch_first)
     return replace(
         node,

@@ -73,8 +73,10 @@ def windows_of(
                 f"{name}: got a mask, but the output has one place for each row; leave out rows that should not count"
             )
         if batch_first:
-            turned = (True, timed, True, True)
-            arrays = [a.swapaxes(0, 1) if a is not None and turn else a for a, turn in zip(arrays, turned, strict=True)]
+            have_steps = (True, timed, True, True)
+            arrays = [
+                a if a is None or not has else a.swapaxes(0, 1) for a, has in zip(arrays, have_steps, strict=True)
+            ]
         found.append(Window(*arrays))  # type: ignore[arg-type]
     return found
 
