@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 
 
 class Request:
-    """The argument of a handler: who asks for what, and the body when it is awaited.
+    """The argument of a handler: the client's identity, what it asks for, and the body when it is awaited.
 
     headers: by name; of a header that was sent twice, the last value. names: the parts of the path that stand for the
     names in braces. offer: takes an object that answers later requests with the same head (`repetition.Repeated`); None
@@ -129,10 +129,10 @@ SocketHandler = Callable[[Scope, Receive, Send, Mapping[str, str], Identity], Aw
 class Application:
     """The ASGI application.
 
-    routes: handlers by "METHOD /path/{name}". sockets: handlers of WebSockets by "/path/{name}". authorize: returns who
-    asks, given the scope; raises `ServeError` for clients that may not. body_limit: the most bytes of a body. lifespan:
-    entered when the server starts and left when it ends. refused: called with the reason of every error, and with what
-    was asked for, as far as that is known.
+    routes: handlers by "METHOD /path/{name}". sockets: handlers of WebSockets by "/path/{name}". authorize: returns the
+    client's identity, given the scope; raises `ServeError` for clients without permission. body_limit: the maximum size
+    of a body in bytes. lifespan: entered when the server starts and left when it ends. refused: called with the reason
+    of every error, and with what was asked for, as far as that is known.
     """
 
     def __init__(

@@ -25,10 +25,10 @@ class Receiver(Protocol):
         """Take a text message, which is valid UTF-8."""
 
     def on_blocked(self, blocked: bool) -> None:
-        """Learn that the client has stopped reading, so that answers pile up in memory, or that it reads again."""
+        """Handle a client that has stopped reading, so that answers pile up in memory, or that reads again."""
 
     def on_lost(self, code: int) -> None:
-        """Learn that the connection is over; called once.
+        """Handle the end of the connection; called once.
 
         code: from the client's close frame; 1005 if the frame had no code, 1006 if there was no frame.
         """
@@ -96,7 +96,7 @@ class AsgiChannel:
             self._receiver.on_blocked(is_full)
 
     async def run(self, max_size: int) -> None:
-        """Read and write until the connection is over. max_size: the most bytes of a message."""
+        """Read and write until the connection is over. max_size: the maximum size of a message in bytes."""
         self._reader = asyncio.ensure_future(self._read(max_size))
         writer = asyncio.ensure_future(self._write())
         code = 1006

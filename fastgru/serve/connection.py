@@ -8,8 +8,8 @@ A text message is a JSON object with a `type`, and may have an `id`, which its a
 frames before it and before the frames after it. These are the types, with the types of their answers:
 
 - open -> opened: begin a sequence. sequence_id: by default the server chooses a new one. keep: the sequence outlives
-  the connection. continue: go on with an existing sequence and its state. timeout: the microseconds within which a
-  frame has to be answered. shapes: see `layout`. The answer has the shapes, and how many steps the sequence has had.
+  the connection. continue: continue an existing sequence from its state. timeout: the microseconds within which a frame
+  has to be answered. shapes: see `layout`. The answer has the shapes, and how many steps the sequence has had.
 - reset -> reset, save -> saved, load -> loaded: the state, as base64 text in `state`.
 - answer -> the binary message that answered the last frame, on this connection or on an earlier one: a server with a
   `state_dir` keeps it, for clients that have lost it.
@@ -189,7 +189,7 @@ class Connection:
         self.channel.set_reading(not self._is_paused)
 
     def on_blocked(self, blocked: bool) -> None:
-        """Learn that the client has stopped reading, or reads again. It is disconnected if it stops for too long."""
+        """Handle a client that has stopped reading, or reads again. It is disconnected if it stops for too long."""
         if self._blocked is not None:
             self._blocked.cancel()
             self._blocked = None
@@ -245,7 +245,7 @@ class Connection:
         return answer
 
     def _open_later(self, given: Answer) -> None:
-        """Answer an `open` that goes on with a sequence, once the jobs of its previous connection are done."""
+        """Answer an `open` that continues a sequence, once the jobs of its previous connection are done."""
         if self.gone.is_set():
             return
         try:

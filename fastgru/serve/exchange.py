@@ -35,7 +35,7 @@ class Line(Protocol):
     writable: asyncio.Future[None] | None
 
     def answered(self, exchange: Any) -> None:
-        """Learn that the whole answer has been written, or that there will be none."""
+        """Handle the end of an exchange: its whole answer has been written, or there will be none."""
 
 
 class Exchange:
@@ -80,7 +80,7 @@ class Exchange:
             self._body += data
 
     def arrived(self) -> None:
-        """Learn that the request's body is complete."""
+        """Mark the request's body as complete."""
         self.complete = True
         self._wake()
 

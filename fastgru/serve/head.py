@@ -37,12 +37,12 @@ class Fault(NamedTuple):
 
 
 def malformed(message: str) -> Fault:
-    """The request can be read in more than one way, or in none."""
+    """Return the fault of a request that is invalid, or that can be read in more than one way."""
     return Fault(400, message, "malformed")
 
 
 def large_head(settings: Settings) -> Fault:
-    """The head is larger than the settings allow."""
+    """Return the fault of a head that is larger than the settings allow."""
     what = (
         f"the head is too large, expected at most {settings.max_header_bytes} bytes and {settings.max_headers} headers"
     )
@@ -50,7 +50,7 @@ def large_head(settings: Settings) -> Fault:
 
 
 def large_body(settings: Settings) -> Fault:
-    """The body is larger than the settings allow."""
+    """Return the fault of a body that is larger than the settings allow."""
     return Fault(413, f"the body is too large, expected at most {settings.max_body_bytes} bytes", "body")
 
 

@@ -62,7 +62,7 @@ class Idle:
         self._gone.pop(owner, None)
 
     def forget_old(self, now: int, most: int) -> None:
-        """Forget ended sessions except the newest `most`, and those that ended too long ago."""
+        """Forget sessions that ended too long ago, and the oldest ones beyond `most`."""
         gone = self._gone
         while gone and (len(gone) > most or now - next(iter(gone.values())) > _REMEMBERED_NS):
             gone.popitem(last=False)

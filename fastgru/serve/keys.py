@@ -70,7 +70,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 
 class Guard:
-    """Identifies clients: called with an ASGI scope, it returns who asks.
+    """Identifies clients: called with an ASGI scope, it returns the identity of the sender.
 
     Raises `ServeError`: 401 without a known key, 403 for pages of other origins, 421 for a host that is not this
     machine, 400 for a header Host that names no host.
@@ -104,12 +104,12 @@ class Guard:
         return frozenset([key.name for key in before.difference(self._keys)])
 
     def __call__(self, scope: Scope) -> Identity:
-        """Return who asks. Raises `ServeError`."""
+        """Return the identity of the client. Raises `ServeError`."""
         path = scope["path"]
         return self.identify(dict(scope["headers"]), path == "/" or path.startswith(_OPEN))
 
     def identify(self, headers: Mapping[bytes, bytes], is_health: bool) -> Identity:
-        """Return who asks, by the headers. Raises `ServeError`.
+        """Return the identity of the client, from the headers. Raises `ServeError`.
 
         is_health: whether the request is for the health of the server, or for a file of the page.
         """

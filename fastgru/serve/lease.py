@@ -212,9 +212,10 @@ class Lease:
         return {"type": "finalized", "step": session.step}
 
     def changed(self, now: Served | None) -> None:
-        """Learn that the model was replaced by `now`, or unloaded if that is None. An open sequence goes on with it.
+        """Handle the replacement of the model by `now`, or its unloading if that is None.
 
-        Without a sequence, frames are for the new model, if both models have the same inputs and outputs.
+        An open sequence keeps its model. Otherwise the next frames are for the new model, if both models have the same
+        inputs and outputs.
         """
         before = self._served
         if self.session is not None or self.why is not None:
@@ -236,7 +237,7 @@ class Lease:
         self.why = _not_open()
 
     def _on_end(self, reason: str) -> None:
-        """Learn that the sequence no longer belongs to this connection."""
+        """Handle the loss of the sequence, which no longer belongs to this connection."""
         event, message = _EVENTS[reason]
         session, self.session = self.session, None
         self.why = ServeError(410, message, reason=event)

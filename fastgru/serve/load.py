@@ -51,7 +51,7 @@ class Load:
         return self._since_ns > 0
 
     def ran(self, count: int, besides_ns: int) -> None:
-        """Learn that `count` jobs were answered, and took `besides_ns` in all besides their pushes."""
+        """Update the estimate after `count` jobs, which took `besides_ns` in all besides their pushes."""
         self.besides_ns += _WEIGHT * (min(besides_ns / count, 10 * self.besides_ns) - self.besides_ns)
 
     def refuses(self) -> None:

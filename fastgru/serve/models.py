@@ -32,9 +32,9 @@ class Served:
     each input, None if rows must not be batched. fingerprint: that of `model`. is_loaded: whether it takes requests.
     keeper: keeps its sessions on disk, None if they are not kept.
 
-    A file may be loaded again. formers: earlier models of this name, with which some sessions go on. successor: the
-    model with which new sessions begin, None for the newest model. All share one table of sessions. live: how many
-    sessions have their states here. is_alone: whether it takes all requests for its name, since no other model has it.
+    A file may be loaded again. formers: earlier models of this name that some sessions still use. successor: the model
+    for new sessions, None for the newest model. All share one table of sessions. live: how many sessions have their
+    states here. is_alone: whether it takes all requests for its name, since no other model has it.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Served:
         return served
 
     def replace(self, before: "Served") -> None:
-        """Take the place of `before`, whose sessions go on with it until they end or are moved here."""
+        """Take the place of `before`, whose sessions keep using it until they end or are moved here."""
         if self.sessions is not None and before.sessions is not None:
             self.sessions = before.sessions
             self.sessions.succeed(self)

@@ -45,8 +45,8 @@ class Order:
     def put(self, session: Session, job: Job) -> None:
         """Queue a job of a session by its step.
 
-        Raises `ServeError`: 400 for a beginning with another step than 0, 409 for a step that has already come, 503 if
-        too many jobs wait for earlier steps.
+        Raises `ServeError`: 400 if the first step is not 0, 409 for a step that has already come, 503 if too many jobs
+        wait for earlier steps.
         """
         step = job.step
         if job.begins:
@@ -122,7 +122,7 @@ class Order:
         elif job.error is None:
             session.step = 1 if job.begins else session.step + 1
             session.moved, session.last_used_ns = True, self._clock()
-            if job.begins and session.on_end is not None:  # it belonged to a connection, which must not go on with it
+            if job.begins and session.on_end is not None:  # it belonged to a connection, which must not continue it
                 taken, session.on_end, session.keep = session.on_end, None, False
                 taken("taken")
             if job.ends:

@@ -34,7 +34,7 @@ RETRY: Final = b"retry-after: 1\r\n"
 
 
 def full() -> Fault:
-    """The unanswered bodies of all connections exceed the limit."""
+    """Return the fault of a request with which the unanswered bodies of all connections exceed the limit."""
     return Fault(503, "this connection has too many bytes of unanswered requests", "in_flight", RETRY)
 
 

@@ -23,23 +23,23 @@ _SOON_S: Final = 0.001
 
 
 def loaded_anew(name: str) -> ServeError:
-    """The model was replaced or unloaded since the request was read."""
+    """Return the error for a model that was replaced or unloaded since the request was read."""
     text = f"model {name!r} was loaded again or unloaded while the request was read: send the request again"
     return ServeError(503, text, reason="busy", retry_after_s=_SOON_S)
 
 
 def draining() -> ServeError:
-    """The server takes no more requests."""
+    """Return the error for a request that comes while the server shuts down."""
     return ServeError(503, "the server is shutting down", reason="draining", retry_after_s=1.0)
 
 
 def ended(session: Session) -> ServeError:
-    """The session has ended."""
+    """Return the error for a session that has ended."""
     return ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")
 
 
 def late(cost_ns: float, ahead_ns: float, given_ns: int, waiting: int) -> ServeError:
-    """The job would not be done before its deadline.
+    """Return the error for a job that would not be done before its deadline.
 
     cost_ns: the time of the job. ahead_ns: the time of the work before it. given_ns: the time until the deadline.
     waiting: how many jobs are in progress.
@@ -61,7 +61,7 @@ def late(cost_ns: float, ahead_ns: float, given_ns: int, waiting: int) -> ServeE
 
 
 def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeError:
-    """The frames of all jobs and their answers would exceed the limit."""
+    """Return the error for a job with which the frames and answers of all jobs would exceed the limit."""
     return ServeError(
         503,
         f"the server already has {waiting} bytes of requests and answers in progress; this request of {job.bytes} bytes"
@@ -72,13 +72,13 @@ def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeE
 
 
 def too_long_an_answer(size: int, most: int) -> ServeError:
-    """The outputs would exceed the limit for all jobs in progress."""
+    """Return the error for a job whose outputs alone would exceed the limit for all jobs."""
     text = f"the answer would have {size} bytes, more than the limit of {most} for all requests: ask for less at once"
     return ServeError(413, text, reason="answer")
 
 
 def out_of_order(session: Session, step: int, most_early: int) -> ServeError:
-    """The step has already come, or too many jobs wait for earlier steps."""
+    """Return the error for a step that has already come, or that comes when too many jobs wait for earlier steps."""
     if step < session.next or step in session.early:
         return ServeError(
             409,
@@ -94,7 +94,7 @@ def out_of_order(session: Session, step: int, most_early: int) -> ServeError:
 
 
 def too_early(session: Session, step: int) -> ServeError:
-    """The steps before this one have not come in time."""
+    """Return the error for a job whose earlier steps have not come in time."""
     if session.ended:
         return ended(session)
     text = f"step {step} of sequence {session.id!r} came too early: step {session.next} has not come"
@@ -102,13 +102,13 @@ def too_early(session: Session, step: int) -> ServeError:
 
 
 def failed_before(session: Session, step: int) -> ServeError:
-    """The step before this one has failed, so that the job would run as another step than it names."""
+    """Return the error for a job that would run as another step than it names, because the step before has failed."""
     text = f"step {step} of sequence {session.id!r} cannot be run: step {session.step} has failed"
     return ServeError(409, text, reason="step")
 
 
 def not_run(job: Job, now_ns: int) -> ServeError:
-    """The job was cancelled, or its deadline has passed."""
+    """Return the error for a job that was cancelled, or whose deadline has passed."""
     if job.cancelled:
         return ServeError(499, "the client has closed the connection", reason="cancelled")
     text = f"the deadline of the request passed {(now_ns - job.deadline_ns) / 1e6:.3g} ms before it could run"

@@ -51,10 +51,10 @@ class Connection(Line, resting.Line, Protocol):
     """The interface of a connection for a repetition."""
 
     def part_has_come(self, repetition: "Repetition") -> None:
-        """Learn that the beginning of a request has come, or more of it."""
+        """Handle the beginning of a request, or more of it."""
 
     def waits_for(self, repetition: "Repetition") -> None:
-        """Learn that a request is complete, and that its answer follows."""
+        """Handle a complete request, whose answer follows."""
 
 
 class Repetition:
@@ -171,7 +171,7 @@ class Repetition:
         self._finish()
 
     def _write_lines(self, answer: Answer) -> None:
-        """Make the head of the answer, without its first line, which only differing bodies do not change."""
+        """Make the head of the answer, without its first line; answers that differ only in their bodies share it."""
         gate = self.line.gate
         self._headers, self._date = answer.headers, gate.date
         if self.keep_alive and gate.lines[0] is answer.headers and gate.lines[1] is gate.date:

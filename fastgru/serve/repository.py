@@ -81,8 +81,8 @@ class Repository:
     def index(self) -> list[tuple[str, str, str, str]]:
         """Return (name, version, state, reason for the state) of every model that was named at the start.
 
-        The states are Triton's: "LOADING", "READY", "UNLOADING" and "UNAVAILABLE". A former model with which sessions
-        go on is listed after the new one, as unloading.
+        The states are Triton's: "LOADING", "READY", "UNLOADING" and "UNAVAILABLE". A former model that sessions still
+        use is listed after the new one, as unloading.
         """
         found = []
         for name in self._sources:

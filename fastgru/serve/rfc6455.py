@@ -51,7 +51,7 @@ def close_code(payload: bytes) -> int | Breach:
 
 
 def long_size(data: bytes, at: int) -> int | Breach:
-    """Return the size of the payload, above 125 bytes, of the frame at `at`, or its breach, such as a missing mask."""
+    """Return the payload size of the frame at `at`, which is above 125, or a breach such as a missing mask."""
     second = data[at + 1]
     if second < MASKED:
         return 1002, "a client's frames are masked"

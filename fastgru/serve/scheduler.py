@@ -75,7 +75,7 @@ class Scheduler:
     def submit(self, job: Job, *, at_once: bool = False) -> None:
         """Schedule a job. Raises `ServeError` if it is refused; `done` is not called then.
 
-        at_once: allow a short job without company to run, and `done` to be called, before this returns.
+        at_once: a short job may run, and `done` may be called, before this returns, if no other job waits.
         """
         now = job.submitted_ns = self._clock()
         served, session, frames, load, account = job.served, job.session, job.frames, self._load, self._account

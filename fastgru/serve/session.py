@@ -12,7 +12,7 @@ from fastgru.serve.ids import Id
 
 __all__ = ["PARKED", "Home", "Session"]
 
-PARKED: Final = "it is parked"  # `Session.ended` of a parked session, with which its connection may go on
+PARKED: Final = "it is parked"  # `Session.ended` of a parked session, which its connection may resume
 
 
 class Home(Protocol):

@@ -215,7 +215,7 @@ class Sessions:
             return None
 
     def fork(self, session: Session, name: Id) -> Session:
-        """Return a new session of the same key that goes on from the same state. Raises `ServeError`: 409, 410, 503."""
+        """Return a new session of the same key with the same state. Raises `ServeError`: 409, 410, 503."""
         self._settled(session)
         owner = (name, session.key)
         if owner in self._live or any(home.keeper is not None and owner in home.keeper for home in self._homes()):
@@ -274,7 +274,7 @@ class Sessions:
         return saved
 
     def load(self, session: Session, saved: bytes, step: int | None = None) -> None:
-        """Replace the state by a saved one. step: how many steps have led to it; by default the count goes on.
+        """Replace the state by a saved one. step: how many steps have led to it; by default the count continues.
 
         Raises `ServeError`: 409 for a state that does not fit, and while the session is busy; 410 if it has ended; 503
         if the state cannot be recorded.

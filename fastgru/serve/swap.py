@@ -71,7 +71,7 @@ async def load(repository: Repository, scheduler: Scheduler, name: str, *, moves
     moves: whether live sessions move to the new model; otherwise they stay with the old one until they end.
 
     Raises `ServeError`: 404 for a name that was not given at the start, 400 for a file that cannot be served, 409 if
-    sessions cannot go on. Nothing has changed then.
+    sessions could not continue. Nothing has changed then.
     """
     return await asyncio.shield(asyncio.ensure_future(_load(repository, scheduler, name, moves)))
 
@@ -128,7 +128,7 @@ async def _unload(repository: Repository, name: str) -> None:
 
 
 def _check(served: Served, before: Served, moves: bool) -> None:
-    """Raise `ServeError`, 409, if live sessions cannot go on with the new model."""
+    """Raise `ServeError`, 409, if live sessions could not continue."""
     assert before.sessions is not None
     if served.sessions is None and len(before.sessions):
         raise ServeError(

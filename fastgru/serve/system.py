@@ -20,7 +20,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def allow_files() -> None:
-    """Raise the limit of open files, and so of connections, as far as the system lets this process."""
+    """Raise the limit of open files, and so of connections, as far as the system allows."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

@@ -42,8 +42,8 @@ _log = logging.getLogger("fastgru.serve")
 class WebSocket(asyncio.Protocol):
     """The server's side of one connection after its handshake; a `Channel` for its receiver.
 
-    max_size: the most bytes of a message; a longer one ends the connection with 1009. ping_s: the interval of pings. A
-    connection from which nothing comes for a whole interval after a ping is closed with 1011. None sends no pings.
+    max_size: the maximum size of a message in bytes; a longer one ends the connection with 1009. ping_s: the interval
+    of pings; None sends none. If nothing comes for a whole interval after a ping, the connection is closed with 1011.
     gone: called when the connection is over. If the client breaks the protocol, the connection ends with 1002; for text
     that is not UTF-8, with 1007.
     """

@@ -76,7 +76,7 @@ class Keeper:
         for found, by_owner in ((records.found, self._parked), (records.over, self._over)):
             for number, identity, _, _ in found:
                 owner = (identity.name, identity.key)
-                if owner in by_owner:  # a session with two records; the one that was used last goes on
+                if owner in by_owner:  # a session with two records: keep the one that was used last
                     records.end(records.place(by_owner.pop(owner), identity))
                 by_owner[owner] = number
 

@@ -47,10 +47,10 @@ class Method(Protocol):
         """Take a message of the client."""
 
     def sent(self, call: "Call") -> None:
-        """Learn that answers which waited for the client's window have been sent."""
+        """Continue after all answers that waited for the client's window have been sent."""
 
     def end(self, call: "Call") -> None:
-        """Learn that the client has sent its last message."""
+        """Handle the end of the client's messages."""
 
     def cancel(self, call: "Call") -> None:
         """Cancel the work of a call whose client no longer waits."""
@@ -123,7 +123,7 @@ class Call:
             self._take(data[5:])
 
     def close(self) -> None:
-        """Learn that the client sends no more."""
+        """Handle the end of the client's data."""
         self.has_ended = True
         if not self.is_paused:
             self._end()

@@ -140,7 +140,7 @@ class GrpcConnection(asyncio.Protocol):
                 self.transport.pause_reading()
 
     def _left(self) -> None:
-        """Learn that a call is over, and close a connection that drains with its last call."""
+        """Handle the end of a call, and close a draining connection after its last call."""
         if not self._output.calls:
             self._quiet = self.gate.now
             if self._streams.is_draining and not self._output.is_over:

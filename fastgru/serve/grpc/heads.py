@@ -25,8 +25,8 @@ Identify = Callable[[Mapping[bytes, bytes], bool], Identity]
 class Heads:
     """Reads the heads of one connection.
 
-    find: returns the method of a path; for an unknown path, one that refuses every call. identify: returns who asks,
-    given the headers and whether the method tells the health of the server; raises `ServeError`.
+    find: returns the method of a path; for an unknown path, one that refuses every call. identify: returns the client's
+    identity, given the headers and whether the method tells the health of the server; raises `ServeError`.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def index(repository: Repository, only_ready: bool) -> list[dict[str, str]]:
 async def load(repository: Repository, scheduler: Scheduler, name: str, identity: Identity, parameters: Any) -> None:
     """Read again the file that was named at the start; the current model serves until that is done.
 
-    The parameter sessions is "keep" if sequences are to go on with the old model, "move" if they are to move to the new
+    The parameter sessions is "keep" if sequences are to stay with the old model, "move" if they are to move to the new
     one. Raises `ServeError`.
     """
     _administrator(identity, parameters, "sessions")
