@@ -1,7 +1,7 @@
-"""The memory of a state: two sets of arrays, of which a push reads one and writes the other.
+"""The memory of a state: two sets of arrays. A push reads one set and writes the other.
 
-Whoever runs on a state, reads it or changes it does so in one native call, which claims it (`kernels.entries`): a
-second thread, or a signal handler, is refused. A change of part of a state is a reading and a writing, and the writing
+Every run on a state, and every read or change of it, is one native call that claims the state (`kernels.entries`): a
+second thread, or a signal handler, is refused. To change part of a state is to read it and then to write it. The write
 is refused if the state has changed in between.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["Banks", "state_shapes"]
 
 
 class Banks:
-    """A state that begins with these values. arrays: its two sets. words: what native code claims it by."""
+    """A state that begins with these values. arrays: its two sets. words: what native code needs to claim it."""
 
     def __init__(self, state: Mapping[str, Array]) -> None:
         self.arrays = tuple({name: zeros(a.shape, a.dtype) for name, a in state.items()} for _ in range(2))
@@ -36,7 +36,7 @@ class Banks:
         self.words = np.array([*[0] * STATE.words, *addresses, 0], np.int64)
 
     def read(self) -> tuple[dict[str, Array], int]:
-        """A copy of the state, and its version. Raises `StateError` where it is in use."""
+        """Return a copy of the state, and its version. Raises `StateError` if the state is in use."""
         state = {name: np.empty(a.shape, a.dtype) for name, a in self.arrays[0].items()}
         version = calls().take(self.words.ctypes.data, process.ctypes.data, tuple(state.values()))
         if version == IN_USE:
@@ -44,7 +44,7 @@ class Banks:
         return state, version
 
     def write(self, state: Mapping[str, Array], version: int = -1) -> None:
-        """Replace the state, if it still has this version. Raises `StateError` where not, or where it is in use."""
+        """Replace the state if it still has this version (-1: any). Raises `StateError` if not, or if it is in use."""
         arrays = tuple([np.ascontiguousarray(state[name], a.dtype) for name, a in self.arrays[0].items()])
         if calls().put(self.words.ctypes.data, process.ctypes.data, arrays, version) == IN_USE:
             refuse_second_user()
@@ -53,11 +53,11 @@ class Banks:
 def state_shapes(
     runnable: Runnable, states: Mapping[str, str], batch_size: int, batch_axes: Mapping[str, SupportsIndex] | None
 ) -> dict[str, tuple[int | None, ...]]:
-    """The shape of each input that is a state, None for sizes that the first push binds. states: {input: output}.
+    """Return the shape of each input that is a state, None for sizes that the first push binds.
 
-    The only free axis of a state is its batch, and so is the one that `find_batch_axes` tells.
+    states: {input: output}. The batch axis is the one that `find_batch_axes` finds, such as the only free axis.
 
-    Raises `StateError` where there is none, or a pair does not fit, `ShapeError` for a batch of no size.
+    Raises `StateError` if there is no state, or a pair does not fit, and `ShapeError` for an invalid batch size.
     """
     if not isinstance(states, Mapping):
         raise StateError(f"state: got {type(states).__name__}, expected a mapping of inputs to outputs")
@@ -92,7 +92,7 @@ def state_shapes(
 
 
 def _no_state(runnable: Runnable) -> str:
-    """What to do where names tell no state."""
+    """Return the message for a model in which no pair of names shows a state, with ways to name one."""
     inputs, outputs = runnable.inputs, runnable.outputs
     told = [
         f"{spec.name!r} -> {' or '.join(repr(name) for name in names)}"

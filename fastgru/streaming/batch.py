@@ -1,4 +1,4 @@
-"""Which axis of an input, an output or a state the rows of a batch lie on."""
+"""Find the axis of an input, an output or a state along which the rows of a batch lie."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ __all__ = ["Axes", "check_rows", "find_batch_axes", "given_axes", "row_axes"]
 def find_batch_axes(
     graph: Graph, names: Iterable[str], given: Mapping[str, int], states: Mapping[str, str] | None = None
 ) -> dict[str, int | None]:
-    """The batch axis of each of these inputs, None where it cannot be told.
+    """Return the batch axis of each of these inputs, None if it cannot be found.
 
-    In this order: as `given`; the only free axis of the declared shape; the second axis of what a GRU takes as its
-    initial state; the free axis whose name is that of the batch axis of all those found before; the free axis of a
-    frame whose size is that of the batch axis of the next value of a state. states: {input: output}, those of the graph
-    unless they are given.
+    The first of these that applies: the axis in `given`; the only free axis of the declared shape; the second axis of
+    the initial state of a GRU; the axis with the one name that all batch axes found so far have; the axis of a frame
+    whose size is that of the batch axis of a state's next value. states: {input: output}, by default the graph's.
     """
     specs = {spec.name: spec for spec in graph.inputs}
     initial = {node.inputs[1] for node in graph.nodes if node.op == "gru" and len(node.inputs) > 1}
@@ -54,7 +53,7 @@ def find_batch_axes(
 
 
 def _seen_in_states(graph: Graph, found: Mapping[str, int | None], states: Mapping[str, str]) -> dict[str, int]:
-    """The axes of frames that have the size of the batch axis of the next value of a state, where there is one."""
+    """Return {frame: axis} for each frame of which one axis has the size of the batch axis of a state's next value."""
     inputs = tuple(
         replace(
             spec, dims=tuple(None if n is not None else f"{spec.name}, {axis}" for axis, n in enumerate(spec.shape))
@@ -81,7 +80,7 @@ def _named(spec: TensorSpec, axis: int) -> str | None:
 
 
 def given_axes(given: Mapping[str, SupportsIndex] | None, ranks: Mapping[str, int]) -> dict[str, int]:
-    """`given` with every axis counted from the front. `StateError` for an unknown name or an axis that is not there."""
+    """Return `given` with every axis counted from the front. Raises `StateError` for an unknown name or axis."""
     axes = {}
     for name, value in (given or {}).items():
         if name not in ranks:
@@ -98,8 +97,11 @@ def given_axes(given: Mapping[str, SupportsIndex] | None, ranks: Mapping[str, in
 
 
 class Axes(NamedTuple):
-    """Along which axes sessions lie: of every input, states included, where they are the rows of a batch, and outputs
-    then show theirs; of the frames alone, and of the outputs, where a batch is fixed and each session runs by itself.
+    """The axes along which sessions lie.
+
+    If sessions are the rows of a batch: those of every input, states included; `outputs` is None, because runs with one
+    row and with two show the axes of the outputs. If the batch is fixed, so that each session runs by itself: those of
+    the frames, and of the outputs.
     """
 
     inputs: Mapping[str, int]
@@ -109,9 +111,9 @@ class Axes(NamedTuple):
 def row_axes(
     runnable: Runnable, frames: Iterable[str], given: Mapping[str, SupportsIndex] | None, states: Mapping[str, str]
 ) -> Axes:
-    """Of a model with these frames. given: axes of inputs. states: {input: output}.
+    """Return the axes of a model with these frames. given: axes of inputs. states: {input: output}.
 
-    Raises `StateError` where one cannot be told, `UnsupportedModelError` where there is none.
+    Raises `StateError` if an axis cannot be found, and `UnsupportedModelError` if there is no axis for the sessions.
     """
     names = [*states, *frames]
     specs = {spec.name: spec for spec in runnable.inputs}
@@ -130,7 +132,7 @@ def row_axes(
 
 
 def _axes_of_one(runnable: Runnable, given: Mapping[str, int], states: Mapping[str, str]) -> Axes:
-    """Where a batch is of a fixed size: the axis that is given, or the first that is declared to be of size 1."""
+    """Return the axes of a model with a fixed batch: each is the given one, or the first that is declared as 1."""
     specs = {spec.name: spec for spec in runnable.inputs}
     axes = {}
     for name in [name for name in specs if name not in states]:
@@ -158,7 +160,7 @@ def _axes_of_one(runnable: Runnable, given: Mapping[str, int], states: Mapping[s
 
 
 def _first_one(what: str, sizes: Sequence[Any], way: str = "") -> int:
-    """The first axis of size 1."""
+    """Return the first axis of size 1. Raises `UnsupportedModelError` if there is none."""
     if 1 not in sizes:
         raise UnsupportedModelError(
             f"{what} has the sizes {[*sizes]} in a model with a fixed batch, expected an axis of size 1 for the"
@@ -168,7 +170,7 @@ def _first_one(what: str, sizes: Sequence[Any], way: str = "") -> int:
 
 
 def check_rows(rows: ArrayLike, count: int) -> NDArray[np.int64]:
-    """`rows` as positions in a batch of `count`. Raises `ShapeError`."""
+    """Return `rows` as (n,) int64 positions in a batch of `count`. Raises `ShapeError`."""
     array: Array = as_array("rows", rows)
     if array.size == 0 and array.ndim == 1:
         return np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""Batches of sequences: padded, planned, run and cut, within the memory that one thread may take."""
+"""Batches of sequences: pad, plan, run and cut them, within the memory that one thread may take."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from fastgru.streaming.scratch import Scratch
 
 __all__ = ["Network"]
 
-_ITEM_BYTES: Final = 256  # of a sequence, besides its arrays
-_PROGRAM_BYTES: Final = 4 << 20  # of those that are kept from one call to the next
+_ITEM_BYTES: Final = 256  # the memory of a sequence besides its arrays
+_PROGRAM_BYTES: Final = 4 << 20  # of all programs that are kept from one call to the next
 
 
 class Network:
-    """What runs batches. frames, states: the inputs that a sequence consists of, and those that begin with zeros."""
+    """A network that runs batches. frames: the inputs that a sequence consists of. states: inputs that are states."""
 
     def __init__(
         self, runnable: Runnable, layout: Layout, frames: Sequence[str], states: Sequence[str], threads: int
@@ -42,7 +42,7 @@ class Network:
         self.dtypes = {name: numpy_dtype(spec.dtype) for name, spec in typed.items()}
         self._unread = [name for name in frames if layout.lengths and _is_cut_short(runnable.graph, name)]
         self._known_bytes: dict[int, int] = {}
-        self._programs: dict[tuple[tuple[int, ...], ...], Program] = {}  # without the memory in which they run
+        self._programs: dict[tuple[tuple[int, ...], ...], Program] = {}  # without the memory in which programs run
         self._kept = Budget(_PROGRAM_BYTES)
         facts = infer_graph(runnable.graph)
         self._sizes = [
@@ -56,16 +56,16 @@ class Network:
                 )
 
     def row(self, spec: TensorSpec) -> int:
-        """The axis of the batch."""
+        """Return the axis of the batch."""
         return self.layout.rows[spec.name]
 
     def time(self, spec: TensorSpec) -> int | None:
-        """The axis of time in an array without a batch."""
+        """Return the axis of time in an array without a batch axis, None if there is none."""
         axis = self.layout.steps.get(spec.name)
         return None if axis is None else axis - (axis > self.row(spec))
 
     def nbytes(self, arrays: Sequence[Array], steps: int) -> int:
-        """Of a sequence and of what it gives, where sizes are not known by as much as it takes itself."""
+        """Return the bytes of a sequence and of its outputs. Sizes of outputs that are not known count as 1."""
         if (known := self._known_bytes.get(steps)) is None:
             known = self._known_bytes[steps] = sum(
                 size * prod([steps if axis == time else n if isinstance(n, int) else 1 for axis, n in enumerate(sizes)])
@@ -74,7 +74,10 @@ class Network:
         return known + sum([array.nbytes for array in arrays]) + _ITEM_BYTES
 
     def run(self, call: Call, batch: list[Item], scratch: Scratch) -> None:
-        """A batch that fails runs row by row, so that the sequence is named whose fault it is."""
+        """Run a batch, in halves if it takes too much memory, and store the result of each sequence.
+
+        A batch that fails runs again row by row, so that the error names the sequence at fault.
+        """
         try:
             outputs = self._outputs(call, batch, scratch)
         except FastGRUError as error:
@@ -100,12 +103,12 @@ class Network:
             )  # fmt: skip
 
     def _by_row(self, name: str, output: Array) -> tuple[Array, int | None]:
-        """With the axis of the batch in front, and the axis of a row along which it is cut to its steps."""
+        """Return the output with the batch axis in front, and the axis on which to cut a row to its steps, or None."""
         row, time = self.layout.rows[name], self.layout.steps.get(name) if self.layout.lengths else None
         return np.moveaxis(output, row, 0), None if time is None else time - (row < time)
 
     def _outputs(self, call: Call, batch: Sequence[Item], scratch: Scratch) -> dict[str, Array] | None:
-        """None where so many rows take more than the share. Raises `ShapeError` where one does."""
+        """Return the outputs, or None if the batch takes more than the share. Raises `ShapeError` if one row does."""
         shapes = self._shapes(batch)
         with lock:
             route, taken = self._route(call, shapes)
@@ -124,7 +127,11 @@ class Network:
         return results
 
     def _route(self, call: Call, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Planned | None, int]:
-        """What runs these shapes, None where that is no single program, and the bytes that it takes, where known."""
+        """Return the route for these shapes and the bytes that it takes.
+
+        The route is None if no single program runs them, or if it takes more than the share. The bytes are 0 if they
+        are unknown or were checked before.
+        """
         key = tuple(shapes.values())
         if key in call.routes:
             call.plans.touch(key)
@@ -145,7 +152,7 @@ class Network:
         return route, taken
 
     def _shapes(self, batch: Sequence[Item]) -> dict[str, tuple[int, ...]]:
-        """Of the inputs, in order. Rows reach to the longest, and where they may a little further (`cutting`)."""
+        """Return the shapes of the inputs, in order. Rows have the longest sequence's steps, rounded up if allowed."""
         rows, longest = len(batch), max(item.steps for item in batch)
         if self.layout.lengths and self.layout.steps and not self.layout.unequal and rows > 1:
             longest = rounded(longest)
@@ -163,7 +170,7 @@ class Network:
     def _feeds(
         self, batch: Sequence[Item], shapes: Mapping[str, tuple[int, ...]], scratch: Scratch
     ) -> dict[str, Array]:
-        """The rows side by side, each with its last frame repeated to the end where that is read."""
+        """Return the inputs with the rows side by side. If padding is read, it repeats the last frame of the row."""
         feeds = {name: scratch.take(name, shape, self.dtypes[name]) for name, shape in shapes.items()}
         for i, spec in enumerate(self.frames):
             time, by_row = self.time(spec), np.moveaxis(feeds[spec.name], self.row(spec), 0)
@@ -184,7 +191,7 @@ class Network:
 
 
 def _is_cut_short(graph: Graph, name: str) -> bool:
-    """Whether nothing reads an input beyond the lengths: recurrent layers alone read it, as their frames."""
+    """Return whether nothing reads an input beyond the lengths: only recurrent layers read it, as their frames."""
     readers = [(node, i) for node in inlined(graph.nodes) for i, each in enumerate(node.inputs) if each == name]
     return all(node.op in RECURRENT and i == 0 and node.inputs[2] for node, i in readers) and name not in {
         spec.name for spec in graph.outputs

@@ -1,4 +1,4 @@
-"""A program bound to a state: what a push of frames of certain shapes calls."""
+"""A program bound to a state. A push of frames of certain shapes calls it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,10 +21,10 @@ __all__ = ["Binding"]
 class Binding:
     """The program of `route` on the state in `banks`. states: {input: output}.
 
-    shapes: of the frames. frames, made: what a push brings and gets, (shape, dtype) of each array. call: as
-    `CallFrame.call`, by a team where that pays. Its end is entered in `budget.gone`.
+    shapes: the shapes of the frames. frames, made: (shape, dtype) of each array that a push takes and returns. call: as
+    `CallFrame.call`, by a team if that pays. When a binding is freed, its id is added to `budget.gone`.
 
-    Raises `StateError` where a state would change its shape.
+    Raises `StateError` if a state would change its shape.
     """
 
     def __init__(self, route: Route, banks: Banks, states: Mapping[str, str], budget: Budget) -> None:
@@ -61,7 +61,7 @@ class Binding:
             self.call = partial(team_caller(), *team)
 
     def forget_team(self) -> None:
-        """The next call makes a team."""
+        """Have the next call make a team."""
         self.call = self._call_first
 
     @property
@@ -69,7 +69,7 @@ class Binding:
         return self.frame.nbytes + self.frame.program.nbytes
 
     def fitting(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Frames as the program takes them."""
+        """Return the frames in the dtypes, shapes and layout that the program takes."""
         return tuple(
             [
                 np.ascontiguousarray(array, dtype).reshape(shape).view(dtype)

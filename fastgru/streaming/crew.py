@@ -1,4 +1,4 @@
-"""Threads that run jobs while the caller does something else; where the caller would wait, it runs them itself."""
+"""Threads that run jobs while the caller does something else. Instead of waiting, the caller runs jobs too."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ __all__ = ["Crew", "Job"]
 Work = TypeVar("Work")
 Own = TypeVar("Own")
 
-_PATIENCE_S = 0.05  # until jobs that were told to stop are told again
-_LOOK_S = 1.0  # between two looks for whether this process is a child of the one that has the threads
+_PATIENCE_S = 0.05  # between two calls of `stop` while jobs still run
+_LOOK_S = 1.0  # between two checks whether this process is a forked child, which has none of the threads
 
 
 class Job(Generic[Work]):
-    """future: of the thread that may begin it, None where there is none or the caller has taken it."""
+    """A job. future: the one that runs it on a thread; None if there are no threads or the caller has taken the job."""
 
     def __init__(self, work: Work, future: Any) -> None:
         self.work, self.future, self._done = work, future, False
 
     @property
     def done(self) -> bool:
-        """Raises what the job has raised on another thread."""
+        """Whether the job has ended. Raises what the job has raised on another thread."""
         if self.future is None or not self.future.done():
             return self._done
         self.future.result()
         return True
 
     def end(self) -> None:
-        """It has come to its end on the caller's thread."""
+        """Mark the job as ended, on the caller's thread."""
         self._done = True
 
 
 class Crew(Generic[Work, Own]):
-    """run: what a job is, given what its thread has to itself. own: one for each thread, the caller's among them.
+    """Threads for jobs, which begin in the order in which they are added.
 
-    stop: ends jobs that run; it is called again until they have ended. Jobs begin in the order in which they come.
+    run: runs a job, given the job's work and an item of `own`. own: one item for each thread, the caller's included.
+        No two threads use an item at a time.
+    stop: ends the jobs that run. It is called repeatedly until they have ended.
     """
 
     def __init__(self, run: Callable[[Work, Own], object], own: Sequence[Own], stop: Callable[[], object]) -> None:
@@ -58,19 +60,19 @@ class Crew(Generic[Work, Own]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No thread is left. What runs is told to stop; what has not begun is given up."""
+        """Stop the jobs that run, drop those that have not begun, and end all threads."""
         if self._executor is None or process[EPOCH] != self._epoch:
             return
         running = [each for each in self._begun if not each.cancel()]
         self._executor.shutdown(wait=False, cancel_futures=True)
-        if get_ident() in self._at_work:  # a generator that the collector of garbage has come upon on such a thread
+        if get_ident() in self._at_work:  # the garbage collector closes a generator on one of these threads
             return
         while late("concurrent.futures").wait(running, _PATIENCE_S).not_done:
             self._stop()
         self._executor.shutdown()
 
     def add(self, works: Sequence[Work]) -> list[Job[Work]]:
-        """Jobs that begin when a thread has time."""
+        """Return jobs for these works. Each begins when a thread is free."""
         jobs = []
         self._begun = [each for each in self._begun if not each.done()]
         for work in works:
@@ -82,9 +84,9 @@ class Crew(Generic[Work, Own]):
         return jobs
 
     def finish(self, jobs: Sequence[Job[Work]], tell: Callable[[], object]) -> None:
-        """Return when these have ended. Meanwhile this thread runs what no other has begun, and calls `tell` each time.
+        """Return when these jobs have ended. Until then, run waiting jobs on this thread, and call `tell` after each.
 
-        Raises what a job raises, and `StateError` in a child of the process that has begun.
+        Raises what a job raises, and `StateError` if this process was forked after the crew was made.
         """
         while not all(job.done for job in jobs):
             if process[EPOCH] != self._epoch:
@@ -100,7 +102,7 @@ class Crew(Generic[Work, Own]):
             tell()
 
     def _next(self) -> Job[Work] | None:
-        """One that no other thread has begun, and none will."""
+        """Return a job that no other thread has begun or will begin, None if there is none."""
         while self._waiting:
             job = self._waiting.popleft()
             if job.future is None:

@@ -1,9 +1,9 @@
-"""How sequences are put into batches.
+"""Cut sequences into batches.
 
-The longest come first, so that those of similar lengths lie side by side and no thread has a long batch to itself at
-the end. The sizes of batches are few: their rows are a power of two, and their steps one of eight sizes in each octave,
-so that plans come again. A batch has as many rows as its arrays fit into the cache, but not so few that weights are
-read for them alone: beyond that, more rows gain nothing.
+The longest come first, so that sequences of similar lengths share a batch, and no thread runs a long batch at the end
+while the others are idle. Batches have few different sizes, so that plans are used again: the rows are a power of two,
+and the steps one of eight sizes in each octave. A batch has as many rows as fit into the cache with their arrays, but
+enough of them to share the reading of the weights. More rows would gain nothing.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from fastgru.streaming.items import Call, Item
 
 __all__ = ["cut", "rounded"]
 
-_FEWEST_ROWS: Final = 8  # of a batch that is cut so that no thread is idle
-_LEAST_ROWS: Final = 32  # of one that is cut so that it fits into the cache
+_FEWEST_ROWS: Final = 8  # the smallest limit on the rows of a batch that keeps all threads busy
+_LEAST_ROWS: Final = 32  # the smallest limit on the rows of a batch that fits it into the cache
 
 
 def rounded(steps: int) -> int:
-    """The steps of a batch whose longest sequence has so many."""
+    """Return the steps of a batch whose longest sequence has `steps`."""
     grain = 1 << max(0, steps.bit_length() - 4)
     return -(-steps // grain) * grain
 
 
 def cut(call: Call, group: Sequence[Item], threads: int) -> list[list[Item]]:
-    """Batches of a group of sequences that may share one, of which none takes more than a thread's share."""
+    """Return a group of sequences that may share a batch, cut into batches. None takes more than a thread's share."""
     items = sorted(group, key=lambda item: -item.steps)
     even, cached = max(_FEWEST_ROWS, len(items) // (4 * threads)), cache_sizes()["l3"] // (2 * threads)
     found, begin = list[list[Item]](), 0

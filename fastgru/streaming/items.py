@@ -1,4 +1,4 @@
-"""What a call of `predict` consists of: sequences, and what they may take."""
+"""The data of a call of `predict`: sequences, plans, and the memory that they may take."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fastgru.records import dataclass
 
 __all__ = ["Call", "Finish", "Item", "Planned"]
 
-Finish = Callable[[tuple[Array, ...]], Any]  # what becomes of the outputs of one sequence
+Finish = Callable[[tuple[Array, ...]], Any]  # makes the result of one sequence from its outputs
 
 
 @dataclass
 class Item:
-    """A sequence: its number, its arrays without an axis for the batch, its steps, what it and what it gives take in
-    bytes, and what has come of it."""
+    """A sequence: its number, its arrays without a batch axis, its steps, the bytes of its inputs and outputs, and its
+    result or error."""
 
     number: int
     arrays: list[Array]
@@ -50,17 +50,17 @@ class Planned(Route):
 
 @dataclass
 class Call:
-    """What one call of `predict` has: plans of its own, and what it may take."""
+    """The plans of one call of `predict`, and the memory that it may take."""
 
     max_rows: int
-    share: int  # bytes that one thread may take at a time
+    share: int  # bytes that one thread may take
     plans: Budget
     finish: Finish
-    factor: float = 1.0  # what running takes of what goes in and comes out, as far as it is known
+    factor: float = 1.0  # bytes that a run takes per byte of inputs and outputs, as far as known
     routes: dict[tuple[tuple[int, ...], ...], Planned | None] = field(default_factory=dict)
 
     def stop(self) -> None:
-        """End what runs, in `StoppedError`."""
+        """Have all runs of this call end in `StoppedError`."""
         for route in list(self.routes.values()):
             if route is not None:
                 route.stop()

@@ -1,4 +1,4 @@
-"""Frames by name, as `Model.run` takes its inputs."""
+"""Frames given by name, as `Model.run` takes its inputs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ __all__ = ["in_order"]
 def in_order(
     what: str, names: Sequence[str], frames: tuple[Any, ...], states: Iterable[str] = (), *, note: str = ""
 ) -> tuple[Any, ...]:
-    """The frames in the order of `names`, where they are one mapping by name; otherwise as they are.
+    """Return the frames in the order of `names` if they are one mapping by name, otherwise as they are.
 
     note: the end of the message of a `ShapeError`. Raises `ShapeError` that lists missing and unknown names, and
-    `StateError` for the name of a state.
+    `StateError` if a name is that of a state.
     """
     if len(frames) != 1 or not isinstance(frames[0], Mapping):
         return frames

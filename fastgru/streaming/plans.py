@@ -1,6 +1,6 @@
-"""What runs the frames of a pool's sessions: programs for each combination of their shapes, made when it first comes.
+"""The plans that run the frames of a pool's sessions: one for each combination of shapes, made at its first push.
 
-They are made once, and proved not to mix rows: nothing is planned after the first push of a shape.
+A new plan is proved not to mix rows. Later pushes of the same shapes plan nothing.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from fastgru.streaming.store import Single, Store
 __all__ = ["Group", "Plan", "Plans"]
 
 Plan = RowsPlan | RowsRun
-Group = tuple[Plan, Array, tuple[Array, ...]]  # what runs, sessions, frames
+Group = tuple[Plan, Array, tuple[Array, ...]]  # the plan, the sessions, their frames
 _Result = TypeVar("_Result")
 
 
 class Plans:
-    """Of a pool whose sessions are in `store`. states: {input: output}; single: as for `Store`; inputs: the names of
-    the others.
+    """The plans of a pool whose sessions are in `store`. states: {input: output}. single: as for `Store`.
+
+    inputs: the names of the inputs that are no states.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Plans:
         self._plans: dict[Shapes, Plan] = {}
 
     def arrays(self, what: str, frames: tuple[ArrayLike, ...]) -> tuple[Array, ...]:
-        """Frames of several rows as arrays that have an axis for them."""
+        """Return frames of several rows as arrays, each with the axis for the rows. Raises `ShapeError`."""
         if len(frames) != len(self.inputs):
             raise ShapeError(f"{what}: got {len(frames)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
         arrays = tuple([as_array(f"{what}: {name}", a) for name, a in zip(self.inputs, frames, strict=True)])
@@ -66,7 +67,7 @@ class Plans:
         return arrays
 
     def _first_rows(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The first row of each, of zeros where there is none."""
+        """Return the first row of each array, or zeros if the array has no row."""
         return tuple(
             [
                 np.take(a, [0], axis) if a.shape[axis] else np.zeros(with_rows(a.shape, axis, 1), a.dtype)
@@ -75,7 +76,7 @@ class Plans:
         )
 
     def group(self, sessions: Array, arrays: tuple[Array, ...]) -> Group:
-        """What runs these frames, and the frames as it takes them. Raises `ShapeError` where they do not fit."""
+        """Return the plan for these frames, and the frames as the plan takes them. Raises `ShapeError` for a misfit."""
         bound = bind_inputs(self._specs, dict(zip(self.inputs, arrays, strict=True)))
         fitted = tuple(
             [
@@ -88,7 +89,7 @@ class Plans:
         return plan or self._make_plan(shapes, self._first_rows(fitted)), sessions, fitted
 
     def _make_plan(self, shapes: Shapes, first: tuple[Array, ...]) -> Plan:
-        """first: frames of one row, for the proof."""
+        """Make, prove and keep the plan for frames of these shapes. first: frames of one row, for the proof."""
         runnable, plan = self._runnable, None
         states = {name: field.shape(1) for name, field in self.store.fields.items()}
         own = dict(zip(self.inputs, shapes, strict=True))
@@ -108,14 +109,14 @@ class Plans:
         return made
 
     def at_hand(self, frames: Any) -> Plan | None:
-        """What runs arrays of these shapes, if it is there."""
+        """Return the plan for frames of these shapes, None if it does not exist yet."""
         given = frames if isinstance(frames, tuple) else (frames,)
         try:
             shapes = tuple([with_rows(a.shape, self._axes[n], 1) for n, a in zip(self.inputs, given, strict=True)])
             plan = self._plans.get(shapes)
         except (AttributeError, TypeError, ValueError):
             return None
-        if plan is not None and lock.acquire(blocking=False):  # who plans at the moment may take long
+        if plan is not None and lock.acquire(blocking=False):  # a thread that plans may hold it for long
             try:
                 self._runnable.budget.touch(id(plan))
             finally:
@@ -123,7 +124,10 @@ class Plans:
         return plan
 
     def push(self, groups: Sequence[Group], finish: Callable[[list[tuple[Array, ...]]], _Result]) -> _Result:
-        """Push them all, or none; what `finish` makes of their outputs, which may still refuse."""
+        """Push all groups, or none, and return what `finish` makes of their outputs.
+
+        If `finish` raises, all states stay as they were.
+        """
         settle, held, moves = self.store.settle, 0, 0
         frames, results = [], []
         try:
@@ -134,13 +138,13 @@ class Plans:
             made = finish(results)
             moves = 1
         finally:
-            settle(held, moves)  # nothing comes between a call of a native function and its end
+            settle(held, moves)  # one native call, which no exception can interrupt
         for (plan, _, _), frame in zip(groups, frames, strict=True):
             plan.give_back(frame)
         return made
 
     def warm_up(self, frames: tuple[ArrayLike, ...]) -> Plan:
-        """What runs these frames, after it has run every program once, on sessions of nobody."""
+        """Return the plan for these frames, after it has run every program once, on sessions that nobody uses."""
         plan, _, bound = self.group(np.zeros(0, np.int64), self.arrays("warm_up", frames))
         first = self._first_rows(bound)
         sizes = sorted(plan.programs) if isinstance(plan, RowsPlan) else [1]

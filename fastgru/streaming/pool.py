@@ -1,9 +1,9 @@
-"""Many sessions of one model, pushed together: a batch is as fast as a few rows of it, and no row touches another.
+"""Many sessions of one model, pushed together: a row takes less time in a batch than alone.
 
-A push of rows is one native call: it gathers the states of its sessions, runs them block by block, scatters the new
-states beside the old ones, and at the end has all sessions go on to them at once, so that a push that ends early leaves
-every state as it was. A row's bits do not depend on its batch, so each session gets what a stream of its own would
-give; the pool proves that on the first push of a shape, because a model may mix rows by design.
+A push of rows is one native call. It gathers the states of its sessions, runs them block by block, scatters the new
+states beside the old ones, and at the end switches all sessions to the new states at once. A push that ends early
+therefore leaves every state as it was. A row's bits do not depend on its batch, so each session gets what a stream of
+its own would return. The pool proves that on the first push of a shape, because a model may mix rows by design.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ndarray = np.ndarray
 
 
 class Streaming(Protocol):
-    """What makes a stream of so many rows: a model, or a layer."""
+    """An object that makes streams of a number of rows: a model or a layer."""
 
     def stream(self, *arguments: Any, **options: Any) -> Stream: ...
 
@@ -171,7 +171,7 @@ class SessionPool:
         return made if len(joined) == 1 else {session: made[session] for session in frames}
 
     def _push_all(self, joined: Sequence[tuple[Array, tuple[Array, ...]]]) -> list[tuple[Plan, tuple[Array, ...]]]:
-        """What has run these frames of these sessions, and the outputs."""
+        """Push these sessions and frames. Return the plan and the outputs of each group."""
         if len(joined) == 1:
             (sessions, arrays), plan = joined[0], self._plans.at_hand(joined[0][1])
             if plan is not None and (made := plan.push(sessions, arrays, None)) is not None:
@@ -180,7 +180,7 @@ class SessionPool:
         return [(plan, made) for (plan, _, _), made in zip(groups, self._plans.push(groups, list), strict=True)]
 
     def _joined(self, sessions: list[int], rows: list[tuple[Array, ...]]) -> tuple[Array, tuple[Array, ...]]:
-        """Some sessions and their frames, all of the same shapes, as the rows of a batch."""
+        """Return sessions, and their frames, which all have the same shapes, as the rows of a batch."""
         for name, array in zip(self.inputs, self._plans.arrays(f"session {sessions[0]}", rows[0]), strict=True):
             axis = self.batch_axes[name]
             if array.shape[axis] != 1:
@@ -215,7 +215,7 @@ class SessionPool:
         return self._push_rows(sessions, frames, out)
 
     def _push_rows(self, sessions: ArrayLike, frames: Frame, out: Array | tuple[Array, ...] | None) -> Any:
-        """By name, of any layout, float dtypes converted, and `out` lying anywhere."""
+        """Push frames by name, of any layout and any float dtype, with `out` of any layout."""
         if isinstance(frames, Mapping):
             return self.push_rows(sessions, self._in_order("push_rows", (frames,)), out)
         numbers = self._numbers(sessions)
@@ -321,7 +321,7 @@ class SessionPool:
         return state
 
     def _numbers(self, sessions: ArrayLike) -> Array:
-        """Sessions as an array of int64."""
+        """Return sessions as an array, (n,) int64."""
         array = as_array("sessions", sessions)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise ShapeError(f"sessions: got {array.dtype} {array.shape}, expected (n,) int64")
@@ -329,5 +329,5 @@ class SessionPool:
 
 
 def _rows_of(array: Array, axis: int) -> list[Array]:
-    """Copies of its rows, the axis kept with size 1."""
+    """Return copies of the rows of an array, each with `axis` kept at size 1."""
     return [row.copy() for row in array[None].swapaxes(0, axis + 1)]

@@ -1,9 +1,9 @@
-"""Sequences of any lengths through a network: side by side in batches, in order, within a budget of memory.
+"""Run sequences of any lengths through a network, in batches, within a budget of memory.
 
-Sequences are read window by window. Those of a window are sorted by their lengths and cut into batches, the longest
-first, which the threads take one after another; each thread runs its batch by itself. Where there are several threads,
-they run a window while the caller's thread reads the next one, or has what the one before has given. What sequences
-give is handed out in their order.
+Sequences are read window by window. Those of a window are sorted by length and cut into batches. The threads take the
+batches one after another, the longest first; each thread runs its batch by itself. Several threads run a window while
+the caller's thread reads the next one, or uses the results of the one before. Results come in the order of the
+sequences.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _LEAST_BYTES: Final = 1 << 20
 
 @dataclass
 class _Window:
-    """Sequences that were read one after another, and what has ended the reading."""
+    """Sequences that were read one after another, and the exception that has ended the reading."""
 
     items: list[Item]
     failure: Exception | None = None
 
 
 class _Reading:
-    """Of sequences, as far as it has come. room: bytes of a window; copies: of each window that there is at a time."""
+    """The progress of reading sequences. room: bytes of a window. copies: one for each window that exists at a time."""
 
     def __init__(self, source: Iterator[Any], room: int, copies: Sequence[Copies | None]) -> None:
         self.source, self.room, self.copies = source, room, deque(copies)
@@ -57,9 +57,10 @@ class _Reading:
 
 
 class Predictor:
-    """Of a graph. make: what runs a graph on one thread. threads: how many batches run at once.
+    """The predictor of a graph. make: makes what runs a graph on one thread. threads: how many batches run at once.
 
-    Raises `UnsupportedModelError` where the axes of batch and time cannot be told, or a state has free sizes.
+    Raises `UnsupportedModelError` if the axes of batch and time cannot be found, and `ShapeError` if there is no input
+    for a sequence, or the sizes of a state do not follow from the frames.
     """
 
     def __init__(self, graph: Graph, make: Callable[[Graph], Runnable], threads: int) -> None:
@@ -78,7 +79,7 @@ class Predictor:
     def predict(
         self, sequences: Iterable[Any], max_rows: int, budget: int, progress: Progress, finish: Finish
     ) -> list[Any] | Iterator[Any]:
-        """A list for what has a length, a generator for any other iterable. Raises `ShapeError`."""
+        """Return a list for a sequence or array of inputs, a generator for any other iterable. Raises `ShapeError`."""
         share = _checked_budget(max_rows, budget) // 4 // self.threads
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise ShapeError(f"predict: got {type(sequences).__name__}, expected a list or an iterable of arrays")
@@ -92,7 +93,7 @@ class Predictor:
         return list(results) if counted else results
 
     def _results(self, call: Call, reading: _Reading, report: Report, ahead: int) -> Iterator[Any]:
-        """While a window is read, the threads run the one before."""
+        """Yield the results in order. The threads run a window while the next one is read."""
         done, windows = 0, deque[tuple[_Window, list[Job[list[Item]]]]]()
         with Crew(partial(self._network.run, call), [Scratch() for _ in range(self.threads)], call.stop) as crew:
             while windows or not reading.ended:
@@ -107,13 +108,13 @@ class Predictor:
                     if item.error is not None:
                         raise item.error
                     yield item.result
-                    item.result = None  # what was handed out can go
+                    item.result = None  # free results that the caller has received
                 if window.failure is not None:
                     raise window.failure
         report(done, 0, True)
 
     def _read_window(self, reading: _Reading) -> _Window:
-        """As many sequences as there is room for."""
+        """Read as many sequences as there is room for."""
         window, taken = _Window([]), 0
         copies = reading.copies[0]
         reading.copies.rotate()
@@ -140,7 +141,7 @@ class Predictor:
         return window
 
     def _read(self, number: int, given: Any, copies: Copies | None) -> Item:
-        """copies: for what the caller may write into again before it has run."""
+        """Return a sequence as an item. copies: where to copy arrays that the caller may overwrite before they run."""
         network, plain = self._network, None
         if type(given) is np.ndarray and len(network.frames) == 1:
             plain = [given] if _kind(given, self._times[0]) in self._known else None
@@ -154,7 +155,7 @@ class Predictor:
         return Item(number, arrays, steps, network.nbytes(arrays, steps))
 
     def _bound(self, given: Any) -> list[Array]:
-        """Checked, without an axis for the batch. Raises `ShapeError`."""
+        """Return the arrays of a sequence, checked and without a batch axis. Raises `ShapeError`."""
         network, rows = self._network, dict[str, Array]()
         names = [spec.name for spec in network.frames]
         arrays = given if isinstance(given, tuple) else in_order("sequence", names, (given,), note=_NOTE)
@@ -193,7 +194,7 @@ class Predictor:
 
 
 def _kind(array: Array, time: int | None) -> tuple[Any, ...]:
-    """Its sizes without its steps, and its dtype."""
+    """Return the sizes of an array without its steps, its rank and its dtype."""
     shape = array.shape
     return shape if time is None else shape[:time] + shape[time + 1 :], array.ndim, array.dtype
 
@@ -203,7 +204,7 @@ def _tell(report: Report, before: int, jobs: Sequence[Job[list[Item]]]) -> None:
 
 
 def _lengths_of(graph: Graph) -> str:
-    """The input that is the lengths of the rows, "" where there is none: by what operators take it for."""
+    """Return the input that operators take for the lengths of the rows, "" if there is none."""
     names, copies = {spec.name for spec in graph.inputs}, dict[str, str]()
     facts = infer_graph(graph)
     for node in inlined(graph.nodes):
@@ -218,7 +219,7 @@ def _lengths_of(graph: Graph) -> str:
 
 
 def _checked_budget(max_rows: int, budget: int) -> int:
-    """The budget. Raises `ShapeError` for numbers that they cannot be."""
+    """Return the budget. Raises `ShapeError` if `max_rows` or the budget is no integer or is too small."""
     for name, value, least in (("max_rows", max_rows, 1), ("budget", budget, _LEAST_BYTES)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise ShapeError(f"predict: {name} is {value!r}, expected an integer of at least {least}")

@@ -1,4 +1,4 @@
-"""How far a long call has come: a line on a terminal, one every 10 seconds elsewhere, or a function of the caller."""
+"""Report the progress of a long call: in a line on a terminal, a line every 10 seconds elsewhere, or to a function."""
 
 import sys
 import time
@@ -9,20 +9,20 @@ from fastgru.errors import ShapeError
 
 __all__ = ["Progress", "Report", "reporter"]
 
-Progress = bool | Callable[[int, int | None], object]  # a function takes what is done, and how many there are in all
+Progress = bool | Callable[[int, int | None], object]  # a function takes the number done, and the total if known
 
 _TERMINAL_S: Final = 0.1
 _FILE_S: Final = 10.0
 
 
 class Report(Protocol):
-    """What is told how many were done before, how many since, and whether these are all."""
+    """A function that takes how many were done before, how many since, and whether the call has ended."""
 
     def __call__(self, before: int, since: int, ended: bool = False) -> object: ...
 
 
 def reporter(progress: Progress, total: int | None) -> Report:
-    """Raises `ShapeError` for what nothing can be told."""
+    """Return the function that reports progress. Raises `ShapeError` if `progress` is no bool and no function."""
     if progress is not False and progress is not True and not callable(progress):
         raise ShapeError(f"predict: progress is {progress!r}, expected True, False, or a function of (done, total)")
     begun = last = time.monotonic()

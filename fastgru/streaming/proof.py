@@ -1,4 +1,4 @@
-"""Whether the rows of a model depend on one another: tried out, on sessions of nobody."""
+"""Find out whether the rows of a model depend on one another, by a trial on sessions that nobody uses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -15,7 +15,7 @@ __all__ = ["Plan", "prove", "rehearse"]
 
 
 class Plan(Protocol):
-    """What pushes frames of certain shapes."""
+    """A plan that pushes frames of certain shapes."""
 
     @property
     def inputs(self) -> Sequence[End]: ...
@@ -31,8 +31,10 @@ class Plan(Protocol):
 
 
 def rehearse(plan: Plan, store: Store, rows: Sequence[tuple[Array, ...]], pushes: int = 1) -> list[dict[str, bytes]]:
-    """The bytes of all that so many pushes of these frames give and leave, by name, for each of these new sessions of
-    `store`, which are as many."""
+    """Push each of `rows` `pushes` times in a new session of `store`, side by side, and close the sessions.
+
+    Returns, for each session, the bytes of its outputs and of its last state, by name.
+    """
     sessions = np.array([store.open() for _ in rows], np.int64)
     joined = [
         np.ascontiguousarray(np.concatenate(arrays, end.axis), end.dtype)
@@ -57,10 +59,11 @@ def rehearse(plan: Plan, store: Store, rows: Sequence[tuple[Array, ...]], pushes
 
 
 def prove(plan: Plan, store: Store, first: tuple[Array, ...]) -> None:
-    """Refuse a model whose rows depend on one another: frames go through alone and side by side, twice, and have to
-    have the same bits.
+    """Refuse a model whose rows depend on one another: two pushes alone and side by side must give the same bits.
 
-    first: frames of one row. store: room for two sessions, of which none is open.
+    first: frames of one row. store: has room for two sessions, with none open.
+
+    Raises `UnsupportedModelError`.
     """
     rng = late("numpy.random").default_rng(0)
     other = tuple(rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for a in first)

@@ -1,4 +1,4 @@
-"""The memory in which one push of a pool's sessions at a time runs: see `kernels.sessions`."""
+"""The memory in which a push of a pool's sessions runs, one push at a time: see `kernels.sessions`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _empty = np.empty
 
 
 class End:
-    """An input or output of a push: its shape with one row, its dtype, the axis of the rows."""
+    """An input or output of a push: its shape with one row, its dtype, and the axis of the rows."""
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int) -> None:
         self.name, self.shape, self.dtype, self.axis = name, shape, dtype, axis
@@ -40,8 +40,11 @@ class End:
 
 
 class Programs(NamedTuple):
-    """Of a plan: those for so many rows each, the fewest first; the words of the team of each (`TEAM_OF`); its ends;
-    the pairs of its states, {input: output}."""
+    """The programs of a plan.
+
+    of_rows: {number of rows: program}, the fewest rows first. teams: the words of each program's team (`TEAM_OF`).
+    inputs, outputs: the ends of the plan. states: {input: output}.
+    """
 
     of_rows: Mapping[int, Program]
     teams: Array
@@ -51,10 +54,10 @@ class Programs(NamedTuple):
 
 
 class PushFrame:
-    """The memory in which one push at a time runs programs; without programs, it only holds sessions.
+    """The memory in which one push at a time runs programs. Without programs, a push only holds the sessions.
 
-    `push` is the native function, to be called with `ticket`, 0 or 1 (the sessions stay held), sessions, frames and
-    outputs; it answers 0, or what `raise_for` takes.
+    push: the native function. It takes `ticket`, 0 or 1 (1: the sessions stay held), sessions, frames and outputs. It
+        returns 0, or a code for `raise_for`.
     """
 
     __slots__ = ("_keeps", "_labels", "_rows", "_words", "nbytes", "push", "store", "ticket")
@@ -121,16 +124,16 @@ class PushFrame:
         self._words[[PUSH.rows, PUSH.room]] = self._rows.ctypes.data, rows
 
     def use(self, store: Store) -> None:
-        """Run on the sessions of this one, whose states are those of the plan's."""
+        """Run on the sessions of this store, which has the same states as the plan's store."""
         self.store, self._words[PUSH.pool] = store, store.at
 
     def chain_to(self, other: int) -> int:
-        """Have the push end together with that of another ticket, or 0; the ticket of both."""
+        """Have the push end together with that of another ticket (0: none). Return the ticket that settles both."""
         self._words[PUSH.chained] = other
         return self.ticket
 
     def hold(self, sessions: Array, frames: Any, outputs: Any) -> None:
-        """Push, and keep the sessions until the push is settled. The arrays must fit. Raises as `push_rows`."""
+        """Push, and hold the sessions until the push is settled. The arrays must fit. Raises as `push_rows`."""
         code = self.push(self.ticket, 1, sessions, frames, outputs)
         if code == NO_ROOM:
             self._make_room(1 << (len(sessions) - 1).bit_length())
@@ -139,7 +142,7 @@ class PushFrame:
             self.raise_for(code, sessions)
 
     def raise_for(self, code: int, sessions: Array) -> NoReturn:
-        """Raise what an answer of `push` says."""
+        """Raise the exception for a code that `push` returned."""
         report = self._words[PUSH.report :]
         if code in (NOT_OPEN, IN_USE):
             self.store.refuse(code, int(sessions[report[REPORT.first]]))

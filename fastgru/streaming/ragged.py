@@ -1,10 +1,10 @@
-"""Which axes of a network are batch and time, and whether sequences of different lengths may share a batch.
+"""Find which axes of a network are batch and time, and whether sequences of different lengths may share a batch.
 
-The axes are followed from the inputs through every node, by the facts of its operator. A node may join what lies at the
-same place of the batch alone: then rows can be computed side by side, with the bits that each has alone. A node may
-look back along time, and not ahead: then frames that are appended change nothing before them. Recurrent layers, and
-what takes the last step, get the lengths as an input, so that their states are those after the true last step, also in
-the reverse direction. What is not known of an operator counts as not allowed.
+The axes are followed from the inputs through every node, by the facts of its operator. A node may combine only values
+of the same row, so that rows can be computed side by side with the bits that each has alone. A node may look back along
+time but not ahead, so that appended frames change nothing before them. Recurrent layers, and nodes that take the last
+step, get the lengths as an input, so that their states are those after the true last step, also in the reverse
+direction. If a fact of an operator is not known, the operator is not allowed.
 """
 
 import itertools
@@ -21,17 +21,19 @@ from fastgru.streaming.batch import find_batch_axes
 
 __all__ = ["RECURRENT", "Layout", "find_layout"]
 
-N, T = "the batch\0", "time\0"  # marks of axes, and names of their sizes, which no file has
+N, T = "the batch\0", "time\0"  # marks of axes, and names of their sizes; no file has such names
 RECURRENT: Final = ("gru", "lstm", "rnn")
 
 Marks = Mapping[int, str]  # by axis
 
 
 class Layout(NamedTuple):
-    """graph: what is run, with an input `lengths` where sequences of different lengths share a batch.
+    """The axes of batch and time of a network.
 
-    rows, steps: the axes of batch and time, by input and output; steps only where there is one. apart: why rows cannot
-    share a batch; unequal: why only those of equal lengths can; "" each where they can.
+    graph: the graph to run, with an input `lengths` if sequences of different lengths may share a batch.
+    rows, steps: {input or output: axis} of the batch, and of time where there is such an axis.
+    apart: why rows cannot share a batch, "" if they can.
+    unequal: why only rows of equal lengths can share a batch, "" if others can too.
     """
 
     graph: Graph
@@ -51,9 +53,11 @@ class _OtherAxisError(Exception):
 
 
 def find_layout(graph: Graph, frames: Sequence[TensorSpec], states: Sequence[TensorSpec], lengths: str) -> Layout:
-    """frames: the inputs that a sequence consists of. lengths: the input of that meaning, "" where there is none.
+    """Return the layout of a graph.
 
-    Raises `UnsupportedModelError` where the axes cannot be told.
+    frames: the inputs that a sequence consists of. lengths: the input that takes the lengths, "" if there is none.
+
+    Raises `UnsupportedModelError` if the axes cannot be found.
     """
     best, alone = None, list[Layout]()
     for rows, steps in _assignments(frames, states):
@@ -87,7 +91,10 @@ def find_layout(graph: Graph, frames: Sequence[TensorSpec], states: Sequence[Ten
 
 
 def _by_sizes(layout: Layout, fixed: bool) -> list[Layout]:
-    """With the axes of the outputs by their sizes alone, where these tell them: each sequence runs by itself then."""
+    """Return the layout with the axes of the outputs found by their sizes alone, for sequences that run one by one.
+
+    The list is empty if the sizes do not tell the axes.
+    """
     facts = infer_graph(_named(layout.graph, _marks(layout.rows, layout.steps)))
     wanted, found, over = 1 if fixed else N, dict[str, int](), dict[str, int]()
     for spec in layout.graph.outputs:
@@ -110,7 +117,7 @@ def _or_none(free: Sequence[int]) -> Sequence[int | None]:
 def _assignments(
     frames: Sequence[TensorSpec], states: Sequence[TensorSpec]
 ) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
-    """Which axis of each input may be the batch, and which time: the first frame tells it to the others."""
+    """Yield the batch and time axes that the inputs may have. Those of the first frame decide those of the others."""
     head = frames[0]
     shape = head.shape or ()
     free = [axis for axis, n in enumerate(shape) if n is None]
@@ -138,7 +145,7 @@ def _assignments(
 
 
 def _named(graph: Graph, marks: Mapping[str, Marks]) -> Graph:
-    """The graph with the sizes of marked axes named by their marks."""
+    """Return the graph with the free sizes of marked axes named by their marks."""
     inputs = []
     for spec in graph.inputs:
         shape, own = spec.shape or (), marks.get(spec.name, {})
@@ -148,8 +155,11 @@ def _named(graph: Graph, marks: Mapping[str, Marks]) -> Graph:
 
 
 class _Trace:
-    """The marks of every value. why: of values that change with frames after a step, what makes them. sized: values
-    that are made of sizes. Raises `_MixedError`, `_OtherAxisError`."""
+    """The marks of every value. Raises `_MixedError`, `_OtherAxisError`.
+
+    why: {value: the reason} for values of which a step changes with later frames.
+    sized: the values that are computed from sizes.
+    """
 
     def __init__(self, graph: Graph, marks: Mapping[str, Marks], lengths: str) -> None:
         self.graph, self.lengths = graph, lengths or "lengths\0"
@@ -161,7 +171,7 @@ class _Trace:
         self.nodes: list[Node] = []
         for node in graph.nodes:
             self.nodes += self._follow(node)
-            self.marks.pop("", None)  # of outputs that nobody reads, which have no name
+            self.marks.pop("", None)  # the name of all outputs that nobody reads
             self.why.pop("", None)
             self.sized.discard("")
 
@@ -246,7 +256,10 @@ class _Trace:
         return replace(node, inputs=(*given[:2], self.lengths, *node.inputs[3:]))
 
     def _last_step(self, node: Node) -> list[Node] | None:
-        """In the place of a node that takes the last step of all, nodes that take that of each row."""
+        """Return nodes that take the last step of each row, to replace a node that takes the last of all steps.
+
+        Returns None for any other node.
+        """
         x = node.inputs[0]
         marks, rank = self.marks.get(x, {}), self.facts[x].rank
         axis, kept = takes_last(node, self.graph.constants)

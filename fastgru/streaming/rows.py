@@ -1,9 +1,9 @@
-"""What a push of a pool's sessions runs: programs for frames of certain shapes, from one row to many.
+"""The programs that a push of a pool's sessions runs, for frames of certain shapes, from one row to many.
 
-A push of n sessions is cut into blocks of as many rows as there is a program for: from two or three rows on a program
-takes as long a row as with many, as one row reads all weights for itself, so few programs serve every number. All of
-them use one arena.
-Where a model takes one session at a time there is the program of one row, which runs on each state where it lies.
+A push of n sessions is cut into blocks of as many rows as there are programs for. A program of two or three rows takes
+hardly more time per row than one of many rows; only a program of one row reads all weights for that row alone. So a few
+programs serve every number of sessions. All of them use one arena. A model that takes one session at a time has only
+the program of one row, which runs on each state where it lies.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ Shapes = tuple[tuple[int, ...], ...]
 Sized = Mapping[str, Slot] | Mapping[str, Array]
 
 _SIZES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32)
-_MOST_BYTES: Final = 32 << 20  # of an arena, and what lies beside it, of more than one row
+_MOST_BYTES: Final = 32 << 20  # limit of an arena and the staging beside it, if a program has more than 2 rows
 _MAX_IDLE: Final = 4
 _NOT_RUN: Final = (MISFIT, NO_ROOM)
 
@@ -38,15 +38,16 @@ _empty = np.empty
 
 
 def with_rows(shape: tuple[int | None, ...], axis: int, rows: int | None) -> tuple[Any, ...]:
-    """The shape with so many rows; None: any number."""
+    """Return the shape with this number of rows, None for any number."""
     return (*shape[:axis], rows, *shape[axis + 1 :])
 
 
 class Rows:
-    """What pushes frames of certain shapes, of sessions in `store`. states: {input: output}.
+    """The base of plans that push frames of certain shapes, of sessions in `store`. states: {input: output}.
 
-    inputs, outputs: what a push takes and gives. shapes: of the inputs with one row. idle: what a push runs in, when no
-    other has it. together: sessions are the rows of a batch, and not each by itself.
+    inputs, outputs: the arrays that a push takes and returns. shapes: the shapes of the inputs with one row.
+    idle: push frames that no push is using. together: whether sessions are the rows of a batch; if not, each session
+    runs by itself.
     """
 
     def __init__(self, runnable: Runnable, store: Store, states: Mapping[str, str], axes: Axes) -> None:
@@ -59,10 +60,12 @@ class Rows:
         self.idle: list[PushFrame] = []
 
     def _find_ends(self, inputs: Sized, one: Sized, two: Sized) -> None:
-        """inputs: of one row. one, two: all outputs that so many rows give; what two give is asked where they are
+        """Find the inputs and outputs of a push.
+
+        inputs: those of one row. one, two: all outputs with one row and with two; `two` is read only if sessions run
         together.
 
-        Raises `UnsupportedModelError` where an output has no axis of rows.
+        Raises `UnsupportedModelError` if an output has no axis of rows.
         """
         known = self._axes.outputs
         for name in self._names:
@@ -77,9 +80,9 @@ class Rows:
 
 
 class RowsPlan(Rows):
-    """The programs for frames of `shapes`, with one row each, for which `one` is the program.
+    """The programs for frames of `shapes`. shapes: those of one row. one: the program for one row.
 
-    Raises `UnsupportedModelError` where an output has no axis of rows, `StateError` where a state changes its shape.
+    Raises `UnsupportedModelError` if an output has no axis of rows, and `StateError` if a state changes its shape.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class RowsPlan(Rows):
         self._joined = True
 
     def _programs(self, one: Program, two: Program) -> dict[int, Program]:
-        """By their rows, the fewest first."""
+        """Return {number of rows: program}, the fewest rows first."""
         beside = sum(e.before * e.nbytes for e in (*self.inputs, *self.outputs))
         beside += 2 * sum(field.nbytes for field in self.store.fields.values())
         most = _MOST_BYTES // max(1, max(one.arena_bytes, two.arena_bytes - one.arena_bytes) + beside)
@@ -125,7 +128,7 @@ class RowsPlan(Rows):
         return sum(program.nbytes for program in self.programs.values()) + _MAX_IDLE * frame.nbytes
 
     def frame(self) -> PushFrame:
-        """What one push at a time runs in."""
+        """Return the memory in which a push runs. No other push uses it before `give_back`."""
         try:
             return self.idle.pop()
         except IndexError:
@@ -138,9 +141,10 @@ class RowsPlan(Rows):
             self.idle.append(frame)
 
     def push(self, sessions: Array, frames: Any, out: Any) -> Any:
-        """What these sessions give, in `out` unless that is None; None where an array is not as the programs take it.
+        """Push these sessions. Return the outputs, which are `out` unless that is None.
 
-        Raises as `SessionPool.push_rows`; all of it has happened, or nothing.
+        Returns None, without a push, if no idle frame is left, if the frame has no room for so many sessions, or if an
+        array is not as the programs take it. Raises as `SessionPool.push_rows`; all states then stay as they were.
         """
         try:
             frame = self.idle.pop()
@@ -158,13 +162,13 @@ class RowsPlan(Rows):
         return None if code else out
 
     def run(self, frame: PushFrame, sessions: Array, frames: tuple[Array, ...]) -> tuple[Array, ...]:
-        """What these sessions give for frames that fit; they are held until the push is settled."""
+        """Return the outputs of these sessions for frames that fit. Sessions are held until the push is settled."""
         made = tuple([end.empty(len(sessions)) for end in self.outputs])
         frame.hold(sessions, frames, made)
         return made
 
     def choose_teams(self, frames: tuple[Array, ...]) -> None:
-        """Have teams run the programs for which that pays with frames like these, of one row."""
+        """Have teams run the programs for which a team pays. frames: frames of one row, for the trials."""
         for (rows, sharing), words in zip(self.sharings.items(), self.teams, strict=True):
             if sharing.members > 1:
                 words[:] = _words(sharing.team(partial(self._trial, rows, frames)))
@@ -181,7 +185,7 @@ class RowsPlan(Rows):
         return partial(frame.call_on, inputs=tuple([given[name] for name in program.inputs]), outputs=outputs)
 
     def forget_team(self) -> None:
-        """In a forked child: the next push makes the teams."""
+        """Have the next push make the teams: called in a forked child."""
         self.teams[:] = 0
         self._joined = False
         self.idle.clear()
@@ -201,7 +205,7 @@ def _words(team: Joined | None) -> tuple[int, int, int]:
 
 
 def _rows_axis(name: str, one: tuple[int, ...], two: tuple[int, ...]) -> int:
-    """The axis along which an output has as many rows as the frames, by its shapes with one and with two."""
+    """Return the axis of the rows in an output, found from its shapes with one row and with two."""
     grown = [i for i, (m, n) in enumerate(zip(one, two, strict=False)) if m != n]
     if len(one) != len(two) or len(grown) != 1 or (one[grown[0]], two[grown[0]]) != (1, 2):
         raise UnsupportedModelError(

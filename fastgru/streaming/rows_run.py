@@ -1,4 +1,4 @@
-"""What a push of a pool's sessions runs where no single program does the work: all of it in Python."""
+"""Run a push of a pool's sessions in Python, for models that no single program runs."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +19,7 @@ _MOST_ROWS: Final = 32
 
 
 class RowsRun(Rows):
-    """As `rows.RowsPlan`, for frames of one row like `first`."""
+    """A plan like `rows.RowsPlan` without programs. first: frames of one row."""
 
     nbytes = 0
 
@@ -41,7 +41,7 @@ class RowsRun(Rows):
         pass
 
     def push(self, sessions: Array, frames: Any, out: Any) -> None:
-        """There is no program to run on these arrays as they are."""
+        """Return None: there is no program that takes these arrays as they are."""
 
     def _results(self, frames: Mapping[str, Array], banks: Array) -> dict[str, Array]:
         states = {name: field.of(banks) for name, field in self.store.fields.items()}

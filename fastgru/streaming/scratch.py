@@ -1,4 +1,4 @@
-"""Memory that is used again and again: for what batches take, and for copies of sequences that were read."""
+"""Memory that is used again and again: for the arrays of batches, and for copies of sequences that were read."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ALIGNMENT: Final = 64
 
 
 class Scratch:
-    """Arrays by name, each in memory that grows where it has to."""
+    """Arrays by name, each in memory that grows as needed."""
 
     def __init__(self) -> None:
         self._memory: dict[str, Array] = {}
 
     def take(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-        """An array of any content; the one of this name before is gone."""
+        """Return an array of arbitrary content. It replaces the array that was taken under this name before."""
         nbytes = prod(shape) * dtype.itemsize
         memory = self._memory.get(name)
         if memory is None or memory.nbytes < nbytes:
@@ -35,16 +35,16 @@ class Scratch:
 class Copies:
     """Copies of arrays, one after another in blocks, which are used again after `forget`.
 
-    Memory that the system hands out for the first time costs more than the copy, page by page.
+    The first touch of a page of new memory costs more than the copy into it.
     """
 
     def __init__(self, most: int) -> None:
-        """most: bytes of blocks."""
+        """most: the bytes of all blocks."""
         self._block, self._blocks, self._left = min(_BLOCK_BYTES, most), list[Array](), most
         self._at, self._used = 0, 0
 
     def copy(self, array: Array, dtype: np.dtype[Any]) -> Array:
-        """In C order; in memory of its own where it does not fit in."""
+        """Return a copy in C order. A copy that does not fit into the blocks gets memory of its own."""
         nbytes = array.size * dtype.itemsize
         if self._used + nbytes > self._block:
             self._at, self._used = self._at + 1, 0
@@ -62,5 +62,5 @@ class Copies:
         return at < len(self._blocks)
 
     def forget(self) -> None:
-        """What was copied is not needed any more."""
+        """Reuse the blocks: no copy is needed any more."""
         self._at, self._used = 0, 0

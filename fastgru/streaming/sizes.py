@@ -1,9 +1,9 @@
-"""The sizes of states that only the frames tell, such as the height and width of what a convolutional GRU sees.
+"""Find the sizes of states that only the frames tell, such as the height and width of a convolutional GRU's image.
 
-A free size of a state is that of a frame's axis of its name. Without one, those of the same axis of the frames and of
-everything the model computes from them are tried. What fits is told by the model itself: the next state has the shape
-of the state. Of sizes of which one is 1 and is repeated along the others, that is taken; any other choice is the
-caller's, and so is a size of which the model takes any.
+A free size of a state is the size of the frame axis with the same name. If there is no such axis, the sizes that this
+axis has in the frames, and in everything that the model computes from them, are tried. Sizes fit if the next state has
+the shape of the state. If several sizes fit because a 1 is broadcast to the others, the 1 is taken. Otherwise the
+caller has to choose, also if the model takes any size.
 """
 
 import itertools
@@ -31,9 +31,9 @@ _SMALL: Final = 16
 def bind_sizes(
     runnable: Runnable, states: Mapping[str, str], shapes: Open, frames: Mapping[str, Array], batch_size: int
 ) -> Shapes:
-    """The shapes of the states beside these frames. states: {input: output}.
+    """Return the shapes of the states that go with these frames. states: {input: output}.
 
-    Raises `StateError` where no sizes fit, or several do; `ShapeError` where no size is that of the batch asked for.
+    Raises `StateError` if no sizes fit or several do, and `ShapeError` if no size is the requested batch size.
     """
     specs = {spec.name: spec for spec in runnable.inputs}
     free = [(name, axis) for name, shape in shapes.items() for axis, size in enumerate(shape) if size is None]
@@ -60,7 +60,7 @@ def bind_sizes(
     if any(
         fits(other) for other in _others(least, [place for place in free if not told[place]], 1) if least in fitting
     ):
-        fitting.append({})  # of a size that comes from no frame
+        fitting.append({})  # stands for a size that comes from no frame
     elif least in fitting and all(n in (1, sizes[place]) for sizes in fitting for place, n in least.items()):
         wide = {name: _widened(array, specs[name]) for name, array in frames.items()}
         large = {place: _wide(size) for place, size in least.items()}
@@ -83,7 +83,7 @@ def bind_sizes(
 
 
 def _of_the_name(specs: Mapping[str, TensorSpec], frames: Mapping[str, Array], name: str, axis: int) -> list[int]:
-    """The size of the first axis of a frame that has the name of this one."""
+    """Return the size of the first frame axis that has the name of this axis, in a list that is empty if none has."""
     word = specs[name].dims[axis] if specs[name].dims else None
     named = [
         array.shape[i]
@@ -95,7 +95,7 @@ def _of_the_name(specs: Mapping[str, TensorSpec], frames: Mapping[str, Array], n
 
 
 def _others(sizes: Mapping[Place, int], places: Sequence[Place], size: int) -> Iterator[dict[Place, int]]:
-    """The sizes with one more at one of these places, and at all that are equal to it, where it is above `size`."""
+    """Yield the sizes with 1 added at a place, and with 1 added at all places of the same size, if it is >= `size`."""
     for place in places:
         if sizes[place] >= (size if size > 1 else 2):
             equal = [other for other in places if sizes[other] == sizes[place]]
@@ -104,7 +104,7 @@ def _others(sizes: Mapping[Place, int], places: Sequence[Place], size: int) -> I
 
 
 def _widened(frame: Array, spec: TensorSpec) -> Array:
-    """A frame of zeros, larger along the free axes: no size of it is 1, to be repeated along another."""
+    """Return a frame of zeros, larger along the free axes, so that none of them has size 1 and is broadcast."""
     free = spec.shape or (None,) * frame.ndim
     return np.zeros([_wide(n) if m is None else n for n, m in zip(frame.shape, free, strict=False)], frame.dtype)
 
@@ -114,7 +114,7 @@ def _wide(size: int) -> int:
 
 
 def _computed(runnable: Runnable, frames: Mapping[str, Array]) -> dict[tuple[int, int], list[int]]:
-    """(number of axes, axis) -> the sizes that this axis has in what is computed from frames of these shapes."""
+    """Return {(rank, axis): the sizes that this axis has in all values computed from frames of these shapes}."""
     inputs = tuple(
         replace(spec, shape=frames[spec.name].shape) if spec.name in frames else spec for spec in runnable.graph.inputs
     )

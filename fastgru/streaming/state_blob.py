@@ -1,7 +1,7 @@
-"""A stream's state as bytes: a safetensors text of the arrays, behind a magic, a model's fingerprint and a checksum.
+"""A stream's state as bytes: a magic, the model's fingerprint, a checksum, and the arrays in safetensors format.
 
-Its metadata names the target whose kernels have made it. Another target rounds differently, so that a stream which went
-on there would have neither the bits of the one nor those of the other: that has to be asked for.
+The metadata names the target whose kernels computed the state. Another target rounds differently, so a stream that
+continued there would have the bits of neither target. The caller has to ask for that.
 """
 
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ def _digest(body: bytes) -> bytes:
 
 
 def pack_state(state: Mapping[str, Array], fingerprint: str) -> bytes:
-    """Magic, fingerprint (32 bytes), checksum of what follows (32 bytes), the arrays."""
+    """Return the magic, the fingerprint (32 bytes), the checksum of what follows (32 bytes), and the arrays."""
     body = b"".join(tensor_file_chunks(state, {_TARGET: TARGET.name}))
     return b"".join((_MAGIC, bytes.fromhex(fingerprint), _digest(body), body))
 
 
 def unpack_state(blob: bytes, fingerprint: str, *, any_target: bool = False) -> dict[str, Array]:
-    """The inverse; `StateError` unless every byte is as it was and the fingerprint is this one.
+    """Return the arrays of `pack_state`. Raises `StateError` for damaged bytes or another fingerprint or target.
 
-    any_target: whatever target has made it; else this process's own.
+    any_target: also accept a state that another target computed.
     """
     head = len(_MAGIC) + 2 * _DIGEST
     if not isinstance(blob, bytes | bytearray | memoryview):

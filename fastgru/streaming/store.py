@@ -1,7 +1,7 @@
-"""Where the states of a pool's sessions lie: each in a slot of its own, in two banks, of which one holds the state.
+"""The memory for the states of a pool's sessions: each has a slot with two banks, one of which holds the state.
 
-Slots come in blocks, which are added when sessions need them and never moved, so that their addresses hold. Whatever
-reads or changes a state does so in one native call (`kernels.sessions`) that refuses a session which is in use.
+Slots come in blocks, which are added when sessions need them and never moved, so that their addresses stay valid. Every
+read or change of a state is one native call (`kernels.sessions`), which refuses a session that is in use.
 """
 
 import math
@@ -19,7 +19,7 @@ from fastgru.process import process, short_lock
 
 __all__ = ["Field", "Single", "Store"]
 
-# state -> its shape with one row, its dtype, the axis of the rows, None where each session runs by itself
+# state -> its shape with one row, its dtype, the axis of the rows (None if each session runs by itself)
 Single = dict[str, tuple[tuple[int, ...], np.dtype[Any], int | None]]
 
 _BLOCK_BYTES: Final = 1 << 18
@@ -30,7 +30,7 @@ _lock = short_lock()
 
 
 class Field:
-    """One state of a session: where it is in a bank, its shape with one row, its dtype, the axis of the rows."""
+    """One state of a session: its byte offset in a bank, its shape with one row, its dtype, the axis of the rows."""
 
     def __init__(self, at: int, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int | None) -> None:
         self.at, self.dtype = at, dtype
@@ -41,27 +41,27 @@ class Field:
         self.before = math.prod(shape[: self._axis])
 
     def of(self, banks: Array) -> Array:
-        """Its values in banks of bytes, (n, bank), as the model takes them. A copy."""
+        """Return a copy of the state's values in `banks`, (n, bank) uint8, shaped as the model takes them."""
         own = np.ascontiguousarray(banks[:, self.at : self.at + self.nbytes]).view(self.dtype)
         if self._is_whole:
             return own.reshape(self._row)
         return np.ascontiguousarray(np.moveaxis(own.reshape(len(banks), *self._row), 0, self._axis))
 
     def into(self, banks: Array, values: Array) -> None:
-        """The inverse."""
+        """Write the state's values into `banks`, (n, bank) uint8: the inverse of `of`."""
         rows = values[None] if self._is_whole else np.moveaxis(values, self._axis, 0)
         rows = np.ascontiguousarray(rows, self.dtype)
         banks[:, self.at : self.at + self.nbytes] = rows.reshape(len(banks), -1).view(np.uint8)
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """Of the values of so many rows."""
+        """Return the shape of the values of this number of rows."""
         return self._row if self._is_whole else (*self._row[: self._axis], rows, *self._row[self._axis :])
 
 
 class Store:
-    """Up to `capacity` sessions. single: what each of them has; start: what each of these begins with.
+    """The states of up to `capacity` sessions. single: the states of one session. start: {state: initial value}.
 
-    Raises `ShapeError` for more sessions than memory holds.
+    Raises `ShapeError` if memory cannot hold so many sessions.
     """
 
     def __init__(self, single: Single, capacity: int, start: Mapping[str, Array]) -> None:
@@ -77,7 +77,7 @@ class Store:
         try:
             if capacity >> _PLACE_BITS:
                 raise MemoryError
-            np.empty(capacity * self._slot, np.uint8)  # as much as there will be in the end: memory is given out late
+            np.empty(capacity * self._slot, np.uint8)  # the final size: untouched pages cost nothing
             self._table = np.zeros((capacity >> self._shift) + 1, np.int64)
         except (MemoryError, OverflowError, ValueError):
             raise ShapeError(
@@ -97,13 +97,13 @@ class Store:
 
     @property
     def sessions(self) -> tuple[int, ...]:
-        """Those that are open, the oldest first."""
+        """The numbers of the open sessions, the oldest first."""
         heads = [block[:, : SLOT.words] for block in list(self._blocks)]
         found = [(opened, s) for head in heads for s, opened in head[:, [SLOT.session, SLOT.opened]].tolist() if s]
         return tuple([session for _, session in sorted(found)])
 
     def open(self, state: Mapping[str, Array] | None = None) -> int:
-        """A new session, from the start or from this state. Raises `SessionError` where there is no room for it."""
+        """Open a session, from the start or from `state`. Raises `SessionError` if the store is full."""
         given = self._start if state is None else self._packed(state)
         while not (session := self._calls.open(self.at, given)):
             self._grow()
@@ -113,21 +113,21 @@ class Store:
         self._call(self._calls.close, session)
 
     def take(self, session: Any) -> dict[str, Array]:
-        """A copy of its state."""
+        """Return a copy of the state of a session."""
         bank = np.empty(self.bank, np.uint8)
         self._call(self._calls.copy, session, bank, 0)
         return {name: field.of(bank[None]) for name, field in self.fields.items()}
 
     def put(self, session: Any, state: Mapping[str, Array] | None) -> None:
-        """Have it go on from this state, None for the start."""
+        """Replace the state of a session, with None by the start."""
         self._call(self._calls.copy, session, self._start if state is None else self._packed(state), 1)
 
     def take_bank(self, session: Any, bank: Array) -> None:
-        """Copy all of its state into `bank` bytes, as they lie."""
+        """Copy the state of a session, as it lies in memory, into `bank`, (bank,) uint8."""
         self._call(self._calls.copy, session, bank, 0)
 
     def put_bank(self, session: Any, bank: Array) -> None:
-        """The inverse."""
+        """Replace the state of a session by the bytes that `take_bank` copied."""
         self._call(self._calls.copy, session, bank, 1)
 
     def _call(self, call: Callable[..., int], session: Any, *arguments: Any) -> None:
@@ -139,7 +139,7 @@ class Store:
             self.refuse(code, session)
 
     def refuse(self, code: int, session: Any) -> NoReturn:
-        """Raise what an answer of a native call says of a session."""
+        """Raise the exception for a code that a native call returned for a session."""
         if code == IN_USE:
             raise StateError(
                 f"session {session} is in use by another thread, or by the call that a signal handler has interrupted"
@@ -147,7 +147,7 @@ class Store:
         raise SessionError(f"session {session!r} is not open; the pool has {len(self)} open sessions")
 
     def banks(self, sessions: Array) -> Array:
-        """A copy of the banks with the states of these open sessions, (n, bank) bytes."""
+        """Return a copy of the present banks of these open sessions, (n, bank) uint8."""
         copies = np.empty((len(sessions), self.bank), np.uint8)
         for copy, session in zip(copies, sessions.tolist(), strict=True):
             slot = self._slot_of(session)
@@ -155,7 +155,7 @@ class Store:
         return copies
 
     def put_beside(self, sessions: Array, banks: Array) -> None:
-        """Write into the other banks of sessions that a push holds."""
+        """Write `banks` into the other bank of each of these sessions, which a push holds."""
         for copy, session in zip(banks, sessions.tolist(), strict=True):
             slot = self._slot_of(session)
             slot[(1 - slot[:_HEAD].view(np.int64)[SLOT.parity]) * self.bank + _HEAD :][: self.bank] = copy
@@ -172,7 +172,7 @@ class Store:
         return bank
 
     def _grow(self) -> None:
-        """Another block of slots, unless another thread has been here meanwhile."""
+        """Add a block of slots, unless another thread has added one meanwhile."""
         with _lock:
             slots, count = int(self.words[POOL.slots]), 1 << self._shift
             if self.words[POOL.used] < slots or self.words[POOL.free]:

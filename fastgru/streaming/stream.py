@@ -1,12 +1,12 @@
-"""Streams: frames in, frames out, the state kept inside.
+"""Streams: push frames in, get frames out; the stream keeps the state.
 
-The state lies in two sets of arrays (`banks`) that alternate: a push reads one and writes the other, so nothing is
+The state lies in two sets of arrays (`banks`) that alternate: a push reads one and writes the other. So nothing is
 copied, a network may read an old state after it has written the new one, and a push that ends early leaves the state as
-it was. Arrays that come as the model takes them go straight from and into the caller's memory in a single native call;
-others are converted before it, and their results copied after it. After the first push of a shape, a push allocates
-only what it returns.
+it was. If arrays have the dtypes and layout that the model takes, a single native call reads and writes the caller's
+memory. Others are converted before the call, and their results are copied after it. After the first push of a shape, a
+push allocates only what it returns.
 
-Where no single program does the work, a push is a run, and the state is carried from one to the next.
+If no single program can do the work, a push is a run of the model, and the stream passes the state on to the next run.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Stream:
         return {name: start(name, [n or 0 for n in shape], self._dtypes[name]) for name, shape in shapes.items()}
 
     def _take(self, state: Mapping[str, Array]) -> None:
-        """Go on from this state, with nothing bound."""
+        """Continue from this state, with no program bound."""
         self._banks = Banks(state)
         self._bound: Binding | None = None
         self._others: dict[Shapes, Binding] = {}
@@ -92,7 +92,8 @@ class Stream:
         return any(None in shape for shape in self.state_shapes.values())
 
     def _bind_sizes(self, frames: Mapping[str, Array]) -> Callable[[], None] | None:
-        """Give the states the sizes that these frames tell, where they have none yet; what takes that back again."""
+        """Give the states the sizes that follow from these frames. Return a function that undoes it, or None if none
+        was free."""
         shapes, first = self.state_shapes, self._first
         if not self._is_open:
             return None
@@ -108,7 +109,7 @@ class Stream:
         return undo
 
     def _settle(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-        """Give states these sizes. Raises `StateError` where another thread has done so."""
+        """Give states these sizes. Raises `StateError` if another thread has done so."""
         with lock:
             if not self._is_open:
                 refuse_second_user()
@@ -149,7 +150,7 @@ class Stream:
         return self._push(frames, out)
 
     def _push(self, frames: tuple[Any, ...], out: Array | tuple[Array, ...] | None) -> Any:
-        """By name, of any layout, float dtypes converted, and `out` lying anywhere."""
+        """Push frames by name, of any layout and any float dtype, with `out` of any layout."""
         if len(frames) == 1 and isinstance(frames[0], Mapping):
             return self.push(*in_order("push", self.inputs, frames, self.states), out=out)
         arrays = tuple([as_array("push", f) for f in frames])
@@ -179,7 +180,7 @@ class Stream:
         return made
 
     def _carry(self, arrays: tuple[Array, ...], targets: tuple[Array, ...] | None) -> tuple[Array, ...]:
-        """What a run on these frames gives, for which there is no single program; the state goes on."""
+        """Run the model on these frames, for which there is no single program, and keep the new state."""
         before, version = self._banks.read()
         results = self.runnable.run({**dict(zip(self.inputs, arrays, strict=True)), **before})
         after = {name: results[output] for name, output in self.states.items()}
@@ -198,7 +199,7 @@ class Stream:
         return made
 
     def _bind(self, arrays: tuple[Array, ...]) -> Binding | None:
-        """The program for frames of these shapes; None where there is none."""
+        """Bind a program for frames of these shapes. Return None if no single program runs them."""
         given = {**dict(zip(self.inputs, arrays, strict=True)), **self._banks.arrays[0]}
         self.runnable.bind(given)
         key, last = tuple([a.shape for a in arrays]), self._bound
@@ -226,7 +227,7 @@ class Stream:
         frames: as for `push`. Raises what `push` raises.
         """
         ordered = in_order("warm_up", self.inputs, frames, self.states)
-        self.fork().push(*ordered)  # which has all of it but the state's own memory
+        self.fork().push(*ordered)  # a fork shares all but the memory of the state
         if not self._is_open:
             self._bind(tuple([as_array("warm_up", f) for f in ordered]))
 
@@ -279,7 +280,7 @@ class Stream:
         self._banks.write(state, version)
 
     def _batch_axes(self) -> dict[str, int]:
-        """The batch axis of every state; `StateError` where one cannot be told."""
+        """Return the batch axis of every state. Raises `StateError` if one cannot be found."""
         axes = find_batch_axes(self.runnable.graph, self.states, self._axes)
         if unknown := [name for name, axis in axes.items() if axis is None]:
             raise StateError(
@@ -289,7 +290,7 @@ class Stream:
         return {name: axis for name, axis in axes.items() if axis is not None}
 
     def _by_row(self, bank: dict[str, Array]) -> dict[str, Array]:
-        """Views of these states with the batch axis in front."""
+        """Return views of these states with the batch axis in front."""
         axes = self._batch_axes()
         views = {name: np.moveaxis(a, axes[name], 0) for name, a in bank.items()}
         if len({a.shape[0] for a in views.values()}) > 1:
@@ -350,7 +351,7 @@ class Stream:
         self._banks.write(state, version)
 
     def _row_views(self, state: dict[str, Array], row: int | None) -> dict[str, Array]:
-        """The states, or what belongs to one row of them, the batch axis kept where it is."""
+        """Return the states, or views of one row of them with the batch axis kept at size 1."""
         if row is None:
             return state
         by_row = self._by_row(state)
@@ -369,7 +370,7 @@ def _copy(made: Iterable[Array], targets: Iterable[Array]) -> None:
 
 
 def check_out(targets: tuple[Any, ...], made: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
-    """Raises `ShapeError` for arrays that results of these shapes and dtypes cannot be written to."""
+    """Check that results of these shapes and dtypes can be written into the targets. Raises `ShapeError`."""
     if len(targets) == 1 and isinstance(targets[0], dict):
         raise ShapeError("out: got a dict, expected an array, or a tuple of arrays in the order of the outputs")
     came = [(t.dtype.name, t.shape) if isinstance(t, np.ndarray) else type(t).__name__ for t in targets]
