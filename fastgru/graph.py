@@ -30,6 +30,7 @@ __all__ = [
     "TensorSpec",
     "every_node",
     "inlined",
+    "shape_text",
 ]
 
 
@@ -37,6 +38,15 @@ DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16"
 PRODUCT_DTYPES: Final = ("int8", "uint8")  # of the factors of a product of integers
 MOST_SIZE: Final = 1 << 40  # of an axis: what is longer fits no memory
 MOST_DEPTH: Final = 16  # of graphs within graphs
+
+
+def shape_text(shape: Sequence[int | None] | None, dims: Sequence[str | None] = ()) -> str:
+    """A shape as messages print it: "(T, N, 40)", with "?" for a free dimension that has no name."""
+    if shape is None:
+        return "any shape"
+    names = [*dims, *(None for _ in range(len(shape) - len(dims)))]
+    sizes = [name or "?" if size is None else str(size) for size, name in zip(shape, names, strict=True)]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
-from fastgru.graph import Array, Graph, Node, TensorSpec
+from fastgru.graph import Array, Graph, Node, TensorSpec, shape_text
 from fastgru.reference.facts import bound
 from fastgru.reference.foreign import OUTSIDE, check_foreign, evaluate_foreign
 from fastgru.reference.operator import OPS, as_array, is_floating, numpy_dtype
@@ -180,14 +180,16 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) ->
             if array.ndim != len(expected) or any(
                 e is not None and e != s for e, s in zip(expected, array.shape, strict=True)
             ):
-                raise ShapeError(f"input {spec.name!r}: got shape {array.shape}, expected {_shown(spec)}")
+                raise ShapeError(
+                    f"input {spec.name!r}: got shape {array.shape}, expected {shape_text(expected, spec.dims)}"
+                )
             for dim, size in zip(spec.dims, array.shape, strict=False):
                 if dim is None:
                     continue
                 seen, where = sizes.setdefault(dim, (size, spec.name))
                 if seen != size:
                     raise ShapeError(
-                        f"input {spec.name!r}: got shape {array.shape}, expected {_shown(spec)}"
+                        f"input {spec.name!r}: got shape {array.shape}, expected {shape_text(expected, spec.dims)}"
                         f" with {dim} = {seen} as in {where!r}"
                     )
         bound[spec.name] = array
@@ -218,10 +220,3 @@ def _hint(spec: TensorSpec, array: Array) -> str:
         return f", which does not hold its values, from {array.min()} to {array.max()}"
     plain = array.dtype.kind in "biuf" and spec.dtype != "bfloat16"
     return f": give it as np.asarray(x, np.{spec.dtype.replace('bool', 'bool_')})" if plain else ""
-
-
-def _shown(spec: TensorSpec) -> str:
-    assert spec.shape is not None
-    names = [*spec.dims, *(None for _ in range(len(spec.shape) - len(spec.dims)))]
-    parts = [str(s) if s is not None else (n or "?") for s, n in zip(spec.shape, names, strict=False)]
-    return f"({', '.join(parts)})"

@@ -30,6 +30,7 @@ from fastgru.reference.operator import as_array
 from fastgru.streaming.banks import Banks, state_shapes
 from fastgru.streaming.batch import check_rows, find_batch_axes, given_axes
 from fastgru.streaming.binding import Binding
+from fastgru.streaming.misfit import misfit_with_state
 from fastgru.streaming.named import in_order
 from fastgru.streaming.sizes import bind_sizes
 from fastgru.streaming.state_blob import pack_state, unpack_state
@@ -149,13 +150,16 @@ class Stream:
                 bound.frame.raise_for(code)
         return self._push(frames, out)
 
-    def _push(self, frames: tuple[Any, ...], out: Array | tuple[Array, ...] | None) -> Any:
-        """Push frames by name, of any layout and any float dtype, with `out` of any layout."""
+    def _push(self, frames: tuple[Any, ...], out: Array | tuple[Array, ...] | None = None, what: str = "push") -> Any:
+        """Push frames by name, of any layout and any float dtype, with `out` of any layout.
+
+        what: the name of the call in messages.
+        """
         if len(frames) == 1 and isinstance(frames[0], Mapping):
             return self.push(*in_order("push", self.inputs, frames, self.states), out=out)
-        arrays = tuple([as_array("push", f) for f in frames])
+        arrays = tuple([as_array(what, f) for f in frames])
         if len(arrays) != len(self.inputs):
-            raise ShapeError(f"push: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
+            raise ShapeError(f"{what}: got {len(arrays)} arrays, expected {len(self.inputs)}: {', '.join(self.inputs)}")
         targets = None if out is None else out if isinstance(out, tuple) else (out,)
         undo = self._bind_sizes(dict(zip(self.inputs, arrays, strict=True)))
         try:
@@ -167,7 +171,7 @@ class Stream:
         return out if out is not None else made[0] if len(made) == 1 else made
 
     def _pushed(self, arrays: tuple[Array, ...], targets: tuple[Array, ...] | None) -> tuple[Array, ...]:
-        bound = self._bind(arrays)
+        bound = self._bind_fitting(arrays)
         if bound is None:
             made = self._carry(arrays, targets)
         else:
@@ -198,6 +202,14 @@ class Stream:
         self._banks.write(after, version)
         return made
 
+    def _bind_fitting(self, arrays: tuple[Array, ...]) -> Binding | None:
+        """Do what `_bind` does. If frames and state do not fit together, the `ShapeError` names a frame."""
+        try:
+            return self._bind(arrays)
+        except ShapeError as error:
+            frames, state = dict(zip(self.inputs, arrays, strict=True)), self._banks.arrays[0]
+            raise misfit_with_state(self.runnable, self.states, self._axes, state, frames) or error from None
+
     def _bind(self, arrays: tuple[Array, ...]) -> Binding | None:
         """Bind a program for frames of these shapes. Return None if no single program runs them."""
         given = {**dict(zip(self.inputs, arrays, strict=True)), **self._banks.arrays[0]}
@@ -227,7 +239,7 @@ class Stream:
         frames: as for `push`. Raises what `push` raises.
         """
         ordered = in_order("warm_up", self.inputs, frames, self.states)
-        self.fork().push(*ordered)  # a fork shares all but the memory of the state
+        self.fork()._push(ordered, what="warm_up")  # a fork shares all but the memory of the state
         if not self._is_open:
             self._bind(tuple([as_array("warm_up", f) for f in ordered]))
 

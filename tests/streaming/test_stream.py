@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -217,6 +218,35 @@ def test_pushes_that_do_not_fit():
         stream.set_state({"h9": normal(1, N, H)})
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_frames_of_other_rows_are_blamed_and_not_the_state(named):
+    graph = plain().graph
+    inputs = graph.inputs if named else tuple(replace(spec, dims=()) for spec in graph.inputs)
+    model = Model(replace(graph, inputs=inputs))
+    time = "T" if named else r"\?"
+    few = (
+        rf"input 'x': got shape \(1, 2, {I}\), expected \({time}, 1, {I}\): the stream has 1 row,"
+        r" and model\.stream\(batch_size=2\) makes a stream of 2 rows$"
+    )
+    for push in (model.stream().push, model.stream().warm_up):
+        with pytest.raises(ShapeError, match=few):
+            push(normal(1, 2, I))
+    with pytest.raises(ShapeError, match=r"the stream has 2 rows, and .*batch_size=1.* of 1 row$"):
+        model.stream(2).push(normal(1, 1, I))
+    with pytest.raises(ShapeError, match=r"the stream has 2 rows$"):
+        model.stream(2).push(normal(1, 0, I))
+
+
+def test_frames_of_another_width_are_blamed_and_not_the_state():
+    x, h = (TensorSpec(name, "float32", (None, None), ("N", "W")) for name in "xh")
+    nodes = Node("binary", ("x", "h"), ("hn",), {"kind": "add"}), Node("unary", ("hn",), ("y",), {"kind": "neg"})
+    outputs = TensorSpec("y", "float32", None), TensorSpec("hn", "float32", None)
+    stream = Model(Graph((x, h), outputs, nodes, {}, {"h": "hn"})).stream(batch_axes={"h": 0})
+    stream.push(normal(1, 5))
+    with pytest.raises(ShapeError, match=r"input 'x': got shape \(1, 4\), expected \(N, W\) with W = 5 as in 'h'"):
+        stream.push(normal(1, 4))
+
+
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None, "2"])
 def test_a_batch_size_is_a_number_of_rows(batch_size):
     with pytest.raises(ShapeError, match="batch_size"):
@@ -255,5 +285,5 @@ def test_warming_up_moves_no_state():
         x = normal(1 + step, 1, I, seed=step)
         np.testing.assert_array_equal(stream.push(x), other.push(x))
     for wrong in ((normal(1, 1, I + 1),), (), (normal(1, 1, I),) * 2):
-        with pytest.raises(ShapeError):
+        with pytest.raises(ShapeError, match=r"^warm_up: got \d arrays, expected 1: x$|^input 'x'"):
             stream.warm_up(*wrong)
