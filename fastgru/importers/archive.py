@@ -1,6 +1,7 @@
-"""Zip archives, read in place: stored members are read once, deflated ones are bounded while they inflate.
+"""Zip archives, read in place: stored members are read once, and the size of deflated members is bounded.
 
-Why not `zipfile`: it builds an object for every entry that a directory declares, trusts declared sizes, and copies.
+`zipfile` is not used because it builds an object for every entry that a directory declares, trusts declared sizes, and
+copies.
 Layout of the records: PKWARE's APPNOTE 6.3, sections 4.3 and 4.5.3 (ZIP64).
 """
 
@@ -17,7 +18,7 @@ __all__ = ["MAX_MEMBERS", "Archive", "Member"]
 
 MAX_MEMBERS: Final = 20_000
 
-# What all deflated members of an archive may grow to: this, and 20 times the archive's own size.
+# All deflated members of an archive may inflate to this many bytes plus 20 times the size of the archive.
 INFLATE_ALLOWANCE: Final = 256 << 20
 INFLATE_RATIO: Final = 20
 
@@ -30,7 +31,7 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of the central directory: `start` and `packed` say where its bytes lie, `size` how many they become."""
+    """One entry of the central directory: its bytes are `packed` bytes from `start` on, and inflate to `size` bytes."""
 
     name: str
     method: int
@@ -42,9 +43,9 @@ class Member:
 
 
 class Archive(Mapping[str, memoryview]):
-    """Member name -> content, while `content` is open. `archive[name]` checks the size and the CRC-32.
+    """Maps a member's name to its content, while `content` is open. `archive[name]` checks the size and the CRC-32.
 
-    Raises `InvalidModelError` for what is damaged or hostile: a record outside the file, members that overlap or share
+    Raises `InvalidModelError` for damaged or hostile archives: a record outside the file, members that overlap or share
     a name, a wrong size or checksum, too many members, a deflated member that grows too large; `UnsupportedModelError`
     for encryption and for compression other than deflate.
     """
@@ -81,13 +82,16 @@ class Archive(Mapping[str, memoryview]):
         return content
 
     def find(self, name: str) -> str | None:
-        """The member called so, at the top or in the least deep of the folders, as archives packed anew have them."""
+        """Return the least nested member with this file name; None if there is none, or several at that depth.
+
+        Repacked archives often have all members in one more folder.
+        """
         found = [member for member in self.members if member == name or member.endswith(f"/{name}")]
         depths = [member.count("/") for member in found]
         return found[depths.index(min(depths))] if depths and depths.count(min(depths)) == 1 else None
 
     def open(self, name: str) -> Content:
-        """A member as what can be read one after another; it may not grow beyond what this archive could."""
+        """Return a member as `Content`; the limit for inflating it in turn follows from the size of this archive."""
         return Content(self[name], f"{self.source_name}: {name}", stored=len(self._data))
 
     def _inflate(self, member: Member, packed: memoryview) -> memoryview:
@@ -117,7 +121,7 @@ class Archive(Mapping[str, memoryview]):
             position += n_name + n_extra + n_comment
             if magic != b"PK\x01\x02" or position > stop:
                 raise self._damaged("the central directory is broken")
-            # Programs on Windows have written backslashes, which section 4.4.17.1 forbids.
+            # Some Windows programs write backslashes, which section 4.4.17.1 forbids.
             name = raw_name.decode("utf-8" if flags & 0x800 else "cp437", "replace").replace("\\", "/")
             if name in names:
                 raise self._damaged(f"member {name[:80]!r} occurs twice")
@@ -139,7 +143,7 @@ class Archive(Mapping[str, memoryview]):
             yield Member(name, method, crc, packed, size, header, start)
 
     def _find_directory(self) -> tuple[int, int, int]:
-        """Number of entries, where the central directory starts, and where it stops."""
+        """Return the number of entries, and where the central directory starts and stops."""
         tail = bytes(self._data[-(_END.size + 0xFFFF) :])
         found = tail.rfind(b"PK\x05\x06")
         if found < 0:
@@ -171,7 +175,7 @@ class Archive(Mapping[str, memoryview]):
 
 
 def _zip64(extra: memoryview, size: int, packed: int, header: int) -> tuple[int, int, int]:
-    """The three numbers, each that is all ones replaced from the extra field of id 1."""
+    """Return the three numbers, with each that is all ones replaced by the value in the extra field of id 1."""
     while len(extra) >= 4:
         ident, length = struct.unpack_from("<2H", extra)
         if ident == 1:

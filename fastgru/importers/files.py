@@ -1,4 +1,4 @@
-"""What a file is, told by its bytes: a suffix says nothing (a `.tar` is most often a zip).
+"""Detects the format of a file from its bytes, because suffixes are unreliable (most `.tar` files are zip archives).
 
 detect_format("model.bin")               # "onnx", "torch-zip", ...: one of FORMATS
 """
@@ -27,7 +27,7 @@ FORMATS: Final[Mapping[str, str]] = {
 _HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 _TORCH_LEGACY_MAGIC: Final = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # 0x1950a86a20f9469cfc6c, little-endian
 
-# Known by their first bytes, and not read: (offset, magic, what it is, the way round).
+# Formats that are recognised but not read: (offset, magic, what it is, the way round).
 _FOREIGN: Final = (
     (0, b"\x93NUMPY", "a single NumPy array (.npy)", "save the arrays by name with numpy.savez"),
     (0, b"\x1f\x8b", "a gzip file", "decompress it first"),
@@ -42,10 +42,10 @@ _FOREIGN: Final = (
     (257, b"ustar", "a tar archive", "unpack it; a checkpoint of PyTorch before 0.1.10 has to be saved again"),
 )
 
-# How pickles of the protocols 0 and 1, which have no magic number, begin: a container, or the name of a class.
+# The first bytes of pickles of protocols 0 and 1, which have no magic number: a container, or the name of a class.
 _OLD_PICKLE: Final = re.compile(rb"\([dl](p\d+)?\n|\(i[\w.]+\n\w+\n|[}\])]q.|c[\w.]+\n\w+\n")
 
-# How files of models are called inside of archives, such as those of stable-baselines3.
+# Suffixes of model files inside archives, such as those of stable-baselines3.
 _MODEL_ENDINGS: Final = (
     ".bin", ".ckpt", ".h5", ".hdf5", ".keras", ".onnx", ".pb", ".pt", ".pth", ".safetensors", ".tar", ".zip",
 )  # fmt: skip
@@ -55,10 +55,10 @@ _ONNX_FIELDS: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20
 
 
 def detect_format(source: Source) -> str:
-    """Which of `FORMATS` the content of `source` is.
+    """Return which of `FORMATS` the content of `source` has.
 
-    Raises `UnsupportedModelError` for a known format that is not read, with the way round, and `InvalidModelError`
-    for an empty file, a damaged archive, or bytes that are none of them.
+    Raises `UnsupportedModelError`, with the way round, for a known format that is not read, and `InvalidModelError`
+    for an empty file, a damaged archive, or an unknown format.
     """
     with opened(source) as content:
         return _detect(content)
@@ -91,7 +91,7 @@ def _detect(data: Content) -> str:
 
 
 def _has_user_block(data: Content) -> bool:
-    starts = (512 << n for n in range(len(data).bit_length()))  # of an HDF5 superblock that is not at 0
+    starts = (512 << n for n in range(len(data).bit_length()))  # where an HDF5 superblock may be besides 0
     return any(bytes(data[start : start + 8]) == _HDF5_MAGIC for start in starts)
 
 
@@ -129,7 +129,7 @@ def _detect_zip(content: Content) -> str:
 
 
 def _looks_like_onnx(data: Content) -> bool:
-    """True where the first field is an `ir_version`, or all of `data` is a row of ModelProto's fields with a graph."""
+    """Return whether `data` starts with an `ir_version`, or consists of ModelProto's fields with a graph among them."""
     head = data[:3]
     if head[0] == 0x08 and len(head) > 2 and 0 < head[1] < 0x80:
         return True

@@ -1,8 +1,8 @@
 """RTNeural's layer JSON: {"in_shape": [...], "layers": [{"type", "activation", "shape", "weights"}, ...]}.
 
-RTNeural runs a model frame by frame, so every layer gives one output for every step. Matrices are Keras's, (I, O), and
-its GRU is the one with the reset after the product: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H), z before r.
-Format: RTNeural/model_loader.h and python/model_utils.py of RTNeural.
+RTNeural runs a model frame by frame, so every layer gives one output for every step. Matrices are (I, O), as in Keras.
+Its GRU resets after the matrix product: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H), z before r.
+Source: RTNeural/model_loader.h and python/model_utils.py of RTNeural.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ _ACTIVATIONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "tanh": ("activation", {"kind": "tanh", "alpha": 0.0, "beta": 0.0}),
 }
 
-# What trainers and programs write around the layers, and no sample depends on.
+# Keys that trainers and programs write beside the layers, and that do not affect the output.
 _AROUND: Final = frozenset({
     "author", "comment", "date", "description", "epoch", "epochs", "esr", "in_shape", "input_batch", "layers",
     "license", "loss", "metadata", "name", "output_batch", "sample_rate", "samplerate", "title", "version",
@@ -37,22 +37,22 @@ _AROUND: Final = frozenset({
 
 
 def is_rtneural(data: Any) -> bool:
-    """True for the JSON of a model in RTNeural's layer format."""
+    """Return whether parsed JSON is a model in RTNeural's layer format."""
     return isinstance(data, Mapping) and "layers" in data and "in_shape" in data
 
 
 def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> Graph:
-    """The graph of a model in RTNeural's layer JSON: input "x" (N, T, I), output "y" (N, T, O), from a state of zeros.
+    """Return the graph of a model in RTNeural's layer JSON: input "x" (N, T, I), output "y" (N, T, O), states zero.
 
-    allow_unread: accept entries of "weights" that their layer has no use for.
+    allow_unread: accept entries of "weights" that their layer does not use.
 
-    Raises `UnsupportedModelError` that lists every layer that is not implemented, and `InvalidModelError` for a file
-    that is damaged, whose weights do not fit its layers, or whose sizes contradict its "shape" entries;
-    `UnreadTensorsError` for weights left over.
+    Raises `UnsupportedModelError` that lists every layer that is not implemented; `InvalidModelError` if the file is
+    damaged, its weights do not fit its layers, or its sizes contradict its "shape" entries; `UnreadTensorsError` for
+    weights left over.
     """
     if not is_rtneural(data):
         raise InvalidModelError(f"{name}: expected a JSON object with 'in_shape' and 'layers'")
-    # Programs that embed RTNeural add gains and skips: what is not plainly off changes the sound.
+    # Programs that embed RTNeural add gains and skips: a key that is not 0, null or "" may change the sound.
     if odd := [key for key, v in data.items() if key not in _AROUND and v not in (0, None, "")]:
         raise UnsupportedModelError(
             f"{name}: the file sets {', '.join(repr(key) for key in odd[:8])}, which RTNeural's format does not define:"
@@ -72,7 +72,7 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
             if not reading.skip(layer, n):
                 break
         except (InvalidModelError, ShapeError, SpecError, UnreadTensorsError) as error:
-            if faults:  # of a width that a layer which is not read may not have told
+            if faults:  # the error may come from an unread layer, whose declared width may be wrong
                 break
             kind = UnreadTensorsError if isinstance(error, UnreadTensorsError) else InvalidModelError
             raise kind(f"{name}: {error}") from None
@@ -87,7 +87,7 @@ def graph_from_rtneural(data: Any, *, name: str, allow_unread: bool = False) -> 
 
 
 class _Entry:
-    """One entry of "layers", checked as it is asked for."""
+    """One entry of "layers"; each value is checked when it is read."""
 
     def __init__(self, data: Any, number: int) -> None:
         self.number = number
@@ -121,7 +121,7 @@ class _Entry:
         return float(value)
 
     def array(self, index: int, shape: tuple[int, ...] | None) -> Array:
-        """weights[index] as an array of `shape`, or of any shape."""
+        """Return weights[index] as an array of `shape`; None allows any shape."""
         if index >= len(self._weights):
             raise InvalidModelError(f"{self}: weights[{index}] is missing, expected shape {shape}")
         self._read.add(index)
@@ -158,7 +158,7 @@ class _Reading:
         }
 
     def read(self, data: Any, n: int) -> None:
-        """One entry of "layers": its operation, then the activation that it names."""
+        """Add one entry of "layers": its operation, then the activation that it names."""
         kind = data.get("type") if isinstance(data, Mapping) else None
         if isinstance(kind, str) and kind not in self._readers:
             raise UnsupportedModelError(
@@ -180,7 +180,7 @@ class _Reading:
             raise InvalidModelError(f"{layer}: its shape has {layer.size} outputs, but its weights have {self.size}")
 
     def skip(self, data: Any, n: int) -> bool:
-        """Go on behind a layer that cannot be read, from the width that it declares; False where it declares none."""
+        """Continue after a layer that cannot be read, with the width that it declares; return False without a width."""
         try:
             self.size = _last_size(data.get("shape"), f"layers[{n}]: shape")
         except (InvalidModelError, UnsupportedModelError):
@@ -229,7 +229,7 @@ class _Reading:
 
     def _batchnorm(self, layer: _Entry) -> None:
         arrays = [layer.array(i, (self.size,)) for i in range(layer.count)]
-        if layer.count == 2:  # not affine: mean and variance alone
+        if layer.count == 2:  # not affine: only mean and variance
             arrays = [np.ones(self.size), np.zeros(self.size), *arrays]
         if len(arrays) != 4:
             raise InvalidModelError(f"{layer}: got {layer.count} weights, expected 4, or 2 without gamma and beta")
@@ -237,7 +237,7 @@ class _Reading:
 
 
 def _last_size(shape: Any, what: str) -> int:
-    """The features of [null, null, features]."""
+    """Return the number of features of [null, null, features]."""
     if isinstance(shape, list) and len(shape) == 4:
         raise UnsupportedModelError(
             f"{what} is {shape!r:.60}: frames with two axes need convolutions, which are not supported"
@@ -251,7 +251,7 @@ def _last_size(shape: Any, what: str) -> int:
 
 
 def _exact(constants: Mapping[str, Array]) -> dict[str, Array]:
-    """Single precision where that loses nothing: what Keras trained is written with the digits of float32."""
+    """Return the constants in float32 if this is exact for all of them, as it is for models trained in Keras."""
     with np.errstate(over="ignore"):
         narrow = {name: array.astype(np.float32) for name, array in constants.items()}
     if all(np.array_equal(narrow[n], a, equal_nan=True) for n, a in constants.items()):

@@ -1,1 +1,1 @@
-"""The ONNX operators that are imported, one module a family: each registers its own, see `importers.onnx.registry`."""
+"""The imported ONNX operators, one module per family; each module registers its own in `importers.onnx.registry`."""

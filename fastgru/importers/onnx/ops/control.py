@@ -1,6 +1,7 @@
-"""If, Loop and Scan: loops over a GRU cell recognised, all others nodes that hold graphs.
+"""If, Loop and Scan: a loop over a GRU cell becomes a GRU; any other becomes a node that holds graphs.
 
-What is known when the file is read is carried out: a branch is taken, a loop of constants folded, a short one unrolled.
+Whatever is known when the file is read is done then: a branch is chosen, a loop over constants is folded, and a short
+loop is unrolled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fastgru.spec import RECURRENT
 if TYPE_CHECKING:
     from fastgru.importers.onnx.loops.form import LoopForm
 
-# A node for each iteration is better than a loop only while there are few.
+# Up to this many iterations, nodes for each of them are better than a loop.
 _MOST_UNROLLED: Final = 8
 _MOST_FOLDED: Final = 256
 _MOST_NODES: Final = 20_000
@@ -49,7 +50,10 @@ def _if(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
 
 
 def _without_weights(nodes: Sequence[BuiltNode], build: OnnxGraphBuilder) -> list[BuiltNode]:
-    """The nodes of a branch; those that make weights of recurrent layers stand before it, where they are packed."""
+    """Return the nodes of a branch, without those that compute weights of recurrent layers.
+
+    Those nodes are added before the branch, because weights are packed there.
+    """
     layers = [n for n in nodes if n.op in RECURRENT]
     made = [n.inputs[i] for n in layers for i in weights(n.op, n.attrs, len(n.inputs))]
     before, _ = needed_nodes(nodes, [value for value in made if value is not None and value.array is None])
@@ -64,7 +68,7 @@ def _check_outputs(node: OnnxNode, name: str, count: int) -> None:
 
 
 def _branch(node: OnnxNode, build: OnnxGraphBuilder, condition: Value) -> tuple[Value, ...]:
-    """A node that carries out one of both branches."""
+    """Emit a node that runs one of the two branches."""
     found = []
     for name in ("then_branch", "else_branch"):
         with node.around.tracing() as trace:
@@ -112,7 +116,7 @@ def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[
 
     if len(node.outputs) > len(form.states) + form.num_scans:
         raise node.invalid(f"the node has {len(node.outputs)} outputs, but its body has fewer")
-    # A body with a loop in it is no cell; to convert it once more for each loop around it would take for ever.
+    # A body with a loop in it is not a cell, and converting it again for each loop around it would take too long.
     nested = any(inner.op_type in ("Loop", "Scan") for inner in form.body.nodes)
     found: Sequence[Value] | None = None if nested else recognise(node, build, form)
     if found is None and all(value.array is not None for value in (*form.states, *form.sequences)):
@@ -125,7 +129,7 @@ def _iterated(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> tuple[
 
 
 def _native(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequence[Value]:
-    """A node of ours, or every iteration in a row where shapes change from one to the next and there are not many."""
+    """Emit a loop node, or unroll a loop of few iterations whose shapes change from one iteration to the next."""
     with lock:
         from fastgru.importers.onnx.loops.native import native_loop
 
@@ -139,9 +143,9 @@ def _native(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> Sequence
 def _unrolled(
     node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, most: int, *, only_constants: bool = False
 ) -> Sequence[Value] | None:
-    """Every iteration in a row, where their number is known and at most `most`; None where not.
+    """Return the outputs of the unrolled loop; None if it may have more than `most` iterations.
 
-    only_constants: where everything that they make is constant.
+    only_constants: return None unless every output of every iteration is a constant.
     """
     with build.sharing():
         return _iterations(node, build, form, most, only_constants)

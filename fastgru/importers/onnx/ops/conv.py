@@ -14,7 +14,7 @@ _LIMITS: Final = "one or two spatial axes"
 
 
 def check_axes(node: OnnxNode, rank: int) -> None:
-    """Refuse windows over more spatial axes than are run."""
+    """Refuse windows over more spatial axes than are supported."""
     if rank < 1:
         raise node.invalid("its input has no spatial axis, expected (N, C, D1, ...)")
     if rank > _MOST_AXES:
@@ -25,7 +25,7 @@ def check_axes(node: OnnxNode, rank: int) -> None:
 
 
 def padding(node: OnnxNode, rank: int) -> list[int] | str:
-    """pads and auto_pad in one: numbers, or "same_upper", "same_lower"."""
+    """Return pads and auto_pad as one value: a list of numbers, "same_upper" or "same_lower"."""
     mode = node.attrs.choice("auto_pad", ("NOTSET", "SAME_LOWER", "SAME_UPPER", "VALID"), "NOTSET")
     pads = node.attrs.integers("pads")
     if mode == "NOTSET":
@@ -45,7 +45,7 @@ def _numbers(node: OnnxNode, name: str, count: int, default: int) -> list[int]:
 
 
 def windows(node: OnnxNode, rank: int) -> dict[str, Any]:
-    """strides, dilations and pads of a node that slides over `rank` axes."""
+    """Return strides, dilations and pads of a node that slides over `rank` axes."""
     return {
         "strides": _numbers(node, "strides", rank, 1),
         "dilations": _numbers(node, "dilations", rank, 1),
@@ -54,7 +54,7 @@ def windows(node: OnnxNode, rank: int) -> dict[str, Any]:
 
 
 def kernel_axes(node: OnnxNode, x: Value, weight: Value) -> tuple[int, int]:
-    """(group, spatial axes) of a convolution, checked against its constant weight."""
+    """Return (group, number of spatial axes) of a convolution, checked against its constant weight."""
     assert weight.array is not None, "the registry says which inputs are constants"
     rank = weight.array.ndim - 2
     check_axes(node, rank)
@@ -71,7 +71,7 @@ def kernel_axes(node: OnnxNode, x: Value, weight: Value) -> tuple[int, int]:
 
 
 def _operands(node: OnnxNode) -> tuple[list[Value | None], dict[str, Any]]:
-    """x, the weight and the bias, and what all convolutions are told."""
+    """Return [x, weight, bias] and the attributes that all convolutions have."""
     weight, bias = node.finite(node.input(1), "W"), node.optional(2)
     group, rank = kernel_axes(node, node.input(0), weight)
     inputs = [node.input(0), weight, None if bias is None else node.finite(bias, "B")]
@@ -80,7 +80,7 @@ def _operands(node: OnnxNode) -> tuple[list[Value | None], dict[str, Any]]:
 
 @operator("Conv", versions=(1, 11, 22), inputs=(2, 3), constants=_CONSTANTS, limits=_LIMITS)
 def convolved(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """The convolution of the first input by the second, with the bias that may be the third."""
+    """Convolve the first input with the second; the third is an optional bias."""
     inputs, attrs = _operands(node)
     return build.emit("conv", *inputs, **attrs)
 

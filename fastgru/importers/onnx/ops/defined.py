@@ -1,7 +1,7 @@
-"""Operators that ONNX itself defines by simpler ones: a node becomes the body of its definition.
+"""Operators that ONNX itself defines by simpler ones: a node is replaced by the body of its definition.
 
-The bodies are the onnx package's own. Those that depend on the node are built for its attributes and for what is known
-of its inputs.
+The bodies come from the onnx package. If a body depends on the node, onnx builds it from the node's attributes and the
+known types of its inputs.
 """
 
 from fastgru.errors import UnsupportedModelError
@@ -18,9 +18,9 @@ def _by_definition(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]
 
 
 def _definition(node: OnnxNode) -> tuple[FunctionProto, dict[str, AttributeProto]]:
-    """The body of the operator in the node's version, and the attributes that it reads, defaults among them.
+    """Return the body of the operator in the node's version, and its attributes, including defaults.
 
-    Raises `UnsupportedModelError` where the onnx package has no body for it.
+    Raises `UnsupportedModelError` if the onnx package has no body for the node.
     """
     from onnx import defs
 
@@ -68,7 +68,7 @@ def _serialised_type(value: Value | None, what: str) -> bytes:
     return bytes(helper.make_tensor_type_proto(element, shape).SerializeToString())
 
 
-# ONNX name -> (versions, least and most inputs, outputs), and the inputs that are sizes
+# ONNX name -> (versions, (min inputs, max inputs), outputs); _SIZES: the inputs that are sizes
 _DEFINED = {
     "Attention": ((23, 24, 25), (3, 7), 4),
     "BlackmanWindow": ((17,), (1, 1), 1),

@@ -1,4 +1,4 @@
-"""Sums over products of elements, by labels of the axes."""
+"""Einsum: sums of products, with labelled axes."""
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder

@@ -1,4 +1,4 @@
-"""Operators on single elements, with broadcasting between inputs."""
+"""Element-wise operators, with broadcasting between inputs."""
 
 from dataclasses import replace
 from functools import partial
@@ -78,7 +78,7 @@ _LOGICAL: Final = {"And": ("and", (7,)), "Or": ("or", (7,)), "Xor": ("xor", (7,)
 
 
 def _joined(node: OnnxNode, build: OnnxGraphBuilder, kind: str) -> Value:
-    """Two inputs after the other, or the one that there is."""
+    """Combine all inputs from left to right; a single input is returned as it is."""
     y = node.input(0)
     for i in range(1, len(node.inputs)):
         y = build.emit("binary", y, node.input(i), kind=kind)
@@ -194,7 +194,7 @@ def _clip(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _cast_to(node: OnnxNode, build: OnnxGraphBuilder, to: str) -> Value:
-    # Both speak of float8 types alone, which `dtype_name` refuses.
+    # Both attributes concern only float8 types, which `dtype_name` refuses.
     node.attrs.integer("saturate", 1)
     node.attrs.string("round_mode", "up")
     x = node.input(0)
@@ -202,7 +202,7 @@ def _cast_to(node: OnnxNode, build: OnnxGraphBuilder, to: str) -> Value:
         return x
     y = build.emit("cast", x, to=to)
     if y.elements is None and to in ("float32", "float64"):
-        # TensorFlow's exporter compares counters as float32, which is exact for 2^24 iterations.
+        # Keep the sizes: TensorFlow's exporter compares counters as float32, which is exact for 2^24 iterations.
         y.facts = replace(y.facts, elements=x.elements)
     return y
 

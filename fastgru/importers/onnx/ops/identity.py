@@ -1,4 +1,4 @@
-"""Operators that hand on a tensor as it is: that of the file, or their input."""
+"""Operators that return a tensor unchanged: a constant of the file, or their input."""
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def _identity(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     limits="inference only; no mask before opset 12",
 )
 def _dropout(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
-    """x itself, and where it is asked for, a mask that keeps everything."""
+    """Return x itself and, if it is used, a mask that keeps everything."""
     x = node.input(0)
     node.attrs.number("ratio", 0.5)
     node.attrs.integer("seed", 0)

@@ -1,4 +1,4 @@
-"""Operators that take tensors apart and put them together."""
+"""Operators that split, slice, index, join or pad tensors."""
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
@@ -8,7 +8,7 @@ __all__ = ["positions"]
 
 
 def positions(value: Value | None, build: OnnxGraphBuilder) -> Value | None:
-    """As int64: ONNX lets positions be int32 as well."""
+    """Cast positions to int64, because ONNX also allows int32."""
     return value if value is None or value.dtype in (None, "int64") else build.emit("cast", value, to="int64")
 
 
@@ -28,7 +28,7 @@ def _split(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
     if given is not None and "num_outputs" in node.attrs:
         raise node.invalid("it has both split and num_outputs, expected only one of the two")
     if given is not None and given.array is None:
-        # Sizes that follow from shapes are checked against the axis when they are known.
+        # Sizes that follow from shapes are checked against the axis later, when they are known.
         return build.emit_all("split", [x, positions(given, build)], parts, {"axis": axis})
     sizes = node.constant_integers(1, "split") if node.version >= 13 else node.attrs.integers("split")
     if sizes is not None:
@@ -54,7 +54,7 @@ def _slice(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     )
 
 
-# Not an embedding even where the table is constant: ONNX counts a negative index from the end.
+# Gather is not an embedding even if the table is constant: in ONNX a negative index counts from the end.
 operator("Gather", versions=(1, 11, 13), inputs=(2, 2))(same("gather", {"axis": 0}))
 operator("GatherElements", versions=(11, 13), inputs=(2, 2))(same("gather_elements", {"axis": 0}))
 operator("Tile", versions=(6, 13), inputs=(2, 2), sizes=(1,))(same("tile"))

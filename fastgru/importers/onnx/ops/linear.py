@@ -1,4 +1,4 @@
-"""Matrix multiplications. One by a constant matrix is a linear layer."""
+"""Matrix multiplications. A multiplication by a constant matrix becomes a linear layer."""
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder
@@ -13,7 +13,7 @@ def _is_weight(value: Value) -> bool:
 
 
 def _weight(node: OnnxNode, build: OnnxGraphBuilder, value: Value, *, transposed: bool, factor: float = 1) -> Value:
-    """The matrix of a linear layer (O, I) times a factor, of (I, O) unless it is transposed already."""
+    """Return factor times the matrix (O, I) of a linear layer. transposed: the value is (O, I) already, not (I, O)."""
     weight = node.finite(value, "weight")
     weight = weight if transposed else build.emit("transpose", weight, perm=[1, 0])
     weight = _scaled(weight, factor, node, build)
@@ -27,7 +27,7 @@ def _matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def matmul(node: OnnxNode, build: OnnxGraphBuilder, a: Value, b: Value) -> Value:
-    """a b, as a linear layer where b is a constant matrix."""
+    """Return a b; a linear layer computes it if b is a constant matrix."""
     node.floats(a, b)
     if a.array is None and _is_weight(b) and a.rank != 0:
         return build.emit("linear", a, _weight(node, build, b, transposed=False))
@@ -36,7 +36,7 @@ def matmul(node: OnnxNode, build: OnnxGraphBuilder, a: Value, b: Value) -> Value
 
 @operator("Gemm", versions=(7, 9, 11, 13), inputs=(2, 3))
 def gemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """alpha * A' B' + beta * C, primes for transA and transB."""
+    """alpha * A' B' + beta * C, where transA and transB transpose A' and B'."""
     a, b, c = node.input(0), node.input(1), node.optional(2)
     node.floats(a, b)
     alpha, beta = node.attrs.number("alpha", 1.0), node.attrs.number("beta", 1.0)
@@ -62,7 +62,7 @@ def gemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _is_row(bias: Value, weight: Value) -> bool:
-    """True for a constant of (), (1,), (O,), (1, 1) and (1, O): the same for every row of the output."""
+    """Return whether a bias is constant and the same for every row: of shape (), (1,), (O,), (1, 1) or (1, O)."""
     outputs = weight.shape[0]
     return bias.array is not None and bias.array.shape in ((), (1,), (1, 1), (outputs,), (1, outputs))
 

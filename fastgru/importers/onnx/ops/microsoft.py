@@ -1,4 +1,4 @@
-"""Operators that onnxruntime's optimisers write around a GRU in the place of several of ONNX's."""
+"""Operators that onnxruntime's optimisers write in place of several ONNX operators."""
 
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +20,7 @@ _KINDS: Final = {"Elu": "elu", "HardSigmoid": "hard_sigmoid", "LeakyRelu": "leak
 
 
 def _activated(node: OnnxNode, build: OnnxGraphBuilder, y: Value, numbers: list[float] | None) -> Value:
-    """y behind the activation that the node names; numbers: alpha and beta, or the bounds of a Clip."""
+    """Apply the node's activation, if any, to y. numbers: alpha and beta, or the bounds of a Clip."""
     name, given = node.attrs.string("activation", ""), list(numbers or ())
     if not name:
         return y
@@ -36,7 +36,7 @@ def _activated(node: OnnxNode, build: OnnxGraphBuilder, y: Value, numbers: list[
 
 @operator("FusedMatMul", versions=(1,), inputs=(2, 2), domain=MICROSOFT)
 def _fused_matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """alpha * A' B', primes for the axes exchanged."""
+    """alpha * A' B', where A' and B' are transposed as the attributes say."""
     alpha = node.attrs.number("alpha", 1.0)
     a = _exchanged(node, build, node.input(0), "A")
     b = _exchanged(node, build, node.input(1), "B")
@@ -45,7 +45,7 @@ def _fused_matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _exchanged(node: OnnxNode, build: OnnxGraphBuilder, x: Value, name: str) -> Value:
-    """transBatch has the rows of every matrix on the first axis; trans exchanges the two axes of a matrix."""
+    """Transpose x: with transBatch the rows of each matrix are on the first axis; trans transposes each matrix."""
     batches, matrices = node.attrs.flag(f"transBatch{name}", False), node.attrs.flag(f"trans{name}", False)
     if not batches and not matrices:
         return x
@@ -126,13 +126,13 @@ def _simplified_layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return rms_norm(node, build)
 
 
-# Before ONNX had the operator, onnxruntime wrote it under the same name.
+# onnxruntime wrote this operator into ai.onnx before ONNX defined it.
 operator("LayerNormalization", versions=(1,), inputs=(2, 3), outputs=3, domain=OF_OPTIMISERS)(layer_norm)
 
 
 @operator("EmbedLayerNormalization", versions=(1,), inputs=(7, 9), outputs=3, domain=MICROSOFT)
 def _embed_layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    """The sum of the rows of up to three tables, by words, places and segments, normalised."""
+    """Sum the embeddings of words, positions and (if given) segments, and normalise the sum."""
     ids, segments, mask = positions(node.input(0), build), positions(node.optional(1), build), node.optional(7)
     places = positions(node.optional(8), build)
     if places is None:

@@ -9,7 +9,7 @@ __all__ = ["layer_norm", "rms_norm"]
 
 @operator("LayerNormalization", versions=(17,), inputs=(2, 3), outputs=3, limits="stash_type must be 1")
 def layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, ...]:
-    """With its mean and the inverse of its deviation, where they are asked for."""
+    """Normalise over the last axes; also return the mean and the inverse standard deviation if they are used."""
     x, scale, bias = node.input(0), node.input(1), node.optional(2)
     axis, epsilon, normalised = _over_last(node)
     if normalised is not None and scale.rank == normalised and (bias is None or bias.rank == normalised):
@@ -29,14 +29,14 @@ def layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, 
     variance = build.emit("reduce", square, kind="mean", axes=axes, keepdims=True)
     deviation = build.emit("unary", build.emit("binary", variance, build.scalar(epsilon, x), kind="add"), kind="sqrt")
     inverse = build.emit("unary", deviation, kind="reciprocal")
-    if x.dtype == "float64":  # of the type of stash_type
+    if x.dtype == "float64":  # stash_type gives these two outputs float32
         mean, inverse = (build.emit("cast", v, to="float32") for v in (mean, inverse))
     return y, mean, inverse
 
 
 @operator("BatchNormalization", versions=(7, 9, 14, 15), inputs=(5, 5), outputs=5, limits="inference only")
 def _batch_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    node.attrs.number("momentum", 0.9)  # of the running statistics, which inference does not touch
+    node.attrs.number("momentum", 0.9)  # updates the running statistics, only in training
     epsilon = node.attrs.number("epsilon", 1e-5)
     if node.version < 9 and not node.attrs.flag("spatial", True):
         raise node.unsupported("attribute 'spatial' is 0", "export with opset 9 or later")
@@ -51,7 +51,7 @@ operator("InstanceNormalization", versions=(6, 22), inputs=(3, 3))(same("group_n
 
 @operator("GroupNormalization", versions=(18, 21), inputs=(3, 3), limits="stash_type must be 1")
 def _group_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """Version 18 has scale and bias a group, which is repeated for the channels of the group."""
+    """Normalise over groups of channels. Version 18 has one scale and bias per group; repeat them for its channels."""
     x, scale, bias = (node.input(i) for i in range(3))
     groups, epsilon = node.attrs.integer("num_groups"), node.attrs.number("epsilon", 1e-5)
     _stash(node)
@@ -69,7 +69,7 @@ def _group_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("RMSNormalization", versions=(23,), inputs=(2, 2), limits="stash_type must be 1")
 def rms_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """By the root of the mean of squares."""
+    """Divide by the root mean square."""
     x, scale = node.input(0), node.input(1)
     axis, epsilon, normalised = _over_last(node)
     if normalised is not None and scale.rank == normalised and scale.array is not None and 1 not in scale.array.shape:
@@ -78,7 +78,7 @@ def rms_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _over_last(node: OnnxNode) -> tuple[int, float, int | None]:
-    """(axis, epsilon, how many axes are normalised or None): those from `axis` on."""
+    """Return (axis, epsilon, number of normalised axes or None); the axes from `axis` on are normalised."""
     _stash(node)
     axis, rank = node.attrs.integer("axis", -1), node.input(0).rank
     count = -axis if axis < 0 else None if rank is None else rank - axis
@@ -92,7 +92,7 @@ def _stash(node: OnnxNode) -> None:
 
 @operator("LpNormalization", versions=(1, 22), inputs=(1, 1))
 def _lp_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """Where the norm is zero, so is x, and stays it."""
+    """Divide x by its norm; x stays zero if its norm is zero."""
     x, p = node.input(0), node.attrs.integer("p", 2)
     if p not in (1, 2):
         raise node.invalid(f"attribute 'p' is {p}, expected 1 or 2")

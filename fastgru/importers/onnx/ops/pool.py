@@ -1,4 +1,4 @@
-"""Pools over windows of one or two spatial axes, and over all of them."""
+"""Pools over windows of one or two spatial axes, and global pools."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _LIMITS: Final = "one or two spatial axes"
 
 
 def pooled(node: OnnxNode, build: OnnxGraphBuilder, kind: str, x: Value) -> Value:
-    """x over windows of the node's attributes."""
+    """Pool x over the windows that the node's attributes define."""
     kernel = node.attrs.integers("kernel_shape")
     if not kernel:
         raise node.invalid("attribute 'kernel_shape' is missing")
@@ -35,7 +35,7 @@ def _average_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 def _max_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if node.wants(1):
         raise node.unsupported("output Indices is asked for", "export the model without it")
-    node.attrs.flag("storage_order", False)  # of the Indices alone
+    node.attrs.flag("storage_order", False)  # affects only the output Indices
     return pooled(node, build, "max", node.input(0))
 
 

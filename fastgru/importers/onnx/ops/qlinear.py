@@ -1,7 +1,7 @@
-"""Operators of onnxruntime on integers of 8 bits that stand for reals.
+"""onnxruntime's operators on quantised tensors of 8 bits.
 
-A product is exact in int32, then times one factor in float32, as in ONNX's own QLinearMatMul. What is no product goes
-to float32 and back.
+Matrix multiplications and convolutions compute an exact int32 result and multiply it by one float32 factor, as ONNX's
+own QLinearMatMul does. The other QLinear operators dequantise to float32, compute, and quantise again.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _LIMITS: Final = "integers of 8 bits"
 
 
 def _real(node: OnnxNode, build: OnnxGraphBuilder, index: int) -> Value:
-    """The tensor at an index, with scale and zero point behind it, in float32."""
+    """Dequantise input `index` to float32; its scale and zero point are the next two inputs."""
     x, scale, zero_point = node.input(index), single(node, build, index + 1, "scale", []), node.optional(index + 2)
     check_factors(node, ("an input", x))
     if zero_point is not None and zero_point.array is not None:
@@ -28,7 +28,7 @@ def _real(node: OnnxNode, build: OnnxGraphBuilder, index: int) -> Value:
 
 
 def _stored(node: OnnxNode, build: OnnxGraphBuilder, y: Value, index: int, dtype: str | None) -> Value:
-    """y in integers, by the scale at an index, and the zero point behind it."""
+    """Quantise y; its scale is input `index`, its zero point the next input, or 0 of `dtype`."""
     scale, zero_point = single(node, build, index, "scale", []), node.optional(index + 1)
     if zero_point is None:
         zero_point = build.constant(np.zeros((), dtype or "uint8"))
@@ -52,7 +52,7 @@ operator("QLinearMul", versions=(1,), inputs=(7, 8), limits=_LIMITS, domain=MICR
 def _of_one(
     function: Callable[[OnnxNode, OnnxGraphBuilder, Value], Value],
 ) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    """For operators of one tensor: X, its scale and zero point, those of the output."""
+    """Return the function of an operator whose inputs are X, the scale and zero point of X, and those of the output."""
 
     def convert(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         return _stored(node, build, function(node, build, _real(node, build, 0)), 3, node.input(0).dtype)
@@ -84,7 +84,7 @@ def _rank(node: OnnxNode, x: Value) -> int:
 def _with_channels_last(
     node: OnnxNode, build: OnnxGraphBuilder, x: Value, function: Callable[[Value], Value], *, last: bool
 ) -> Value:
-    """What `function` makes of x with channels on axis 1; last: x has them on its last axis, and so has the output."""
+    """Apply `function` to x with its channels on axis 1. last: x and the result have them on the last axis."""
     if not last:
         return function(x)
     axes = list(range(_rank(node, x)))
@@ -143,7 +143,7 @@ def _where(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _scaled(build: OnnxGraphBuilder, total: Value, *factors: Value) -> Value:
-    """An exact total in float32, times the product of the factors."""
+    """Return an int32 total, cast to float32, times the product of the factors."""
     return build.emit("binary", build.emit("cast", total, to="float32"), _product(build, factors), kind="mul")
 
 
@@ -170,7 +170,7 @@ def _matmul_to_float(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("DynamicQuantizeMatMul", versions=(1,), inputs=(3, 5), limits=_LIMITS, domain=MICROSOFT)
 def _dynamic_matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """A becomes integers by its least and its largest number."""
+    """Multiply A, quantised by its own range, with B."""
     b = node.input(1)
     check_factors(node, ("B", b))
     a, scale, zero_point = build.emit_all("dynamic_quantize", [node.input(0)], 3, {})
@@ -180,7 +180,7 @@ def _dynamic_matmul(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("QGemm", versions=(1,), inputs=(6, 9), limits=_LIMITS, domain=MICROSOFT)
 def _qgemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """alpha * A' B' + C, primes for transA and transB; in float32 where no scale of the output is given."""
+    """alpha * A' B' + C, where transA and transB transpose A' and B'; in float32 if there is no y_zero_point."""
     a, b, c, alpha = node.input(0), node.input(3), node.optional(6), node.attrs.number("alpha", 1.0)
     check_factors(node, ("A", a), ("B", b))
     a = build.emit("transpose", a, perm=[1, 0]) if node.attrs.flag("transA", False) else a
@@ -198,7 +198,7 @@ def _qgemm(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _as_of(version: int, convert: Callable[..., Any]) -> Callable[[OnnxNode, OnnxGraphBuilder], Value]:
-    """What ONNX has under the same name, in one of its versions."""
+    """Return the function of the ONNX operator of the same name, fixed to one version."""
 
     def converted(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
         value: Value = convert(node._replace(version=version), build)

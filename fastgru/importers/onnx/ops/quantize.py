@@ -1,6 +1,6 @@
-"""Operators on integers that stand for reals, and their matrix multiplications and convolutions.
+"""Quantisation, and matrix multiplications and convolutions of quantised tensors.
 
-QLinearMatMul and QLinearConv are exact in int32, then times one factor in float32, rounded and saturated.
+QLinearMatMul and QLinearConv compute an exact int32 result, multiply it by one float32 factor, round and saturate.
 """
 
 from typing import Final
@@ -44,11 +44,11 @@ def _output_dtype(node: OnnxNode, since: int) -> str | None:
 
 @operator("QuantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=_LIMITS)
 def quantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """Reals to integers."""
+    """Quantise floating-point numbers to integers."""
     x, scale, zero_point = node.input(0), node.finite(node.input(1), "y_scale"), node.optional(2)
     layout, to = _layout(node), _output_dtype(node, 21)
     if node.version >= 19:
-        node.attrs.flag("saturate", True)  # of float8 alone, which is refused
+        node.attrs.flag("saturate", True)  # only for float8, which is refused
     if node.version >= 23 and (precision := node.attrs.integer("precision", 0)) not in (0, TensorProto.FLOAT):
         raise node.unsupported(
             f"attribute 'precision' is {dtype_name(precision, node.what)}", "x / y_scale is computed in float32"
@@ -66,7 +66,7 @@ def quantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 @operator("DequantizeLinear", versions=_VERSIONS, inputs=(2, 3), limits=f"{_LIMITS}, and int32")
 def dequantize(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """Integers to reals."""
+    """Dequantise integers to floating-point numbers."""
     x, scale = node.input(0), node.finite(node.input(1), "x_scale")
     _checked(node, "x", x.dtype, STORED_DTYPES)
     layout, to = _layout(node), _output_dtype(node, 23)
@@ -83,7 +83,7 @@ def _dynamic_quantize(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, .
 
 
 def check_factors(node: OnnxNode, *named: tuple[str, Value]) -> None:
-    """Raise `UnsupportedModelError` for anything but integers of 8 bits."""
+    """Raise `UnsupportedModelError` for any dtype other than 8-bit integers."""
     for name, value in named:
         _checked(node, name, value.dtype, PRODUCT_DTYPES)
 
@@ -116,7 +116,7 @@ def _convolved(
 
 
 def single(node: OnnxNode, build: OnnxGraphBuilder, index: int, name: str, axes: list[int]) -> Value:
-    """A scale in float32, a vector of several spread over the axes behind its own."""
+    """Return a scale in float32; a vector gets new axes at `axes` so that it broadcasts."""
     value = node.finite(node.input(index), name)
     value = value if value.dtype == "float32" else build.emit("cast", value, to="float32")
     if value.array is not None and value.array.size == 1:
@@ -161,7 +161,7 @@ def _qlinear_conv(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def qlinear_conv(node: OnnxNode, build: OnnxGraphBuilder, x: Value) -> Value:
-    """The convolution of x, whose scale and zero point are inputs of the node as all else is."""
+    """Return the QLinearConv of x; the other operands, such as the scale of x, are the node's inputs."""
     weight, bias = node.input(3), node.optional(8)
     total = _convolved(node, build, x, weight, node.input(2), node.input(5))
     axes = list(range(1, (weight.rank or 0) - 1))

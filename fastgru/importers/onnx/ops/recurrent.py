@@ -76,9 +76,9 @@ def _emit_layer(
     weights: Sequence[Mapping[str, Value | None]],
     initial: Sequence[Value | None],
 ) -> tuple[Value, ...]:
-    """The node of a layer, and what ONNX makes of its outputs: the direction has an axis of its own.
+    """Emit the node of a layer, and return its outputs in ONNX's layout, where the direction has an axis of its own.
 
-    initial: the value of each state before the first step, as ONNX has it.
+    initial: the initial value of each state, in ONNX's layout.
     """
     x = node.input(0)
     _check_rank(node, x, "X")
@@ -104,9 +104,10 @@ def _emit_layer(
 def _weights_of(
     node: OnnxNode, build: OnnxGraphBuilder, names: Sequence[str], convert: Callable[..., tuple[Any, ...]]
 ) -> list[dict[str, Value | None]]:
-    """The weights of each direction: the inputs `names` through the verb of `fastgru.conventions` for them.
+    """Return the weights of each direction, converted from the inputs `names`.
 
-    Where one is computed while the model runs, the verb says where each of its rows goes to.
+    convert: the function of `fastgru.conventions` for this layer. For an input that is computed while the model runs,
+    it converts row numbers instead, which show where each row goes.
     """
     given = [node.input(_WEIGHTS[n]) if n in "WR" else node.optional(_WEIGHTS[n]) for n in names]
     arrays: list[Array | None] = []
@@ -139,16 +140,16 @@ def _weights_of(
 
 
 def _rows(shape: Sequence[Any]) -> Array:
-    """An array (D, rows, ...) of these sizes in which every number is that of its row."""
+    """Return an array (D, rows, ...) of this shape in which every element is the number of its row."""
     rows = np.arange(shape[1] if len(shape) > 1 else 0, dtype=np.float64)
     return np.broadcast_to(rows.reshape(1, -1, *[1] * (len(shape) - 2)), shape).copy()
 
 
 def _functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) -> tuple[Any, ...]:
-    """The activations of each function, one a direction."""
+    """Return the activations of each function, one per direction."""
     attrs, names = node.attrs, node.attrs.strings("activations")
     if len(defaults) == num_directions == 1 and names == [*defaults, *defaults]:
-        names = list(defaults)  # the default of ONNX's schema, which optimisers write out for one direction, too
+        names = list(defaults)  # the schema's default has two directions; optimisers write it for one direction, too
     return functions_from_onnx(
         names,
         attrs.numbers("activation_alpha"),
@@ -160,7 +161,7 @@ def _functions_of(node: OnnxNode, defaults: Sequence[str], num_directions: int) 
 
 
 def _common_fields(node: OnnxNode, weights: Sequence[Mapping[str, Value | None]]) -> dict[str, Any]:
-    """The fields that the specs of all recurrent layers have."""
+    """Return the fields that the specs of all recurrent layers have."""
     attrs = node.attrs
     W, R = weights[0]["weight_ih"], weights[0]["weight_hh"]
     assert W is not None

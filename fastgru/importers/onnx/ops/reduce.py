@@ -1,4 +1,4 @@
-"""Operators that make many elements into one, and running sums."""
+"""Reductions, and running sums and products."""
 
 from typing import Final
 
@@ -36,7 +36,7 @@ def _reduce(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _of_single_elements(kind: str, x: Value, build: OnnxGraphBuilder) -> Value:
-    """What is left of a reduction over no axis at all: the steps that are not the reduction itself."""
+    """Apply the element-wise steps of a reduction over no axes."""
     if kind == "sum_square":
         return build.emit("binary", x, x, kind="mul")
     alone = {"l1": "abs", "l2": "abs", "log_sum": "log"}

@@ -1,4 +1,4 @@
-"""Resize in all its versions, and Upsample, which came before it."""
+"""Resize in all its versions, and its predecessor Upsample."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fastgru.importers.onnx.registry import OnnxNode, operator
 
 
 def _given(node: OnnxNode, index: int) -> Value | None:
-    """The input; an empty vector stands for an absent one."""
+    """Return the input, or None if it is absent or an empty constant, which means the same."""
     value = node.optional(index)
     return None if value is None or (value.array is not None and value.array.size == 0) else value
 

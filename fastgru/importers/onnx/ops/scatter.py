@@ -1,4 +1,4 @@
-"""Operators that write into a copy of a tensor. Before version 16 there is no reduction."""
+"""Operators that write into a copy of a tensor. They have no reduction before version 16."""
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.builder import OnnxGraphBuilder

@@ -1,6 +1,6 @@
-"""Operators that say where things are (masks over rows and columns, classes, what is not zero), or take what is there.
+"""Operators that make masks or indices (triangles, classes, non-zero elements), or select elements by them.
 
-Masks become comparisons of positions, which fold away where the shapes are known.
+Masks are comparisons of positions, which are folded into constants if the shapes are known.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ from fastgru.importers.onnx.tensors import dtype_name
 
 
 def _count(build: OnnxGraphBuilder, size: Value) -> Value:
-    """0, 1, ... below a size (1,) or ()."""
+    """Return 0, 1, ..., size - 1. size: of shape (1,) or ()."""
     limit = build.emit("reshape", size, build.integers([]))
     return build.emit("range", build.constant(0, dtype="int64"), limit, build.constant(1, dtype="int64"))
 
 
 def _diagonals(x: Value, build: OnnxGraphBuilder) -> Value:
-    """Column less row, of the last two axes."""
+    """Return column minus row for each position in the last two axes."""
     rows = _count(build, build.emit("shape", x, start=-2, end=-1))
     columns = _count(build, build.emit("shape", x, start=-1))
     return build.emit("binary", columns, build.emit("unsqueeze", rows, axes=[1]), kind="sub")
@@ -44,7 +44,7 @@ def _eye_like(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _along(positions: Value, axis: int, rank: int | None, node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """A vector that broadcasts along `axis` of a tensor of `rank` axes."""
+    """Reshape a vector so that it broadcasts along `axis` of a tensor of `rank` axes."""
     if axis >= 0 and rank is None:
         raise node.unsupported("the number of axes of its input does not follow from the file", "give a negative axis")
     after = -axis - 1 if axis < 0 else (rank or 0) - axis - 1
@@ -55,7 +55,7 @@ def _along(positions: Value, axis: int, rank: int | None, node: OnnxNode, build:
 
 @operator("OneHot", versions=(9, 11, 28), inputs=(3, 3), sizes=(1,))
 def _one_hot(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
-    """Indices from -depth to -1 count from the end; all others are of no class."""
+    """Encode class indices; from version 11 on, -depth to -1 count from the end. Other indices match no class."""
     indices, depth, values = (node.input(i) for i in range(3))
     axis = node.attrs.integer("axis", -1)
     indices = build.emit("cast", indices, to="int64")

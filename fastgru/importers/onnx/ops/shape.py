@@ -1,4 +1,4 @@
-"""Operators that give the same elements another shape or order, make a tensor of a shape, or a vector of one."""
+"""Operators that change the shape or order of elements, return a shape, or make a tensor of a given shape."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def _transpose(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 
 
 def _axes(node: OnnxNode) -> list[int] | None:
-    """The attribute before version 13, the input from then on."""
+    """Return `axes`: an attribute before version 13, an input from then on."""
     axes = node.constant_integers(1, "axes") if node.version >= 13 else node.attrs.integers("axes")
     if axes is not None and len(set(axes)) != len(axes):
         raise node.invalid(f"axes {axes} name an axis twice")

@@ -10,7 +10,7 @@ __all__ = ["from_axis_on"]
 
 
 def from_axis_on(node: OnnxNode, build: OnnxGraphBuilder, apply: Callable[[Value, int], Value]) -> Value:
-    """`apply` along the node's axis; before version 13 everything from there on counts as one axis."""
+    """Apply `apply` along the node's axis; before version 13 all axes from there on count as one."""
     x = node.input(0)
     if node.version >= 13:
         return apply(x, node.attrs.integer("axis", -1))

@@ -1,4 +1,4 @@
-"""Fourier transforms, and the weights of mel bands."""
+"""Fourier transforms and mel weights."""
 
 from typing import Any
 

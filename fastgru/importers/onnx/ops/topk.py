@@ -7,7 +7,7 @@ from fastgru.importers.onnx.registry import OnnxNode, operator
 
 @operator("TopK", versions=(1, 10, 11, 24), inputs=(1, 2), outputs=2, sizes=(1,))
 def _topk(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, ...]:
-    """The order is always that of a sorted answer, which an unsorted one may be too."""
+    """Emit a sorted result even if `sorted` is 0: ONNX leaves the order undefined then."""
     x = node.input(0)
     k = build.integers([node.attrs.integer("k")]) if node.version < 10 else node.input(1)
     largest = node.attrs.flag("largest", True) if node.version >= 11 else True
