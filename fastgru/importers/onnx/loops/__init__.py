@@ -1,1 +1,1 @@
-"""GRUs found in what Loop and Scan repeat."""
+"""Recognises GRUs in the bodies of Loop and Scan."""

@@ -1,4 +1,4 @@
-"""Affine functions of what comes into a loop's body, of activations and of products, for one row of the batch."""
+"""Affine functions of values that come into a loop's body, of activations and of products, for one row of the batch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["AffineForm", "Atom"]
 
 @dataclass(eq=False, frozen=True)
 class Atom:
-    """Something that is not taken apart: a value that comes in, an activation of a form, or a product of two forms."""
+    """A value that is not decomposed further: an incoming value, an activation of a form, or a product of two forms."""
 
     width: int
     activation: Activation | None = None
     parts: tuple[AffineForm, ...] = ()
-    name: str = ""  # of a function that is no activation
+    name: str = ""  # of a function that is not an activation
     _chosen: dict[bytes, Atom] = field(default_factory=dict)
 
     def columns(self, index: Array) -> Atom:
-        """Of something element-wise some of the elements: the same atom for the same elements."""
+        """Return the atom of some elements of an element-wise atom; equal indices give the same atom."""
         if _is_run(index) and index.size == self.width:
             return self
         key = index.astype(np.int64).tobytes()
@@ -39,11 +39,10 @@ class Atom:
 class AffineForm:
     """sum over atoms of atom @ matrix, plus bias (width,).
 
-    A matrix is (atom's width, width), in float32 where it is a part of a constant of the file as it is, else in
-    float64, in which everything is computed; (width,) for a diagonal one. shape: of the value for one row, 1 along the
-    batch.
-    axis: of the batch, None where all rows have the same. Where the elements of a row lie in the value, the shape alone
-    says: whatever moves them moves columns.
+    A matrix is (atom's width, width), or (width,) if it is diagonal. It is float32 if it is an unchanged part of a
+    constant of the file, else float64; all arithmetic is in float64. shape: of the value for one row, 1 along the
+    batch. axis: of the batch, None if all rows are the same. Columns are in the order of the elements of `shape`;
+    operators that move elements move columns.
     """
 
     shape: tuple[int, ...]
@@ -53,7 +52,7 @@ class AffineForm:
 
     @classmethod
     def of(cls, atom: Atom, shape: tuple[int, ...], axis: int | None) -> AffineForm:
-        """An atom itself."""
+        """Return the form that is the atom itself."""
         return cls(shape, axis, {atom: np.ones(atom.width)}, np.zeros(atom.width))
 
     @property
@@ -61,14 +60,14 @@ class AffineForm:
         return self.bias.size
 
     def matrix(self, atom: Atom) -> Array:
-        """The matrix of an atom, zeros for one that is not there."""
+        """Return the matrix of an atom; zeros for an atom without a term."""
         if atom not in self.terms:
             return np.zeros((atom.width, self.width))
         matrix = self.terms[atom]
         return np.diag(matrix) if matrix.ndim == 1 else matrix
 
     def diagonal(self, atom: Atom) -> Array | None:
-        """What each element of an atom is multiplied with, where the matrix is diagonal."""
+        """Return the factor of each element of an atom if its matrix is diagonal, else None."""
         matrix = self.terms[atom]
         if matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]:
             diagonal = np.diagonal(matrix)
@@ -77,9 +76,9 @@ class AffineForm:
         return matrix if matrix.ndim == 1 else None
 
     def columns(self, index: Array, shape: tuple[int, ...], axis: int | None) -> AffineForm:
-        """Some of the elements, in another shape; atoms that do not reach them are left out.
+        """Return some of the elements, in another shape, without atoms that do not affect them.
 
-        A column of what is element-wise is an atom of its own, so that a gate is one however it was cut out.
+        Some columns of an element-wise atom become an atom of their own, so that a gate is one atom however it was cut.
         """
         index = index.reshape(-1)
         run = _is_run(index)
@@ -95,7 +94,7 @@ class AffineForm:
         return AffineForm(shape, axis, terms, self.bias[taken])
 
     def scale(self, factor: Array | float) -> AffineForm:
-        """Each column times a number."""
+        """Multiply each column by a number."""
         factor = np.broadcast_to(np.asarray(factor, np.float64), (self.width,))
         if (factor == 1).all():
             return self
@@ -103,7 +102,7 @@ class AffineForm:
         return AffineForm(self.shape, self.axis, terms, self.bias * factor)
 
     def add(self, other: AffineForm) -> AffineForm:
-        """The sum of two of one shape."""
+        """Return the sum of two forms of the same shape."""
         terms = dict(self.terms)
         for atom, matrix in other.terms.items():
             if atom not in terms:
@@ -115,15 +114,15 @@ class AffineForm:
         return AffineForm(self.shape, self.axis, terms, self.bias + other.bias)
 
     def shift(self, number: float) -> AffineForm:
-        """A number added to each column."""
+        """Add a number to each column."""
         return AffineForm(self.shape, self.axis, self.terms, self.bias + number)
 
     def flat(self) -> AffineForm:
-        """The elements in a row."""
+        """Return the elements as a vector, without a batch axis."""
         return AffineForm((self.width,), None, self.terms, self.bias)
 
     def same_as(self, other: AffineForm) -> bool:
-        """Equal to the last bit, element for element."""
+        """Return whether two forms are exactly equal, element by element."""
         atoms = {*self.terms, *other.terms}
         return np.array_equal(self.bias, other.bias) and all(
             np.array_equal(self.matrix(atom), other.matrix(atom)) for atom in atoms
@@ -131,6 +130,6 @@ class AffineForm:
 
 
 def _is_run(index: Array) -> bool:
-    """Whether numbers go up by one."""
+    """Return whether an index increases by one from element to element."""
     first, count = int(index[0]) if index.size else 0, index.size
     return count > 0 and int(index[-1]) == first + count - 1 and bool((index == np.arange(first, first + count)).all())

@@ -1,8 +1,8 @@
-"""A loop's body as algebra: every value an affine function of what comes in, of activations and of products.
+"""A loop's body as algebra: every value is an affine function of incoming values, activations and products.
 
-This is the one normal form of a body. Whatever moves elements (slices, splits, transposes, reshapes) moves columns,
-whatever is linear by a constant multiplies matrices, and every bias is added up: so a gate is found whatever the file
-makes it of, one matrix or six, split or sliced, added before or after.
+This is the normal form of a body. Operators that move elements (slices, splits, transposes, reshapes) move columns,
+multiplications by constants multiply matrices, and biases are added up. So a gate is found however the file computes
+it: with one matrix or six, split or sliced, with biases added before or after.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,9 @@ _CLAMP: Final = Activation("hard_sigmoid", 1.0, 0.5)
 def affine_forms(
     nodes: Sequence[BuiltNode], coming: Mapping[int, AffineForm], fixed: Mapping[int, Array], rows: int
 ) -> dict[int, AffineForm]:
-    """The affine form of each value, by id, that has one.
+    """Return the affine forms of all values that have one, by id.
 
-    coming: the forms of what comes into an iteration. fixed: the numbers of what does not change with it.
+    coming: the forms of the values that come into an iteration. fixed: the arrays of values that no iteration changes.
     """
     forms = dict(coming)
     left = _MAX_ELEMENTS
@@ -137,7 +137,7 @@ def _binary(kind: str, left: AffineForm, right: AffineForm, rows: int) -> Affine
 
 
 def _logistic(a: AffineForm, b: AffineForm) -> AffineForm | None:
-    """c / (1 + exp(x)), which is c times the sigmoid of -x."""
+    """Return c / (1 + exp(x)) as c times the sigmoid of -x, or None if b is not 1 + exp(x)."""
     (atom, *more) = b.terms
     if more or atom.name != "exp" or not (b.terms[atom] == 1).all() or not (b.bias == 1).all():
         return None
@@ -146,7 +146,7 @@ def _logistic(a: AffineForm, b: AffineForm) -> AffineForm | None:
 
 
 def _clipped(x: AffineForm, low: float | None, high: float | None) -> AffineForm | None:
-    """x within bounds: one bound is a rectifier, two are a hard sigmoid, stretched and moved."""
+    """Return x clipped to bounds: a relu for one bound, a scaled and shifted hard sigmoid for two."""
     if low is None and high is None:
         return x
     if low is None or high is None:
@@ -163,7 +163,7 @@ def _clipped(x: AffineForm, low: float | None, high: float | None) -> AffineForm
 
 
 def _one_bounded(x: AffineForm) -> tuple[AffineForm, float | None, float | None]:
-    """What a form is that has one bound already, and its lower or upper bound: the inverse of `_one_bound`."""
+    """Undo `_one_bound`: return the form before it was bounded, and its lower and upper bound (None if absent)."""
     (atom, *more) = x.terms
     scale, bound = x.terms[atom], float(x.bias[0])
     if more or atom.activation != _RECTIFIER or scale.ndim != 1 or not (x.bias == bound).all():
@@ -175,7 +175,7 @@ def _one_bounded(x: AffineForm) -> tuple[AffineForm, float | None, float | None]
 
 
 def _one_bound(x: AffineForm, low: float | None, high: float | None) -> AffineForm:
-    """low + max(0, x - low), high - max(0, high - x)"""
+    """Return low + max(0, x - low), or high - max(0, high - x)."""
     if low is not None:
         return _activated(_RECTIFIER, x.shift(-low)).shift(low)
     assert high is not None
@@ -191,7 +191,7 @@ def _of(atom: Atom, like: AffineForm) -> AffineForm:
 
 
 def _chosen(condition: Array, a: AffineForm, b: AffineForm, rows: int) -> AffineForm | None:
-    """One of both, where the condition is the same everywhere."""
+    """Return a or b if the condition is the same everywhere, else None."""
     if not condition.size or not (condition == condition.reshape(-1)[0]).all():
         return None
     shape = condition.shape

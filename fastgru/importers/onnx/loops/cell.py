@@ -1,9 +1,9 @@
-"""A GRU cell out of the algebra of a loop's body, proved by numbers.
+"""Finds a GRU cell in the algebra of a loop's body, and proves it with numbers.
 
     h' = z * h + (1 - z) * n     or     (1 - z) * h + z * n
 
-Whatever way a file writes this last line, it is found by trying it on random inputs; the gates are then read off their
-affine forms, and the whole cell is compared with the body in float64.
+Files write this last line in many ways, so z and n are found by evaluating it on random inputs. The gates are then read
+off their affine forms, and the whole cell is compared with the body in float64.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,14 +24,14 @@ from fastgru.spec import SIGMOID, TANH, Activation, GRUSpec, GRUWeights
 __all__ = ["FoundCell", "Seen", "find_cell"]
 
 
-# A file in float32 rounds its constants: six times a sixth is no more than this away from one.
+# Constants of a file in float32 are rounded: 6 * (1 / 6) differs from 1 by at most this much.
 _CLOSE: Final = 5e-7
 _MAX_VALUES: Final = 192
 
 
 @dataclass(frozen=True)
 class FoundCell:
-    """A GRU of one direction; sources are the atoms that its input is made of, side by side."""
+    """A GRU of one direction. sources: the atoms that are concatenated to its input."""
 
     spec: GRUSpec
     weights: GRUWeights
@@ -40,7 +40,7 @@ class FoundCell:
 
 @dataclass(frozen=True)
 class Seen:
-    """A value of the body: its form, and its numbers (rows, width) in the first draw."""
+    """A value of the body: its form, and its array (rows, width) in the first draw."""
 
     form: AffineForm
     numbers: Array
@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class _Squashed:
-    """An activation of a form."""
+    """An activation applied to a form."""
 
     activation: Activation
     inner: AffineForm
@@ -60,17 +60,17 @@ def find_cell(
     sources: Sequence[Atom],
     draws: Sequence[tuple[dict[Atom, Array], Array]],
 ) -> FoundCell | None:
-    """The cell whose next state is what the body computes, None where there is none.
+    """Return the cell whose next state is the one that the body computes, or None.
 
     seen: the values of the body that are as wide as the state. draws: random inputs by atom, each (rows, width), with
-    the next state (rows, H) that the body makes of them.
+    the next state (rows, H) that the body computes from them.
     """
     known, expected = draws[0]
     h, bound = known[state], _bound(expected)
     seen = [v for v in seen if v.numbers.shape == h.shape and np.isfinite(v.numbers).all()][:_MAX_VALUES]
     if not seen:
         return None
-    few = slice(2)  # rows: enough to leave most of the candidates out
+    few = slice(2)  # two rows suffice to exclude most candidates
     candidates = np.stack([v.numbers[few] for v in seen])
     for z in seen:
         gate = _squashed(z.form)
@@ -89,7 +89,7 @@ def find_cell(
 
 
 def _bound(expected: Array) -> Array:
-    """How far each row may be away, (rows, 1): by the largest number of the rows of its scale, which alternates."""
+    """Return the tolerance of each row, (rows, 1), from the largest number in rows of its scale (scales alternate)."""
     largest = np.abs(expected).max(1, keepdims=True)
     for rows in (largest[::2], largest[1::2]):
         rows[:] = rows.max(initial=1.0)
@@ -106,7 +106,7 @@ def _holds(cell: FoundCell, state: Atom, draws: Sequence[tuple[dict[Atom, Array]
 
 
 def _squashed(form: AffineForm) -> _Squashed | None:
-    """The activation that a form is, written plainly or by another one; None where it is none."""
+    """Return the activation that a form is, written directly or through another activation; None if it is none."""
     (atom, *more) = form.terms or (None,)
     if atom is None or more or atom.activation is None or form.width != atom.width:
         return None
@@ -164,7 +164,7 @@ def _read(z: _Squashed, candidate: AffineForm, state: Atom, sources: Sequence[At
 
 
 def _stacked(gates: Sequence[Sequence[Array]]) -> Array:
-    """The matrices of each gate, one above the other, as (all outputs, all inputs)."""
+    """Stack the matrices of all gates as (all outputs, all inputs)."""
     H, dtype = gates[0][0].shape[1], np.result_type(*(matrix for matrices in gates for matrix in matrices))
     made = np.empty((len(gates) * H, sum(len(matrix) for matrix in gates[0])), dtype)
     for k, matrices in enumerate(gates):
@@ -175,7 +175,7 @@ def _stacked(gates: Sequence[Sequence[Array]]) -> Array:
 
 
 def _alike(a: _Squashed, b: _Squashed) -> tuple[_Squashed, _Squashed]:
-    """Two hard sigmoids of different slopes as two of slope 1: which of its ways a file writes each in is its own."""
+    """Rewrite two hard sigmoids of different slopes with slope 1, because a file may write each of them differently."""
     if a.activation == b.activation or {a.activation.kind, b.activation.kind} != {"hard_sigmoid"}:
         return a, b
     plain = Activation("hard_sigmoid", 1.0, 0.5)
@@ -184,9 +184,9 @@ def _alike(a: _Squashed, b: _Squashed) -> tuple[_Squashed, _Squashed]:
 
 
 def _resets(inner: AffineForm, state: Atom) -> Iterator[tuple[_Squashed, AffineForm, bool, Array, Array]]:
-    """Ways to see in the candidate r * (h R + b), or (r * h) R.
+    """Yield each way to find r * (h R + b) or (r * h) R in the candidate.
 
-    Gives r, what is left of the candidate, whether the reset comes after, R_n transposed, and b_hn.
+    Yields r, the rest of the candidate, whether the reset comes after, R_n transposed, and b_hn.
     """
     products = [atom for atom in inner.terms if len(atom.parts) == 2]
     rest = {atom: matrix for atom, matrix in inner.terms.items() if atom not in products}
@@ -213,7 +213,7 @@ def _is_state(form: AffineForm, state: Atom) -> bool:
 def _after(
     inner: AffineForm, products: Sequence[Atom], r: _Squashed, state: Atom
 ) -> tuple[Array, Array, dict[Atom, Array]] | None:
-    """R_n transposed, b_hn and what is left, where all that r multiplies is affine in the state."""
+    """Return R_n transposed, b_hn and the other terms; None unless all that r multiplies is affine in the state."""
     H = state.width
     factors: list[tuple[Array, Array]] = []
     b_hn, left = np.zeros(H), {}

@@ -1,5 +1,4 @@
-"""A loop's body in numbers, float64: what follows from sizes alone, and random inputs, by which one cell is told from
-another."""
+"""A loop's body computed in float64: values that follow from sizes, and random draws that tell cells apart."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +23,8 @@ __all__ = ["Draw", "Trial", "product_of_parts", "trials"]
 
 Draw = dict[int, Array]
 
-# Activations are tried where they bend and where they saturate, row by row in turn, on enough numbers for chance to
-# have no part in it: a batch of a free size has them all in one draw.
+# The scale of the inputs alternates from row to row, so that activations both bend and saturate. There are enough
+# numbers to rule out a match by chance; for a batch of free size, one draw has them all.
 _SCALES: Final = (1.0, 4.0)
 _MOST_DRAWS: Final = 8
 _ENOUGH: Final = 100
@@ -49,7 +48,7 @@ _ROWS: Final = (
     97,
     101,
     103,
-)  # one that is no size of a cell
+)  # the number of rows must differ from all sizes of features
 _MOST_ROWS: Final = 1 << 12
 _MOST_ELEMENTS: Final = 1 << 22
 _MOST_DEPTH: Final = 40
@@ -57,9 +56,9 @@ _PART: Final = 1 << 14  # entries of a matrix that are multiplied at once
 
 
 class Outside:
-    """What a loop reads of the graph around it, as far as it follows from constants and sizes.
+    """The values that a loop reads from the graph around it, as far as they follow from constants and sizes.
 
-    sizes: numbers for those that are free.
+    sizes: a number for each free size.
     """
 
     def __init__(self, body: TracedBody, sizes: Mapping[Size, int]) -> None:
@@ -79,7 +78,7 @@ class Outside:
                 self._measured(value)
 
     def array(self, value: Value, depth: int = 0) -> Array | None:
-        """The value in numbers."""
+        """Return the value as an array, or None if it is unknown."""
         if value.array is None and id(value) not in self._seen and depth < _MOST_DEPTH:
             self._seen.add(id(value))
             if not self._measured(value) and id(value) in self._makers:
@@ -91,7 +90,7 @@ class Outside:
         return self.known.get(id(value), value.array)
 
     def _measured(self, value: Value) -> bool:
-        """Small integers, where they are sizes that have a number."""
+        """Record a value whose elements are integers or sizes with a number; return whether it is one."""
         if value.elements is None or value.rank not in (0, 1) or value.dtype is None:
             return False
         found = [n if isinstance(n, int) else self._sizes.get(n) for n in value.elements]
@@ -103,8 +102,8 @@ class Outside:
 
 @dataclass(frozen=True)
 class Trial:
-    """coming: what comes into an iteration, in which layout, by id. rows: of the batch. fixed: what no iteration
-    changes, by id, in numbers."""
+    """coming: the layouts of the values that come into an iteration, by id. rows: the size of the batch. fixed: the
+    arrays that no iteration changes, by id."""
 
     body: TracedBody
     coming: Mapping[int, Layout]
@@ -113,14 +112,14 @@ class Trial:
     fixed: Draw
 
     def with_masks(self, masks: Mapping[int, Array]) -> "Trial":
-        """The same where some bools of the body are these."""
+        """Return the same trial with these values for some bools of the body."""
         known = {**self.fixed, **masks}
         for node in self.body.nodes:
             _compute(node, known)
         return replace(self, fixed=known)
 
     def draws(self) -> list[Draw]:
-        """Random numbers for what comes in, and every value of the body that follows from them, by id."""
+        """Draw random numbers for the values that come in; return all values of the body that follow, by id."""
         rng = late("numpy.random").default_rng(0)
         fewest = min((self.rows * layout.width for layout in self.coming.values()), default=1)
         count = min(max(1 if self.rows >= _ENOUGH_ROWS else 2, _ENOUGH // fewest), _MOST_DRAWS)
@@ -134,14 +133,14 @@ class Trial:
                 known[key] = by_row * rng.standard_normal(layout.shape(self.rows))
         calls = [call for node in self.body.nodes if (call := _compute(node, draws[0])) is not None]
         with np.errstate(all="ignore"):
-            for known in draws[1:]:  # what the first could compute the others can, as it was checked there
+            for known in draws[1:]:  # the checks of the first draw hold for the others
                 for call in calls:
                     call(known)
         return draws
 
 
 def trials(body: TracedBody, values: Sequence[Value]) -> Iterator[Trial]:
-    """One for each way in which the batch and the features may lie in what comes in, the likeliest first."""
+    """Yield a trial for each possible layout of batch and features in the incoming values, the likeliest first."""
     for layouts in arrangements([layouts_of(body.sizes_of(value)) for value in values]):
         batches = {layout.rows for layout in layouts} - {1}
         given = [n for n in batches if isinstance(n, int)]
@@ -157,7 +156,10 @@ def trials(body: TracedBody, values: Sequence[Value]) -> Iterator[Trial]:
 
 
 def _compute(node: BuiltNode, known: Draw) -> Callable[[Draw], None] | None:
-    """The outputs of a node in float64, where all it reads is known; then the same for other numbers, unchecked."""
+    """Compute the outputs of a node in float64 into `known` if all of its inputs are known.
+
+    Returns a function that does the same, unchecked, for another draw.
+    """
     if all(id(v) in known for v in node.outputs):
         return None
     arrays: list[Array | None] = []
@@ -197,12 +199,12 @@ def _compute(node: BuiltNode, known: Draw) -> Callable[[Draw], None] | None:
 
 
 def _is_wide(array: Array) -> bool:
-    """Whether a constant is weights of which no copy in float64 is made."""
+    """Return whether a constant is a weight matrix too large for a float64 copy."""
     return array.dtype == np.float32 and array.ndim == 2 and array.size > _PART
 
 
 def _linear(arrays: Sequence[Array | None]) -> tuple[Array]:
-    """`linear` of weights that are wide."""
+    """Compute `linear` with weights that are too large for a float64 copy."""
     x, weight, bias = (*arrays, None)[:3]
     assert x is not None
     assert weight is not None
@@ -212,7 +214,7 @@ def _linear(arrays: Sequence[Array | None]) -> tuple[Array]:
 
 
 def product_of_parts(x: Array, weight: Array) -> Array:
-    """x (N, I), weight (O, I) -> x weight^T in float64, cast a part after the other: each stays in a cache."""
+    """x (N, I), weight (O, I) -> x weight^T in float64; the weight is cast in parts that fit into a cache."""
     y, outputs = np.empty((len(x), len(weight))), max(_PART // weight.shape[1], 1)
     for i in range(0, len(weight), outputs):
         y[:, i : i + outputs] = x @ weight[i : i + outputs].astype(np.float64).T

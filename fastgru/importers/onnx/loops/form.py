@@ -1,4 +1,4 @@
-"""Loop and Scan in one form: states, sequences that are read a step an iteration, outputs that are stacked."""
+"""One form for Loop and Scan: states, sequences of which each iteration reads one step, and stacked outputs."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,15 +14,16 @@ from fastgru.reference.sizes import Size
 
 __all__ = ["LoopForm", "loop_form", "scan_form"]
 
-_ENDLESS: Final = (1 << 31) - 1  # what TensorFlow writes for no limit
+_ENDLESS: Final = (1 << 31) - 1  # TensorFlow writes this number for no limit
 
 
 @dataclass(frozen=True)
 class LoopForm:
-    """A Loop (`is_loop`, whose body has the iteration and a condition before the states) or a Scan.
+    """A Loop (`is_loop`; its body has the iteration and a condition before the states) or a Scan.
 
-    limit: its number of iterations as far as it is known, count: the value that says it; a Loop may end before by its
-    condition. sequences, axes, backward: what a Scan reads. output_axes, output_backward: how it stacks.
+    limit: the most iterations, as far as it is known; a Loop may end earlier by its condition. count: the input of a
+    Loop with this number. sequences, axes, backward: the sequences that a Scan reads. output_axes, output_backward: how
+    a Scan stacks its outputs.
     """
 
     body: Body
@@ -39,7 +40,7 @@ class LoopForm:
 
     @property
     def first_state(self) -> int:
-        """The first state among the outputs of the body."""
+        """The index of the first state among the outputs of the body."""
         return int(self.is_loop)
 
     @property
@@ -47,7 +48,7 @@ class LoopForm:
         return self.first_state + len(self.states)
 
     def keeps(self, state: int) -> bool:
-        """True for a state that every iteration hands on as it is, as TensorFlow's exporter does with weights."""
+        """Return whether no iteration changes a state; TensorFlow's exporter passes weights in such states."""
         graph = self.body.graph
         same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity" and n.input and n.output}
         name, before = graph.output[self.first_state + state].name, graph.input[2 * self.is_loop + state].name
@@ -63,11 +64,11 @@ class LoopForm:
 
     @property
     def endless(self) -> bool:
-        """True for a Loop that only its condition ends."""
+        """Whether only the condition ends the loop."""
         return self.is_loop and (self.limit is None or (isinstance(self.limit, int) and self.limit >= _ENDLESS))
 
     def static_trips(self) -> int | None:
-        """The most iterations there can be, None where that is not known."""
+        """Return the most iterations that are possible, or None if unknown."""
         if self.condition is not None and self.condition.array is None:
             return None
         if self.condition is not None and self.condition.array is not None and not self.condition.array.all():
@@ -77,7 +78,7 @@ class LoopForm:
         return self.limit if isinstance(self.limit, int) else None
 
     def body_inputs(self, build: OnnxGraphBuilder, states: Sequence[Value], iteration: int, trips: int) -> list[Value]:
-        """What the body reads in one iteration."""
+        """Return the inputs of the body in one iteration."""
         if self.is_loop:
             return [build.constant(np.array(iteration)), build.constant(np.array(True)), *states]
         rows = [
@@ -87,7 +88,7 @@ class LoopForm:
         return [*states, *rows]
 
     def stack(self, build: OnnxGraphBuilder, rows: Sequence[Value], output: int) -> Value:
-        """One stacked output, its iterations in order or backward."""
+        """Stack the rows of one output, in order or backward."""
         if self.is_loop:
             axis, back = 0, False
         else:
@@ -97,7 +98,7 @@ class LoopForm:
 
 
 def loop_form(node: OnnxNode) -> LoopForm:
-    """A Loop. Raises `InvalidModelError` where its body does not fit its inputs."""
+    """Return the form of a Loop. Raises `InvalidModelError` if its body does not fit its inputs."""
     count, condition, *_ = node.inputs
     states = _present(node, node.inputs[2:])
     body = node.around.open_body(node.attrs.graph("body"), node.site)
@@ -117,7 +118,11 @@ def loop_form(node: OnnxNode) -> LoopForm:
 
 
 def scan_form(node: OnnxNode) -> LoopForm:
-    """A Scan of opset 9 or later. Raises `InvalidModelError` where its body or attributes do not fit its inputs."""
+    """Return the form of a Scan of opset 9 or later.
+
+    Raises `InvalidModelError` if its body or attributes do not fit its inputs, `UnsupportedModelError` if the rank of a
+    sequence is unknown.
+    """
     values = _present(node, node.inputs)
     M = node.attrs.integer("num_scan_inputs")
     N = len(values) - M

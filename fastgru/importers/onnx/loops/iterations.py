@@ -1,4 +1,4 @@
-"""What a loop reads in which iteration: counters, the steps of a sequence, and how many iterations there are."""
+"""What a loop reads in each iteration: counters and steps of sequences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from fastgru.reference.sizes import Size, add, multiply, subtract
 
 __all__ = ["Number", "Step", "count_iterations", "scan_steps", "steps_of", "whole_size"]
 
-# Types that hold a counter; TensorFlow's exporter compares as float32, which is exact for 2^24 iterations.
+# Dtypes of counters; TensorFlow's exporter compares them as float32, which is exact for 2^24 iterations.
 _COUNTING: Final = ("int32", "int64", "float32", "float64")
 _RESHAPING: Final = ("reshape", "squeeze", "unsqueeze")
 
@@ -28,14 +28,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Step:
-    """One step an iteration of a sequence, along an axis, from its beginning or its end."""
+    """One step of a sequence in each iteration, along an axis, from its beginning or from its end."""
 
     whole: Value
     axis: int
     backward: bool
 
     def sequence(self, build: OnnxGraphBuilder, length: Size, layout: Layout) -> Value | None:
-        """(T, N, I) in the order of time, as many steps as there are iterations. layout: of one step."""
+        """Return the sequence (T, N, I) in the order of time, one step per iteration. layout: of one step."""
         x, sizes = self.whole, self.whole.sizes
         if sizes is None:
             return None
@@ -51,7 +51,7 @@ class Step:
 
 
 def scan_steps(form: LoopForm) -> list[tuple[Value, Step]] | None:
-    """For each sequence of a Scan what the body reads of it; None where its axes are not known."""
+    """Return, for each sequence of a Scan, the value that the body reads and its step; None if a rank is unknown."""
     rows = []
     for x, axis, backward in zip(form.sequences, form.axes, form.backward, strict=True):
         if x.sizes is None:
@@ -68,14 +68,14 @@ def count_iterations(
     after: Sequence[Value],
     init: Sequence[Value],
 ) -> dict[int, Number]:
-    """The integers of a body that follow from the iteration alone, by id; states that count are among them."""
+    """Return the numbers of a body that depend only on the iteration, by id; they include states that count."""
     unit = {id(iteration): Number(1, 0)}
     starts = {id(state): whole_size(first, ()) for state, first in zip(before, init, strict=True)}
     guesses = dict(unit)
     for state, next_ in zip(before, after, strict=True):
         start = starts[id(state)]
         if start is not None and state is not next_:
-            # How far it goes in one iteration shows where it stands still in it.
+            # Following the state as 0 gives its increment in one iteration.
             step = _follow(nodes, {id(state): Number(0, 0)}).get(id(next_))
             made = _follow(nodes, unit).get(id(next_))
             if step is not None and isinstance(step.start, int) and step.start:
@@ -83,7 +83,7 @@ def count_iterations(
             elif made is not None and subtract(made.start, made.slope) == start:
                 guesses[id(state)] = Number(made.slope, start)
     found = _follow(nodes, guesses)
-    # What followed from a state that does not count is dropped.
+    # Drop numbers that depend on a state that turned out not to count.
     counting = dict(unit)
     for state, next_ in zip(before, after, strict=True):
         guess = guesses.get(id(state))
@@ -129,9 +129,9 @@ def _combined(kind: str, a: Number, b: Number) -> Number | None:
 
 
 def whole_size(value: Value | None, nodes: Sequence[BuiltNode]) -> Size:
-    """A whole number of one element, which may stand in a floating type; None where it is not known.
+    """Return the whole number that a value of one element has, also as a float; None if it is unknown.
 
-    nodes: those that may have made it, through which a number is followed that was a float on its way.
+    nodes: those that may have computed the value; a number that was converted to a float is followed through them.
     """
     if value is None:
         return None
@@ -164,9 +164,9 @@ def whole_size(value: Value | None, nodes: Sequence[BuiltNode]) -> Size:
 
 
 def steps_of(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], length: Size) -> dict[int, Step]:
-    """The values of a Loop's body that are one step of something outside of it, by id.
+    """Return the values of a Loop's body that are one step of a value outside it, by id.
 
-    nodes: those that each iteration carries out anew.
+    nodes: those that every iteration runs.
     """
     made = {id(value) for node in nodes for value in node.outputs}
     steps = {}
@@ -183,7 +183,7 @@ def steps_of(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], length: 
         axis %= len(sizes)
         size = sizes[axis]
         fits = size == length or (isinstance(size, int) and isinstance(length, int) and size >= length)
-        # -1 - iteration counts from the end, as negative positions do.
+        # -1 - iteration is a negative position, which counts from the end.
         if fits and at in (Number(1, 0), Number(-1, subtract(length, 1))):
             steps[id(node.outputs[0])] = Step(whole, axis, at.slope < 0)
         elif size == length and at == Number(-1, -1):
@@ -192,11 +192,11 @@ def steps_of(nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], length: 
 
 
 def _single_step(node: BuiltNode, start: Number, numbers: Mapping[int, Number]) -> int | None:
-    """The axis of a slice from a position to the next."""
+    """Return the axis of a slice from one position to the next, or None if the slice is another one."""
     end = numbers.get(id(node.inputs[2])) if len(node.inputs) > 2 else None
     axis = whole_size(node.inputs[3], ()) if len(node.inputs) > 3 and node.inputs[3] is not None else 0
     stride = whole_size(node.inputs[4], ()) if len(node.inputs) > 4 and node.inputs[4] is not None else 1
-    # From -1 the next position is 0, which is the beginning.
+    # After -1 comes 0, which is the beginning and not the end.
     near = start.start == -1 or (isinstance(start.start, int) and start.slope < 0 and start.start < 0)
     if near or end != Number(start.slope, add(start.start, 1)) or stride != 1 or not isinstance(axis, int):
         return None

@@ -1,4 +1,4 @@
-"""Where the batch and the features lie in what a loop's body reads and hands on."""
+"""The axes of batch and features in the values that a loop's body reads and returns."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _MOST_CHOICES: Final = 8
 
 @dataclass(frozen=True)
 class Layout:
-    """The sizes of a value; axis: of the batch, None where there is none. All other sizes are numbers."""
+    """The sizes of a value. axis: of the batch, or None. The sizes of all other axes are numbers."""
 
     sizes: tuple[Size, ...]
     axis: int | None
@@ -41,21 +41,21 @@ class Layout:
         return 1 if self.axis is None else self.sizes[self.axis]
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """In numbers, for so many rows."""
+        """Return the shape for a batch of `rows`."""
         return tuple(n if isinstance(n, int) and i != self.axis else rows for i, n in enumerate(self.sizes))
 
     def form(self, atom: Atom, rows: int) -> AffineForm:
-        """An atom that is a value of this layout."""
+        """Return the form of an atom that is a value of this layout."""
         return AffineForm.of(atom, self.shape(1), self.axis if rows > 1 else None)
 
     def rows_of(self, array: Array) -> Array:
-        """An array of this layout as (rows, features)."""
+        """Reshape an array of this layout to (rows, features)."""
         if self.axis is None:
             return array.reshape(1, -1)
         return rows_first(array, self.axis)
 
     def gathered(self, build: OnnxGraphBuilder, value: Value) -> Value:
-        """A value of this layout behind an axis of time (T, *sizes) as (T, N, features)."""
+        """Reshape a value (T, *sizes), with a time axis before this layout, to (T, N, features)."""
         ones = [i + 1 for i, n in enumerate(self.sizes) if n == 1 and i != self.axis]
         wide = len(self.features) - len(ones)
         ones = ones if wide or not ones else ones[1:]
@@ -70,7 +70,7 @@ class Layout:
         return build.emit("reshape", value, build.integers([0, 0, -1])) if wide > 1 else value
 
     def spread(self, build: OnnxGraphBuilder, value: Value) -> Value:
-        """The way back: (T, N, features) as (T, *sizes)."""
+        """Reshape (T, N, features) to (T, *sizes), the inverse of `gathered`."""
         ones = [i + 1 for i, n in enumerate(self.sizes) if n == 1 and i != self.axis]
         wide = [n for n in self.features if n != 1]
         ones = ones if wide or not ones else ones[1:]
@@ -87,21 +87,21 @@ class Layout:
 
 
 def rows_first(array: Array, axis: int) -> Array:
-    """As (rows, features), where the rows lie along an axis."""
+    """Reshape an array whose rows lie along `axis` to (rows, features)."""
     moved = np.moveaxis(array, axis, 0) if axis else array
     return moved.reshape(array.shape[axis], -1)
 
 
 def layout_of(sizes: Sequence[Size] | None) -> Layout | None:
-    """The likeliest layout: see `layouts_of`."""
+    """Return the likeliest layout (see `layouts_of`), or None."""
     return next(iter(layouts_of(sizes)), None)
 
 
 def layouts_of(sizes: Sequence[Size] | None) -> list[Layout]:
-    """The layouts that a value may have, the likeliest first.
+    """Return the layouts that a value may have, the likeliest first.
 
-    An axis of a free size is the batch; else one before the last that is not of one element, or any other. There is
-    none with several free sizes, and none of more axes than a cell has.
+    The batch is the axis of free size. If there is none, every axis may be the batch; the likeliest are those before
+    the last axis that have more than one element. A value with several free sizes or too many axes has no layout.
     """
     if not sizes or len(sizes) > _MAX_RANK:
         return []
@@ -116,7 +116,7 @@ def layouts_of(sizes: Sequence[Size] | None) -> list[Layout]:
 
 
 def arrangements(options: Sequence[Sequence[Layout]]) -> Iterator[tuple[Layout, ...]]:
-    """Layouts of several values of one batch, the likeliest first; one of a single row fits any batch."""
+    """Yield layouts of several values with a common batch, the likeliest first; a single row fits any batch."""
     batches = list(dict.fromkeys(layout.rows for layouts in options for layout in layouts))
     given: set[tuple[Layout, ...]] = set()
     for batch in batches:

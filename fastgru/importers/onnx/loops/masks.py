@@ -1,4 +1,4 @@
-"""Steps that a loop leaves out for some rows: by a mask, or by the lengths of the rows."""
+"""Steps that a loop skips for some rows, by a mask or by the lengths of the rows."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -24,10 +24,10 @@ _MOST_ROOTS: Final = 3
 
 @dataclass(frozen=True)
 class Visibility:
-    """What a body does where the step of a row counts, and where it does not.
+    """What a body does with a row whose step counts, and with a row whose step does not count.
 
-    seen, hidden: a trial of either with its draws; hidden is None for a body without masks. ways: of the bools that
-    decide, in the order of `roots`, those values that let a step count.
+    seen, hidden: a trial of each, with its draws; hidden is None for a body without masks. roots: the bools that decide
+    whether a step counts. ways: the values of `roots` for which a step counts.
     """
 
     seen: tuple[Trial, list[Draw]]
@@ -36,7 +36,7 @@ class Visibility:
     ways: tuple[tuple[bool, ...], ...] = ()
 
     def mask(self, build: OnnxGraphBuilder, body: TracedBody, length: Value) -> Value | None:
-        """For each iteration, in the order of time, and each row whether its step counts, (T, N) or (T, 1).
+        """Return, in the order of time, whether the step of each row counts, (T, N) or (T, 1); None if unknown.
 
         length: the number of iterations.
         """
@@ -54,7 +54,7 @@ class Visibility:
 
 
 def visibility(body: TracedBody, trial: Trial, open_states: Sequence[int]) -> Visibility | None:
-    """None where the bools that the body asks do other than leave steps out."""
+    """Return which steps of a body count; None if its bools do something other than skip steps."""
     outputs = [body.next_states[i] for i in open_states] + body.scans
     needed, _ = needed_nodes(body.nodes, outputs)
     roots = _roots(body, needed)
@@ -90,7 +90,7 @@ def _by_rows(
     open_states: Sequence[int],
     known: tuple[list[Draw], list[Draw]],
 ) -> bool:
-    """Whether each row goes by its own mask: tried with masks that differ from row to row."""
+    """Return whether each row follows its own mask, tested with masks that differ from row to row."""
     rng = late("numpy.random").default_rng(0)
     masks = {id(root): rng.integers(0, 2, _shape(root, trial.rows)).astype(bool) for root in roots}
     if any(mask.size not in (1, trial.rows) for mask in masks.values()):
@@ -110,13 +110,13 @@ def _by_rows(
 
 
 def held_state(body: TracedBody, i: int, draws: Sequence[Draw]) -> bool:
-    """Whether a state stays as it is."""
+    """Return whether state `i` is unchanged in every draw."""
     a, b = body.next_states[i], body.states[i]
     return all(id(a) in draw and id(b) in draw and np.array_equal(draw[id(a)], draw[id(b)]) for draw in draws)
 
 
 def is_zero(value: Value, draws: Sequence[Draw]) -> bool:
-    """Whether the value is zero in every draw."""
+    """Return whether the value is zero in every draw."""
     return all(id(value) in draw and not draw[id(value)].any() for draw in draws)
 
 
@@ -129,7 +129,7 @@ def _equal(values: Sequence[Value], first: Sequence[Draw], second: Sequence[Draw
 
 
 def _roots(body: TracedBody, needed: Sequence[BuiltNode]) -> list[Value]:
-    """The bools that do not follow from others, and that can be told for all iterations at once."""
+    """Return the bools that do not follow from other bools and can be computed for all iterations at once."""
     read = {id(v) for node in needed for v in node.inputs if v is not None}
     roots = [body.values[key] for key in body.steps if key in read and body.values[key].dtype == "bool"]
     compared = [node for node in needed if node.op == "compare"]
@@ -139,7 +139,7 @@ def _roots(body: TracedBody, needed: Sequence[BuiltNode]) -> list[Value]:
 def _sides(
     body: TracedBody, inputs: Sequence[Value | None], numbers: Mapping[int, Number]
 ) -> list[Number | Value] | None:
-    """Both sides of a comparison: what counts iterations, or comes from outside."""
+    """Return both sides of a comparison if each counts iterations or comes from outside, and at least one counts."""
     sides: list[Number | Value] = []
     for value in inputs:
         if value is None or (id(value) not in numbers and id(value) in body.made):
@@ -153,7 +153,7 @@ def _shape(root: Value, rows: int) -> tuple[int, ...]:
 
 
 def _sequence(build: OnnxGraphBuilder, body: TracedBody, root: Value, length: Value) -> Value | None:
-    """A bool over all iterations in the order of time, (T, N) or (T, 1)."""
+    """Return a bool over all iterations in the order of time, (T, N) or (T, 1), or None."""
     step = body.steps.get(id(root))
     if step is not None:
         layout = layout_of(body.sizes_of(root))
@@ -178,7 +178,7 @@ def _sequence(build: OnnxGraphBuilder, body: TracedBody, root: Value, length: Va
 
 
 def _counted(build: OnnxGraphBuilder, number: Number, length: Value, backward: bool) -> Value | None:
-    """The number in the iteration of each step, in the order of time, (T, 1)."""
+    """Return the value of `number` for each step in the order of time, (T, 1), or None if its start is unknown."""
     if not isinstance(number.start, int):
         return None
     zero, one = (build.constant(n, dtype="int64") for n in (0, 1))

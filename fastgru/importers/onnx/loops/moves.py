@@ -1,4 +1,4 @@
-"""What becomes of affine forms where elements only change their places: carried out on the numbers of the elements."""
+"""Affine forms of nodes that only move elements: the nodes are run on element numbers to see where each one goes."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -19,16 +19,16 @@ _MOST_ELEMENTS: Final = 1 << 23
 
 
 def constant_form(array: Array) -> AffineForm:
-    """Numbers that no iteration changes."""
+    """Return the form of an array that no iteration changes."""
     return AffineForm(array.shape, None, {}, array.reshape(-1).astype(np.float64))
 
 
 def moved(
     node: BuiltNode, sources: dict[int, AffineForm], arrays: Sequence[Array | None], rows: int
 ) -> list[AffineForm | None]:
-    """The outputs of a node that moves elements, none where they are not those of one row each.
+    """Return the forms of the outputs of a node that moves elements; no form for an output that mixes rows.
 
-    sources: the forms of the inputs whose elements move, by number; arrays: all other inputs.
+    sources: the forms of the inputs whose elements move, by input index. arrays: all other inputs.
     """
     given, forms, starts, end = list(arrays), list(sources.values()), [], 1
     for i, form in sources.items():
@@ -48,7 +48,7 @@ def moved(
 
 
 def _numbered(form: AffineForm, rows: int) -> Array:
-    """For each element of a value: its row times the width, and its column."""
+    """Return row times width plus column for each element of a value."""
     columns = np.arange(form.width).reshape(form.shape)
     if form.axis is None:
         return columns
@@ -57,7 +57,7 @@ def _numbered(form: AffineForm, rows: int) -> Array:
 
 
 def _read(codes: Array, forms: Sequence[AffineForm], starts: Array, rows: int) -> AffineForm | None:
-    """The form of which elements with these numbers are."""
+    """Return the form whose elements have these numbers, or None."""
     if not codes.size or codes.min() < 1:
         return None
     if len(forms) == 1:
@@ -82,7 +82,7 @@ def _read(codes: Array, forms: Sequence[AffineForm], starts: Array, rows: int) -
 
 
 def _read_one(place: Array, form: AffineForm, rows: int) -> AffineForm | None:
-    """As `_read`, of one form: the elements at these places of all its rows."""
+    """As `_read`, for elements that all come from one form. place: row times width plus column."""
     if form.axis is None:
         return form.columns(place, place.shape, None)
     for axis in range(place.ndim):
@@ -112,7 +112,7 @@ def _gathered(
 
 
 def aligned(forms: Sequence[AffineForm], rows: int) -> list[AffineForm] | None:
-    """The forms in the shape that they have together, by NumPy's rules; None where they are of different batches."""
+    """Broadcast forms to a common shape by NumPy's rules; None if their batches lie on different axes."""
     like = forms[0]
     if all(f.shape == like.shape and f.axis == like.axis for f in forms):
         return list(forms)
@@ -147,7 +147,7 @@ def aligned(forms: Sequence[AffineForm], rows: int) -> list[AffineForm] | None:
 
 
 def _one_row(form: AffineForm, axis: int | None, rows: int) -> AffineForm | None:
-    """What is the same in all rows, for one of them."""
+    """Reduce a form without a batch axis to one row along `axis`; None if its rows differ."""
     if axis is None or form.axis is not None or form.shape[axis] == 1:
         return form
     index = np.arange(form.width).reshape(form.shape)

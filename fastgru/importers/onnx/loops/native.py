@@ -1,4 +1,4 @@
-"""Loops that are no GRUs, as nodes of ours: the body is converted once, and runs once an iteration."""
+"""Converts loops that are not GRUs to nodes of our own, whose body is converted once and runs once per iteration."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +18,14 @@ from fastgru.reference.sizes import Size
 
 __all__ = ["native_loop"]
 
-_MOST_TRACES: Final = 4  # until the states are as large as the body makes them
+_MOST_TRACES: Final = 4  # by then the states must be as large as the body makes them
 
 
 def native_loop(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, *, steady: bool = False) -> list[Value]:
-    """The outputs of the loop, of one node. Raises `UnsupportedModelError` for a body that cannot be read.
+    """Emit one node for the loop and return its outputs.
 
-    steady: for one, too, in which shapes seem to depend on the data, as a slice up to the iteration does.
+    Raises `UnsupportedModelError` for a body that cannot be read. steady: raise also for a body in which shapes seem to
+    depend on the data, such as those of a slice up to the iteration.
     """
     first = list(form.states)
     for _ in range(_MOST_TRACES):
@@ -38,10 +39,11 @@ def native_loop(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, *, stea
 
 
 class _Converted:
-    """A loop with its body in nodes of ours.
+    """A loop whose body is converted to nodes of our own.
 
-    first: the initial states, which may be larger than those of the file. before, after: the states in the body; what
-    no iteration changes is none, and stands in it as it is. slices, steps: what is one step of a sequence an iteration.
+    first: the initial states, which may be larger than those of the file. before, after: the states in the body; a
+    state that no iteration changes is the same value in both. slices, steps: the values that are one step of a sequence
+    in each iteration, and the steps that they are.
     """
 
     def __init__(self, node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, first: Sequence[Value]) -> None:
@@ -68,7 +70,7 @@ class _Converted:
             self._count(outputs[0])
 
     def _count(self, going: Value) -> None:
-        """Do without a condition on the number of iterations alone, and without a gather of the step of each."""
+        """Remove a condition that only counts iterations, and gathers that read the step of each iteration."""
         numbers = count_iterations(self.nodes, self.iteration, self.before, self.after, self.first)
         outer = self.build.nodes
         trips = trip_count(self.form, going, [*self.nodes, *outer], outer, numbers)
@@ -91,7 +93,7 @@ class _Converted:
         self.trips, self.limit, self.going, self.condition = trips, limit, None, None
 
     def _size(self, size: Size) -> Value | None:
-        """A value that is this size: of an axis of something that the loop reads."""
+        """Return a value that has this size, taken from the shape of something that the loop reads, or None."""
         if isinstance(size, int):
             return self.build.integers(size)
         made = {v for n in self.nodes for v in n.outputs}.union(self.before, self.slices)
@@ -103,7 +105,7 @@ class _Converted:
         return None
 
     def grow(self) -> bool:
-        """Broadcast initial states to what the body makes of them; False where every one is as it stays."""
+        """Broadcast initial states to the shapes that the body gives them; return whether any changed."""
         grown = False
         for i, (a, b) in enumerate(zip(self.before, self.after, strict=True)):
             if a is b or a.sizes is None or b.sizes is None:
@@ -138,7 +140,7 @@ class _Converted:
         return wide
 
     def outputs(self) -> list[Value]:
-        """The last states, then what is stacked."""
+        """Emit the loop node; return the last states, then the stacked outputs."""
         build, form, node = self.build, self.form, self.node
         carried = [i for i, (a, b) in enumerate(zip(self.before, self.after, strict=True)) if a is not b]
         self._replace({self.before[i]: self.first[i] for i, _ in enumerate(self.before) if i not in carried})
@@ -173,7 +175,7 @@ class _Converted:
         self.after, self.scans = ([instead.get(v, v) for v in values] for values in (self.after, self.scans))
 
     def _hoist(self, own: Sequence[Value]) -> None:
-        """What is the same in every iteration stands before the loop."""
+        """Move nodes that compute the same in every iteration to before the loop."""
         varying, inside = set(own), []
         for n in self.nodes:
             if varying.isdisjoint(v for v in n.inputs if v is not None):
@@ -185,7 +187,7 @@ class _Converted:
 
 
 def _makes_its_shape(node: BuiltNode) -> bool:
-    """Whether the sizes of what it reads are known and do not tell those of what it gives."""
+    """Return whether all input sizes are known, but not all output sizes: then these depend on the data."""
 
     def known(value: Value | None) -> bool:
         return value is None or (value.sizes is not None and None not in value.sizes)

@@ -1,4 +1,4 @@
-"""What is linear in one value by a constant: a matrix over the elements of a row."""
+"""Operators that multiply one value by a constant, or sum it: they multiply the matrices of its affine form."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,10 @@ __all__ = ["contracted"]
 def contracted(
     node: BuiltNode, given: Sequence[AffineForm | None], arrays: Sequence[Array | None]
 ) -> AffineForm | None:
-    """The output of linear (without its bias), matmul, einsum or a sum; None for a product of two unknowns."""
+    """Return the form of the output of linear (without its bias), matmul, einsum or a reduction.
+
+    None if both factors are unknown, or if the output is not a linear function of each row by itself.
+    """
     if node.op == "reduce":
         return None if given[0] is None else _summed(node, given[0], arrays)
     constant = [a if v is None or v.array is None else v.array for v, a in zip(node.inputs, arrays, strict=True)]
@@ -33,7 +36,7 @@ def contracted(
 
 
 def _matmul(x: AffineForm, other: Array, *, left: bool) -> AffineForm | None:
-    """x @ other, or other @ x."""
+    """Return x @ other, or other @ x if `left`."""
     if other.ndim < 1 or not x.shape:
         return None
     vector = len(x.shape) == 1
@@ -62,7 +65,7 @@ def _matmul(x: AffineForm, other: Array, *, left: bool) -> AffineForm | None:
 
 
 def _times(matrix: Array, weight: Array) -> Array:
-    """matrix @ weight; the weight as it is where the matrix is that of an atom itself."""
+    """Return matrix @ weight; if the matrix is an identity, stored as a diagonal, return the weight itself."""
     if matrix.ndim > 1:
         return np.asarray(np.matmul(matrix, weight, dtype=np.float64))
     return weight if (matrix == 1).all() else matrix[:, None] * weight
@@ -101,7 +104,7 @@ def _summed(node: BuiltNode, x: AffineForm, arrays: Sequence[Array | None]) -> A
 
 
 def _mapped(x: AffineForm, function: Callable[[Array], Array], axis: int | None) -> AffineForm | None:
-    """A linear function, carried out on each row of the matrices and on the bias."""
+    """Apply a linear function to each row of the matrices and to the bias."""
     try:
         bias = function(x.bias.reshape((1, *x.shape)))
         terms = {}

@@ -1,4 +1,4 @@
-"""Loops over GRU cells become GRUs, whatever form the cell was written in; a projection behind it becomes a layer."""
+"""Converts loops over GRU cells, however these are written, to GRUs, and projections after a cell to linear layers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -26,7 +26,7 @@ _MAX_BODY: Final = 400
 
 
 def recognise(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> list[Value] | None:
-    """The outputs of the loop, None where its body is not made of GRU cells."""
+    """Return the outputs of the loop, or None if its body does not consist of GRU cells."""
     if len(form.body.nodes) > _MAX_BODY:
         return None
     try:
@@ -42,7 +42,7 @@ def recognise(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> list[V
     for tried in trials(body, body.coming(left)):
         seen = visibility(body, tried, left)
         marks = len(build.nodes)
-        build.nodes.extend(body.fixed)  # a sequence may be made of them; what nobody reads is left out in the end
+        build.nodes.extend(body.fixed)  # a sequence may depend on them; unread nodes are dropped in the end
         outputs = None if seen is None else _Search(node, build, form, body, seen).outputs()
         if outputs is not None:
             return outputs
@@ -51,7 +51,7 @@ def recognise(node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm) -> list[V
 
 
 class _Search:
-    """What is found of one body. forms: of what comes into an iteration, by id, and of states that are found."""
+    """The search for GRU cells in one body."""
 
     def __init__(
         self, node: OnnxNode, build: OnnxGraphBuilder, form: LoopForm, body: TracedBody, seen: Visibility
@@ -72,7 +72,7 @@ class _Search:
             self._replacement.mask = seen.mask(build, body, self._replacement.length())
 
     def outputs(self) -> list[Value] | None:
-        """The outputs of the loop, None where one is no GRU's."""
+        """Return the outputs of the loop, or None if one of them does not come from a GRU."""
         body, masked = self._body, self._visible.hidden is not None
         if masked and not self._masks():
             return None
@@ -107,7 +107,7 @@ class _Search:
         return affine_forms(self._body.nodes, self._forms, self._trial.fixed, self._trial.rows)
 
     def _cell(self, i: int, forms: Mapping[int, AffineForm]) -> FoundCell | None:
-        """The cell that one state is of."""
+        """Return the cell that computes state `i`, or None."""
         body, layout = self._body, self._layout(self._body.states[i])
         state, after = self._atoms[id(body.states[i])], id(body.next_states[i])
         if self._visible.hidden is not None and not held_state(body, i, self._visible.hidden[1]):
@@ -120,7 +120,7 @@ class _Search:
                 atom: self._numbers(known, key, self._forms[key]) for key, atom in self._atoms.items() if key in known
             }
             rows.append(({a: n for a, n in inputs.items() if n is not None}, layout.rows_of(known[after])))
-        if any(state not in known for known, _ in rows):  # one row for a batch
+        if any(state not in known for known, _ in rows):  # the state has one row, but the batch has several
             return None
         seen = []
         for node in body.nodes:
@@ -134,14 +134,14 @@ class _Search:
         return find_cell(state, seen, sources, rows)
 
     def _numbers(self, known: Draw, key: int, form: AffineForm) -> Array | None:
-        """A value as (rows, features)."""
+        """Return a value as (rows, features); None if it has no batch axis and there are several rows."""
         array, rows = known[key], self._trial.rows
         if form.axis is None:
             return array.reshape(1, -1) if rows == 1 else None
         return rows_first(array, form.axis)
 
     def _name(self, i: int, made: Atom, forms: Mapping[int, AffineForm]) -> None:
-        """After a state is found, it and everything with its numbers are one atom."""
+        """Make a state that was found, and every value with the same numbers, one atom."""
         layout, after = self._layout(self._body.states[i]), id(self._body.next_states[i])
         self._atoms[after], self._forms[after] = made, layout.form(made, self._trial.rows)
         state = [layout.rows_of(known[after]) for known in self._draws]
@@ -150,7 +150,7 @@ class _Search:
                 self._forms[key] = AffineForm.of(made, form.shape, form.axis)
 
     def _same(self, key: int, form: AffineForm, expected: Sequence[Array]) -> bool:
-        """Whether a value has these numbers, (rows, features), in every draw."""
+        """Return whether a value has the expected numbers, (rows, features), in every draw."""
         for known, rows in zip(self._draws, expected, strict=True):
             numbers = self._numbers(known, key, form) if key in known else None
             if numbers is None or numbers.shape != rows.shape or numbers[0, 0] != rows[0, 0]:
@@ -160,7 +160,7 @@ class _Search:
         return True
 
     def _hides(self, value: Value) -> str | None:
-        """What a value is where a step is hidden: "zero", "carry" for what it was before, zeros at first, or None."""
+        """Return what a value is at a hidden step: "zero", "carry" (the previous value, at first zeros), or None."""
         assert self._visible.hidden is not None
         trial, draws = self._visible.hidden
         if is_zero(value, draws):
@@ -176,7 +176,7 @@ class _Search:
         return array is not None and not array.any()
 
     def _masks(self) -> bool:
-        """False where what is stacked of hidden steps is none of a GRU's ways. The mask and its output are set."""
+        """Set the mask and its output; return False if no GRU gives what the loop gives at hidden steps."""
         body, replacement = self._body, self._replacement
         shown = [v for k, v in enumerate(body.scans) if self._wanted[len(self._form.states) + k]]
         assert self._visible.hidden is not None
@@ -189,7 +189,7 @@ class _Search:
 
 
 def _plain(form: AffineForm | None) -> bool:
-    """Whether a form is one atom and nothing else."""
+    """Return whether a form is one atom and nothing else."""
     if form is None or len(form.terms) != 1:
         return False
     (scale,) = form.terms.values()

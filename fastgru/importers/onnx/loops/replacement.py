@@ -1,4 +1,4 @@
-"""What stands in the graph for a loop: a GRU for each state that is a cell's, and a layer for what it stacks."""
+"""Builds the nodes that replace a loop: a GRU for each state of a cell, and linear layers for its other outputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +19,10 @@ __all__ = ["Replacement"]
 
 
 class Replacement:
-    """Collects the GRUs that are found, then gives the loop's outputs.
+    """Collects the GRUs that are found, then returns the loop's outputs.
 
-    layouts, atoms: of what comes into an iteration, by id.
-    mask: of the steps that count, (T, N) or (T, 1). mask_output: see `GRUSpec`.
+    layouts, atoms: of the values that come into an iteration, by id.
+    mask: true for steps that count, (T, N) or (T, 1). mask_output: see `GRUSpec`.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Replacement:
         self.mask_output = "zero"
 
     def add(self, i: int, cell: FoundCell, made: Atom) -> bool:
-        """The GRU of a state; False, and nothing done, where a sequence that it reads has no form that a GRU takes.
+        """Add the GRU of state `i`; return False, adding no GRU, if its input is not a sequence that a GRU can read.
 
-        made: what the state is after an iteration.
+        made: the atom of the state after an iteration.
         """
         build, layout = self.build, self._layouts[id(self._body.states[i])]
         x = self._joined(cell.sources)
@@ -67,7 +67,7 @@ class Replacement:
         return True
 
     def _wide(self, h0: Value, x: Value, axis: int, width: int) -> Value:
-        """A state of one row (1, 1, H) for all rows of x."""
+        """Broadcast a state of one row (1, 1, H) to all rows of x."""
         sizes, batch = h0.sizes, x.sizes
         if sizes is None or sizes[1] != 1 or (batch is not None and batch[1] == 1):
             return h0
@@ -76,7 +76,7 @@ class Replacement:
         return self.build.emit("expand", h0, target)
 
     def follow(self, i: int, form: AffineForm) -> bool:
-        """The state that is, after each iteration, this form of what is found and of what is read."""
+        """Compute state `i` from its form over found states and inputs; return False if that is impossible."""
         layout, y = self._layouts[id(self._body.states[i])], self._computed(form, self._form.states[i])
         if y is None:
             return False
@@ -86,7 +86,7 @@ class Replacement:
         return True
 
     def outputs(self, wanted: Sequence[bool], forms: Mapping[int, AffineForm]) -> list[Value] | None:
-        """The loop's outputs, or something else where one is not wanted; None for one that is no GRU's or layer's.
+        """Return the loop's outputs, with placeholders for unwanted ones; None if one comes from no GRU or layer.
 
         forms: of the values of the body, by id.
         """
@@ -111,7 +111,7 @@ class Replacement:
         return outputs
 
     def length(self) -> Value:
-        """The number of iterations, a scalar."""
+        """Return the number of iterations, a scalar."""
         build, length = self.build, self._body.length
         if isinstance(length, int):
             return build.constant(length, dtype="int64")
@@ -119,7 +119,7 @@ class Replacement:
         return build.emit("squeeze", build.emit("shape", step.whole, start=step.axis, end=step.axis + 1), axes=[0])
 
     def _counted(self, i: int, init: Value) -> Value:
-        """A counter after the last iteration."""
+        """Return the value of a counter after the last iteration."""
         build, number = self.build, self._body.numbers[id(self._body.states[i])]
         count = self.length()
         if number.slope != 1:
@@ -131,7 +131,7 @@ class Replacement:
         return build.emit("binary", init, count, kind="add")
 
     def _sequence(self, atom: Atom) -> Value | None:
-        """What an atom is over all iterations, (T, N, its width) in the order of time."""
+        """Return an atom over all iterations, (T, N, width) in the order of time, or None."""
         if atom not in self._sequences:
             step = self._body.steps.get(self._keys.get(atom, 0))
             layout = self._layouts.get(self._keys.get(atom, 0))
@@ -142,7 +142,7 @@ class Replacement:
         return self._sequences[atom]
 
     def _joined(self, atoms: Sequence[Atom]) -> Value | None:
-        """Several atoms side by side."""
+        """Return several atoms over all iterations, concatenated along the last axis, or None."""
         found = [self._sequence(atom) for atom in atoms]
         every = [x for x in found if x is not None]
         if not every or len(every) < len(found):
@@ -150,7 +150,7 @@ class Replacement:
         return every[0] if len(every) == 1 else self.build.emit("concat", *every, axis=2)
 
     def _computed(self, form: AffineForm, like: Value) -> Value | None:
-        """A form over all iterations, (T, N, its width)."""
+        """Return a form over all iterations, (T, N, width), or None."""
         joined = self._joined(list(form.terms)) if form.terms else None
         if joined is None:
             return None
@@ -163,7 +163,7 @@ class Replacement:
         return self.build.emit("linear", joined, *parameters)
 
     def _stacked(self, k: int, value: Value, form: AffineForm | None) -> Value | None:
-        """A stacked output: the states themselves, or an affine function of them and of the inputs."""
+        """Return a stacked output: the states themselves, or an affine function of states and inputs."""
         build = self.build
         result = None if form is None else self._computed(form, value)
         if form is None or result is None:
@@ -182,7 +182,7 @@ class Replacement:
 
 
 def _layout(form: AffineForm) -> Layout:
-    """Of a form: where there is one row only, any axis of one element is the batch."""
+    """Return the layout of a form; if there is only one row, an axis of one element counts as the batch."""
     axis = form.axis
     if axis is None:
         axis = next((i for i in reversed(range(len(form.shape) - 1)) if form.shape[i] == 1), None)
@@ -190,7 +190,7 @@ def _layout(form: AffineForm) -> Layout:
 
 
 def _narrowed(array: Array, dtype: np.dtype[Any]) -> Array:
-    """In the dtype of the file where that holds every value; sums of its weights stay as they are."""
+    """Return the array in the dtype of the file if this is exact, else unchanged, as for sums of weights."""
     if array.dtype == dtype:
         return array
     narrow = array.astype(dtype)

@@ -1,4 +1,4 @@
-"""A loop's body converted once, and what each value is that comes into it."""
+"""A loop's body, converted once, and the meaning of the values that come into it."""
 
 from collections.abc import Sequence
 from dataclasses import field, replace
@@ -24,11 +24,11 @@ _MOST_TRACES: Final = 4
 
 @dataclass
 class TracedBody:
-    """The body as nodes of ours, what it reads and gives.
+    """The body as nodes of our own, with its inputs and outputs.
 
-    nodes: those that an iteration carries out. fixed: those that give the same in every one. outer: of the graph around
-    the loop. steps: what is one step of a sequence outside, by id. length: the number of iterations. numbers: what
-    counts them, by id.
+    nodes: those that every iteration runs. fixed: those with the same results in every iteration. outer: the nodes of
+    the graph around the loop. steps: the values that are one step of an outer sequence, by id. length: the number of
+    iterations. numbers: the values that count iterations, by id.
     """
 
     nodes: list[BuiltNode]
@@ -48,11 +48,11 @@ class TracedBody:
 
     @once
     def made(self) -> set[int]:
-        """What an iteration computes, by id."""
+        """The ids of the values that an iteration computes."""
         return {id(v) for node in self.nodes for v in node.outputs}
 
     def open_states(self) -> list[int]:
-        """The states that a cell must account for: what passes through unchanged, or counts, needs none."""
+        """Return the states that a cell must explain: floating-point states that change and do not count iterations."""
         return [
             i
             for i, (before, after) in enumerate(zip(self.states, self.next_states, strict=True))
@@ -60,12 +60,12 @@ class TracedBody:
         ]
 
     def coming(self, open_states: Sequence[int]) -> list[Value]:
-        """The floating-point values that come into an iteration; steps first, which show best where the batch is."""
+        """Return the floating-point values that come into an iteration, steps first: they best show the batch axis."""
         steps = [self.values[key] for key in self.steps if key in self.values and _is_floating(self.values[key])]
         return steps + [self.states[i] for i in open_states]
 
     def sizes_of(self, value: Value) -> tuple[Size, ...] | None:
-        """The sizes of a value; the weights of a linear layer tell the last one where nothing else does."""
+        """Return the sizes of a value; if the last one is unknown, take it from the weights of a linear layer."""
         sizes, step = value.sizes, self.steps.get(id(value))
         if step is not None and step.whole.sizes is not None:
             kept = (1,) if value.rank == step.whole.rank else ()
@@ -85,7 +85,7 @@ def _is_floating(value: Value) -> bool:
 
 
 def traced(node: OnnxNode, trace: OnnxGraphBuilder, outer: Sequence[BuiltNode], form: LoopForm) -> TracedBody | None:
-    """The body of a loop, converted into `trace`; None where it is not known what it reads in which iteration.
+    """Convert the body of a loop into `trace`; None if its steps or the number of iterations are unknown.
 
     outer: the nodes of the graph around the loop.
     """
@@ -121,14 +121,14 @@ def traced(node: OnnxNode, trace: OnnxGraphBuilder, outer: Sequence[BuiltNode], 
 
 
 def _widened(before: tuple[Size, ...] | None, after: tuple[Size, ...] | None) -> tuple[Size, ...] | None:
-    """The sizes of a state in every iteration: an axis of one element at first may be the batch's afterwards."""
+    """Return the sizes of a state in every iteration: an axis that has one element at first may become the batch."""
     if before is None or after is None or len(before) != len(after):
         return before
     return tuple(b if a == 1 and b is not None else a for a, b in zip(before, after, strict=True))
 
 
 def _parted(nodes: Sequence[BuiltNode], open_ends: set[int]) -> tuple[list[BuiltNode], list[BuiltNode]]:
-    """What depends on what comes into an iteration, and what does not."""
+    """Split nodes into those that depend on values in `open_ends`, and those that do not."""
     varying, moving, fixed = set(open_ends), [], []
     for node in nodes:
         if any(v is not None and id(v) in varying for v in node.inputs):

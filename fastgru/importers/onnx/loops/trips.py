@@ -1,4 +1,4 @@
-"""How many iterations a loop has: from its count, and from conditions that compare a counter with a bound."""
+"""The number of iterations of a loop, from its count and from conditions that compare a counter with a bound."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -20,10 +20,10 @@ def trip_count(
     outer: Sequence[BuiltNode],
     numbers: Mapping[int, Number],
 ) -> Size:
-    """The number of iterations: a size, or None where it is not one that is known or has a name.
+    """Return the number of iterations: a number, a named size, or None if it is unknown.
 
-    A condition before the first iteration must say the same as that after each; one that is not there, or always
-    holds, lets the first iteration run whatever the other says.
+    The condition before the first iteration must not set a bound that the condition after each iteration lacks. If it
+    is absent or always true, the first iteration runs whatever the other condition says.
     """
     first = _bounds(form.condition, outer, {}, at=0) if form.condition is not None else []
     later = _bounds(going_on, nodes, numbers, at=1)
@@ -54,9 +54,10 @@ def _bounds(
     holds: bool = True,
     depth: int = 0,
 ) -> list[Size] | None:
-    """What the iteration, `at` iterations on, must stay below for the condition to hold, or not to.
+    """Return the upper bounds of the number of iterations for which a condition is true (false if not `holds`).
 
-    An empty list for a condition that always does; None where that is not known.
+    at: 1 for a condition after each iteration, 0 for one before the first. The list is empty if there is no bound;
+    None if the bounds are unknown.
     """
     if condition.array is not None:
         return [] if condition.array.size == 1 and bool(condition.array.all()) == holds else None
@@ -85,7 +86,7 @@ def _bounds(
 def _margin(
     kind: str, inputs: Sequence[Value], nodes: Sequence[BuiltNode], numbers: Mapping[int, Number], holds: bool
 ) -> Number | None:
-    """What must be above 0 for a comparison of whole numbers to hold, or not to."""
+    """Return a number that is above 0 exactly if a comparison of whole numbers is true (false if not `holds`)."""
     if not holds:
         kind = {"less": "greater_equal", "less_equal": "greater", "greater": "less_equal", "greater_equal": "less"}.get(
             kind, ""
@@ -99,10 +100,10 @@ def _margin(
 
 
 def _solved(margin: Number, at: int) -> list[Size] | None:
-    """How many iterations run while the margin is above 0. at: it is asked so long before the one that it lets run."""
+    """Return how many iterations run while the margin is above 0. at: as in `_bounds`."""
     slope, start = margin.slope, margin.start
     if slope == 0:
-        # Without a counter: of the first iteration, which counts from 0.
+        # The margin does not change: before the first iteration, which is number 0, it is the number of iterations.
         return [start] if at == 0 else [] if isinstance(start, int) and start > 0 else None
     if slope > 0:
         return [] if isinstance(start, int) and start > 0 else None
