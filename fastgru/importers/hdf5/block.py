@@ -1,4 +1,4 @@
-"""A stretch of an HDF5 file, read from front to back as it is asked for, with every step checked against its end."""
+"""A range of an HDF5 file that is read from front to back, with every read checked against its end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fastgru.sources import Content
 
 __all__ = ["MAX_STEPS", "Block", "FileForm", "aligned"]
 
-# Messages, links and tree entries that are looked at in one file: a link can name one object any number of times.
+# The most messages, links and tree entries that are read in one file: any number of links can name the same object.
 MAX_STEPS: Final = 200_000
 MAX_NAME: Final = 1 << 16
 SHORT_NAME: Final = 256
 
-# What all values that are read may add up to, in sizes of the file: datasets and chunks can name one place in it, too.
+# All values that are read may add up to this many times the file: several datasets and chunks can name the same bytes.
 READ_RATIO: Final = 20
 
 
 @dataclass(frozen=True)
 class FileForm:
-    """The file's bytes, and what its superblock says of numbers in them: addresses are relative to `base`."""
+    """The file's bytes, and the sizes of offsets and lengths in its superblock. Addresses are relative to `base`."""
 
     data: Content
     base: int = 0
@@ -36,18 +36,18 @@ class FileForm:
         return self.data.name
 
     def step(self) -> None:
-        """Count one thing looked at."""
+        """Count one message, link or tree entry; raise `InvalidModelError` if there are too many."""
         self.steps[0] += 1
         if self.steps[0] > MAX_STEPS:
             raise self.damaged(f"it has more than {MAX_STEPS} messages, links and chunks")
 
     @property
     def undefined(self) -> int:
-        """The address that stands for none."""
+        """The address that means no address."""
         return (1 << 8 * self.offset_size) - 1
 
     def block(self, address: int, size: int | None, what: str) -> Block:
-        """`size` bytes at `address`, or all that follow."""
+        """Return the block of `size` bytes at `address`; None means all bytes up to the end of the file."""
         begin = self.base + address
         end = len(self.data) if size is None else begin + size
         if address == self.undefined or not 0 <= begin <= end <= len(self.data):
@@ -55,7 +55,7 @@ class FileForm:
         return Block(self, self.data, what, begin, end)
 
     def values(self, address: int, size: int, what: str) -> memoryview:
-        """The `size` bytes at `address`, as `Content.read` gives them."""
+        """Return the `size` bytes at `address`, as `Content.read` does."""
         block = self.block(address, size, what)
         self.bytes_read[0] += size
         if self.bytes_read[0] > READ_RATIO * len(self.data):
@@ -67,7 +67,7 @@ class FileForm:
 
 
 class Block:
-    """Little-endian numbers and bytes, one after another; `InvalidModelError` names `what` where it ends too early."""
+    """Reads little-endian numbers and bytes one after another; raises `InvalidModelError` naming `what` at the end."""
 
     def __init__(
         self, form: FileForm, data: memoryview | Content, what: str, begin: int = 0, end: int | None = None
@@ -80,7 +80,7 @@ class Block:
         return self.end - self.at
 
     def peek(self, count: int) -> bytes:
-        """The next bytes, at most `count`."""
+        """Return the next bytes, at most `count`, without taking them."""
         return bytes(self._data[self.at : min(self.at + count, self.end)])
 
     def take(self, count: int) -> memoryview:
@@ -105,7 +105,7 @@ class Block:
             raise self.form.damaged(f"{self.what} does not begin with {signature.decode()}")
 
     def text(self, count: int | None = None) -> str:
-        """UTF-8 of `count` bytes up to the first zero, or up to the next zero."""
+        """Take `count` bytes, or those up to and including the next zero; return the text before the first zero."""
         if count is None:
             count = (self.peek(SHORT_NAME).find(b"\0") + 1) or (self.peek(MAX_NAME).find(b"\0") + 1)
             if count == 0:
@@ -123,5 +123,5 @@ class Block:
 
 
 def aligned(count: int) -> int:
-    """`count`, rounded up to a multiple of 8."""
+    """Return `count` rounded up to a multiple of 8."""
     return -(-count // 8) * 8

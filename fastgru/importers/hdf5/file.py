@@ -1,4 +1,4 @@
-"""An HDF5 file as paths, arrays and texts."""
+"""The datasets and string attributes of an HDF5 file, by path."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,9 @@ __all__ = ["MAX_OBJECTS", "Hdf5"]
 
 MAX_OBJECTS: Final = 100_000
 MAX_DEPTH: Final = 64
-MAX_PATHS: Final = 32 << 20  # characters of the paths of all objects
+MAX_PATHS: Final = 32 << 20  # characters in the paths of all objects
 
-# What all compressed datasets of a file may grow to: this, and 20 times the file's own size.
+# All compressed datasets of a file may inflate to this many bytes plus 20 times the size of the file.
 INFLATE_ALLOWANCE: Final = 256 << 20
 INFLATE_RATIO: Final = 20
 
@@ -46,10 +46,10 @@ class _Dataset:
 
 
 class Hdf5:
-    """An HDF5 file; `datasets` are the shapes by path, read while `content` is open.
+    """An HDF5 file. datasets: the shapes by path. `read` works while `content` is open.
 
-    Raises `InvalidModelError` for what is damaged: parts outside the file, sizes that do not fit it, groups in a cycle;
-    `UnsupportedModelError` for what HDF5 has and Keras does not write, with the way round.
+    Raises `InvalidModelError` for a damaged file (parts outside the file, sizes that do not fit it, groups in a cycle);
+    `UnsupportedModelError`, with the way round, for features of HDF5 that Keras does not use.
     """
 
     def __init__(self, content: Content) -> None:
@@ -64,11 +64,11 @@ class Hdf5:
         self.datasets: Mapping[str, tuple[int, ...]] = {path: d.shape for path, d in self._datasets.items()}
 
     def has_group(self, path: str) -> bool:
-        """True where `path` is a group of the file, empty or not."""
+        """Return whether `path` is a group of the file, empty or not."""
         return path in self._groups
 
     def read(self, path: str) -> Array:
-        """The dataset at `path`, in the byte order of the machine; bfloat16 as `ml_dtypes.bfloat16`."""
+        """Return the dataset at `path`, in native byte order; bfloat16 as `ml_dtypes.bfloat16`."""
         what, dataset = f"dataset {path!r}", self._datasets[path]
         parts = {m.kind: m for m in dataset.messages}
         if EXTERNAL in parts:
@@ -87,7 +87,7 @@ class Hdf5:
         return storage.load(dataset.shape, datatype)
 
     def text(self, group: str, attribute: str) -> str | None:
-        """The string attribute of a group ("/" is the root), None where there is none."""
+        """Return a string attribute of a group ("/" is the root), or None if it is absent."""
         for message in self._groups[group.strip("/")]:
             if message.kind == ATTRIBUTE:
                 name, datatype, shape, value = _attribute(message.block(self._form, f"an attribute of {group!r}"))
@@ -96,7 +96,7 @@ class Hdf5:
         return None
 
     def _walk(self, root: int) -> None:
-        """Every object below the root; each group once, so that links in a cycle end."""
+        """Find every object below the root; a group that is linked twice is an error, so cycles end."""
         pending, seen, count, characters = [("", root, 0)], set[int](), 0, 0
         while pending:
             path, address, depth = pending.pop()
@@ -125,7 +125,7 @@ class Hdf5:
                     )
                 if not name or "/" in name:
                     raise self._form.damaged(f"{path!r} has a link named {name[:40]!r}")
-                # On Windows, Keras before 3 joined the names of groups by backslashes.
+                # On Windows, Keras before version 3 joined names of groups with backslashes.
                 name = name.replace("\\", "/")
                 below.append((f"{path}/{name}" if path else name, target, depth + 1))
             if len({p for p, _, _ in below}) != len(below):
@@ -133,7 +133,7 @@ class Hdf5:
             pending += reversed(below)
 
     def _spend(self, what: str, nbytes: int, *, packed: bool) -> None:
-        """Unpacked, the datasets fit the file that they are in; packed, they may grow so far and no further."""
+        """Count the bytes of a dataset; raise `InvalidModelError` beyond the limit for packed or for plain datasets."""
         limit = self._inflatable if packed else self._plain_left
         if nbytes > limit:
             raise InvalidModelError(
@@ -167,7 +167,7 @@ class Hdf5:
 
 
 def _superblock(form: FileForm) -> tuple[FileForm, int]:
-    """The form of the file and the address of its root group (section II.A)."""
+    """Return the form of the file and the address of its root group (section II.A)."""
     start = 0
     while bytes(form.data[start : start + 8]) != _SIGNATURE:
         start = 2 * start or 512
@@ -187,14 +187,14 @@ def _superblock(form: FileForm) -> tuple[FileForm, int]:
     if not all(size in (2, 4, 8) for size in sizes):
         raise form.damaged(f"its addresses and lengths have {sizes} bytes")
     block.form = form = FileForm(form.data, start, *sizes)
-    block.offset()  # the base address: files with a user block are read from their signature on
+    block.offset()  # the base address is not used: addresses count from the signature
     for _ in range(4 if version < 2 else 2):
         block.offset()
     return form, block.offset()
 
 
 def _attribute(block: Block) -> tuple[str, Datatype, tuple[int, ...], Block]:
-    """(name, datatype, shape, value) of an attribute message (section IV.A.2.m)."""
+    """Return (name, datatype, shape, value) of an attribute message (section IV.A.2.m)."""
     version, flags = block.number(1), block.number(1)
     name_size, type_size, space_size = (block.number(2) for _ in range(3))
     if version not in (1, 2, 3):
@@ -209,6 +209,6 @@ def _attribute(block: Block) -> tuple[str, Datatype, tuple[int, ...], Block]:
         )
     try:
         datatype = read_datatype(datatype_part)
-    except UnsupportedModelError:  # of no concern to anybody who asks for texts
+    except UnsupportedModelError:  # only text attributes are ever read
         datatype = Datatype(1, np.dtype("u1"))
     return name, datatype, read_dataspace(dataspace_part), block

@@ -1,5 +1,5 @@
-"""Object headers: the messages that a group or a dataset is (section IV.A.1), and the names in a group with the objects
-that they stand for (sections III.A.1, III.B to III.D, IV.A.2.g)."""
+"""Object headers: the messages of a group or a dataset (section IV.A.1), and the links of a group (sections III.A.1,
+III.B to III.D, IV.A.2.g)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -30,7 +30,7 @@ _CACHED_SOFT_LINK: Final = 2
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a header; `shared` where its content is kept elsewhere in the file."""
+    """One message of a header. shared: whether its content is elsewhere in the file."""
 
     kind: int
     shared: bool
@@ -46,7 +46,7 @@ class Message:
 
 
 def read_messages(form: FileForm, address: int) -> list[Message]:
-    """Every message of the object at `address`, continuations followed."""
+    """Return every message of the object at `address`, continuations included."""
     block = form.block(address, None, f"the object at {address:#x}")
     newer = block.peek(4) == b"OHDR"
     found = []
@@ -57,7 +57,7 @@ def read_messages(form: FileForm, address: int) -> list[Message]:
 
 
 def _version_1(form: FileForm, block: Block) -> tuple[Block, int, int]:
-    """(the messages, how many there are at most, bytes of each behind its flags)."""
+    """Return (block of the messages, their greatest number, bytes after the flags of each)."""
     version, _, count, _, size = (block.number(n) for n in (1, 1, 2, 4, 4))
     if version != 1:
         raise form.damaged(f"{block.what} has a header of version {version}")
@@ -101,12 +101,12 @@ def _continuation(form: FileForm, content: memoryview, seen: set[int]) -> Block:
 
 
 def is_group(messages: Sequence[Message]) -> bool:
-    """True where an object header has links in it."""
+    """Return whether an object header is that of a group: it has links, or a table of links."""
     return any(m.kind in (_SYMBOL_TABLE, _LINK_INFO, _LINK) for m in messages)
 
 
 def read_links(form: FileForm, messages: Sequence[Message], path: str) -> Iterator[tuple[str, int]]:
-    """(name, address of the object) for each link; links by name, which may leave the file, are refused."""
+    """Yield (name, address of the object) for each link; soft and external links are refused."""
     for message in messages:
         if message.kind == _SYMBOL_TABLE:
             table = message.block(form, "a symbol table")
@@ -164,7 +164,7 @@ def _by_name(form: FileForm, path: str) -> UnsupportedModelError:
 
 
 def walk_tree(form: FileForm, root: int, kind: int, key_size: int, what: str) -> Iterator[tuple[Block, int]]:
-    """(key before it, address) of every leaf entry of a version 1 B-tree, from left to right."""
+    """Yield (preceding key, address) of every leaf entry of a version 1 B-tree, from left to right."""
     pending: list[tuple[int, int | None]] = [(root, None)]
     seen = set[int]()
     while pending:

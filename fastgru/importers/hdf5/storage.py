@@ -1,4 +1,4 @@
-"""Where the bytes of a dataset are, and how they are packed (sections IV.A.2.i, IV.A.2.l and III.A.1)."""
+"""The location and the filters of a dataset's bytes (sections IV.A.2.i, IV.A.2.l and III.A.1)."""
 
 import math
 import zlib
@@ -22,7 +22,7 @@ _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 
 @dataclass(frozen=True)
 class Storage:
-    """held: how many bytes lie in one place, and `content` gives them. tree, chunk: where chunks of this shape are."""
+    """content, held: returns the bytes of an unchunked dataset; their number. tree, chunk: address and shape of chunks."""
 
     form: FileForm
     what: str
@@ -33,11 +33,11 @@ class Storage:
     filters: tuple[int, ...] = ()
 
     def unpacked(self, shape: tuple[int, ...]) -> int:
-        """How many values have to be unpacked for that shape: chunks are whole, also those at an edge."""
+        """Return how many values are unpacked for a shape; chunks at an edge count in full. 0 without chunks."""
         return math.prod(-(-s // c) * c for s, c in zip(shape, self.chunk, strict=True)) if self.chunk else 0
 
     def load(self, shape: tuple[int, ...], datatype: Datatype) -> Array:
-        """The array, in memory of its own and the byte order of the machine."""
+        """Return the array, in memory of its own and in native byte order."""
         dtype = datatype.numbers
         assert dtype is not None
         count = math.prod(shape)
@@ -87,11 +87,11 @@ class Storage:
             whole = len(data) // itemsize * itemsize
             mixed = np.frombuffer(data, np.uint8, whole).reshape(itemsize, -1)
             return mixed.T.tobytes() + data[whole:]
-        return data[:-4]  # Fletcher-32: the sum at the end is left unread
+        return data[:-4]  # Fletcher-32: the checksum at the end is not checked
 
 
 def read_filters(block: Block) -> tuple[int, ...]:
-    """The numbers of the filters, in the order in which they were applied."""
+    """Return the numbers of the filters, in the order in which they were applied."""
     version, count = block.number(1), block.number(1)
     if version not in (1, 2):
         raise block.form.damaged(f"{block.what}: a filter pipeline of version {version}")
@@ -114,7 +114,7 @@ def read_filters(block: Block) -> tuple[int, ...]:
 
 
 def read_storage(block: Block, rank: int, filters: Sequence[int]) -> Storage:
-    """The layout message of a dataset."""
+    """Return the storage that the layout message of a dataset describes."""
     form, what, version = block.form, block.what, block.number(1)
     if version in (1, 2):
         raise UnsupportedModelError(

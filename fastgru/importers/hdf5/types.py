@@ -1,4 +1,4 @@
-"""Datatypes and dataspaces: what the bytes of a dataset or an attribute mean (sections IV.A.2.b and IV.A.2.d)."""
+"""Datatypes and dataspaces of datasets and attributes (sections IV.A.2.b and IV.A.2.d)."""
 
 import math
 from typing import Any, Final
@@ -16,13 +16,13 @@ MAX_RANK: Final = 32
 
 _FIXED, _FLOAT, _STRING, _OPAQUE, _VARIABLE = 0, 1, 3, 5, 9
 _CLASSES: Final = {2: "time", 4: "bit field", 6: "compound", 7: "reference", 8: "enumeration", 10: "array"}
-# Precision, exponent and mantissa of IEEE 754: bytes -> (exponent at, exponent bits, mantissa at, mantissa bits, bias).
+# Layouts of IEEE 754: bytes -> (exponent location, exponent size, mantissa location, mantissa size, exponent bias).
 _IEEE: Final = {2: (10, 5, 0, 10, 15), 4: (23, 8, 0, 23, 127), 8: (52, 11, 0, 52, 1023)}
 
 
 @dataclass(frozen=True)
 class Datatype:
-    """numbers: the NumPy dtype, None for texts. variable: a text kept in a global heap."""
+    """numbers: the NumPy dtype, None for texts. variable: whether the text is in a global heap."""
 
     size: int
     numbers: np.dtype[Any] | None
@@ -30,7 +30,7 @@ class Datatype:
 
 
 def read_dataspace(block: Block) -> tuple[int, ...]:
-    """The shape; () for a scalar, (0,) for a null dataspace."""
+    """Return the shape: () for a scalar, (0,) for a null dataspace."""
     version, rank, _ = block.number(1), block.number(1), block.number(1)
     if version == 1:
         block.take(5)
@@ -48,7 +48,7 @@ def read_dataspace(block: Block) -> tuple[int, ...]:
 
 
 def read_datatype(block: Block) -> Datatype:
-    """Numbers and texts; `UnsupportedModelError` for the other classes of HDF5."""
+    """Return the datatype of numbers or texts; raise `UnsupportedModelError` for the other classes of HDF5."""
     form, first, bits, size = block.form, block.number(1), block.number(3), block.number(4)
     kind, version = first & 0x0F, first >> 4
     if version == 0 or size == 0:
@@ -70,7 +70,7 @@ def read_datatype(block: Block) -> Datatype:
     if kind == _STRING:
         return Datatype(size, None)
     if kind == _OPAQUE and size == 2:
-        # NumPy has no bfloat16, so h5py writes those arrays as two opaque bytes; Keras writes nothing else so.
+        # NumPy has no bfloat16, so h5py writes it as two opaque bytes; Keras writes no other data this way.
         return Datatype(2, np.dtype(late("ml_dtypes").bfloat16))
     if kind == _VARIABLE and bits & 0x0F == 1:
         return Datatype(size, None, variable=True)

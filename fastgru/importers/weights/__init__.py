@@ -1,4 +1,4 @@
-"""Weights out of any file of the field, with none of its frameworks, and no code of a file ever run.
+"""Reads weights from the files of all common frameworks, without these frameworks and without running code of a file.
 
 with fastgru.read_weights("checkpoint.pt") as weights:          # leaving the block checks that all were read
     gru = fastgru.GRU.from_torch(weights, prefix="encoder.gru")

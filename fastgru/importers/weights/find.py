@@ -1,5 +1,6 @@
-"""The GRUs in a state dict, told by the names that torch gives their tensors and by the shapes; and what
-`fastgru.load` answers to weights that come without a model around them.
+"""Finds the GRUs in a state dict by torch's names for their tensors and by the shapes.
+
+`fastgru.load` uses it for its message about files that have weights but no model.
 
 torch.nn.GRU: `<prefix>.weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, with `_reverse` for the second
 direction and `_l1`, `_l2`... for further layers. torch.nn.GRUCell: the same names without `_l0`.
@@ -35,9 +36,9 @@ _Group = dict[tuple[str, str, int | None, bool], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class FoundGRU:
-    """A GRU of a state dict: its prefix ("" at the outermost level) and what the names and shapes say of it.
+    """A GRU of a state dict: its prefix ("" at the outermost level) and the properties that names and shapes show.
 
-    cell: True for torch.nn.GRUCell, whose tensors have no layer in their names.
+    cell: True for torch.nn.GRUCell, whose tensors have no layer number in their names.
     """
 
     prefix: str
@@ -57,18 +58,18 @@ class FoundGRU:
 
     @property
     def recipe(self) -> str:
-        """The call that makes it."""
+        """The call that makes this GRU."""
         kind = "GRUCell" if self.cell else "GRU"
         return f'fastgru.{kind}.from_torch(weights, prefix="{self.prefix}")'
 
 
 def find_grus(weights: Mapping[str, Any]) -> list[FoundGRU]:
-    """Every GRU whose tensors are all there with shapes that agree, in the order in which they appear.
+    """Return every GRU whose tensors are all present with matching shapes, in the order of the tensors.
 
     weights: arrays, or their shapes, by name.
 
-    An LSTM or a plain RNN has the same names, and 4 or 1 times H rows in place of 3: it is not listed. Nothing is
-    recorded as read.
+    LSTMs and plain RNNs have the same names, but 4 H or H rows instead of 3 H: they are not listed. No tensor is marked
+    as read.
     """
     shapes = (
         {name: shape for name, (_, shape) in weights.specs.items()}
@@ -109,7 +110,7 @@ def _describe(prefix: str, group: _Group) -> FoundGRU | None:
 
 
 def refuse_state_dict(source: Source, key: str | None = None) -> NoReturn:
-    """Raise `WeightsAloneError` naming the GRUs in `source` and how to make them; raises as `read_weights`, too."""
+    """Raise `WeightsAloneError` that names the GRUs in `source` and how to make them, or an error of `read_weights`."""
     weights = read_weights(source, key=key)
     with opened(source) as content:
         path = weights.source.strip("'") if content.path is None else content.path

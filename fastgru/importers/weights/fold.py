@@ -1,8 +1,8 @@
-"""Weights that torch keeps in parts while it trains them, put together as the model computes them in evaluation.
+"""Combines weights that torch stores in parts while it trains them, as the model does in evaluation.
 
-weight_norm: g * v / |v|, the norm over all axes along which g has size 1 (torch.nn.utils.weight_norm: `<name>_g`,
+weight_norm: g * v / |v|, with the norm over all axes along which g has size 1 (torch.nn.utils.weight_norm: `<name>_g`,
 `<name>_v`; torch.nn.utils.parametrizations: `parametrizations.<name>.original0`, `original1`).
-spectral_norm: w / (u . W v), W the weight as a matrix with the rows that u has (`<name>_orig`, `_u`, `_v`;
+spectral_norm: w / (u . W v), where W is the weight as a matrix with as many rows as u (`<name>_orig`, `_u`, `_v`;
 `parametrizations.<name>.original`, `.0._u`, `.0._v`).
 Pruning: w * mask (torch.nn.utils.prune: `<name>_orig`, `<name>_mask`).
 """
@@ -18,14 +18,13 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 
 __all__ = ["fold_reparametrised"]
 
-NEAR: Final = 0.25  # of two unit vectors, one of them some training steps older
+NEAR: Final = 0.25  # most distance of two unit vectors of which one is some training steps older
 
 
 def fold_reparametrised(tensors: Mapping[str, Array], source: str) -> dict[str, Array]:
-    """`tensors` with whole weights where the first of their parts stood, in float32, or float64 where the parts are.
+    """Return `tensors` with each weight in place of its first part, in float64 if the parts are, else in float32.
 
-    Raises `UnsupportedModelError` for a parametrisation that is none of the three, `InvalidModelError` where the parts
-    of one do not fit together.
+    Raises `UnsupportedModelError` for any other parametrisation, `InvalidModelError` if parts do not fit together.
     """
     folded: dict[str, Array] = {}
     taken: set[str] = set()
@@ -71,7 +70,10 @@ def _whole(compute: Callable[..., Array], parts: list[Array], what: str) -> Arra
 
 
 def _weight_norm(g: Array, v: Array) -> Array:
-    """torch.nn.utils.weight_norm: dim is the axis that g keeps, None where g is a number. The norm is in float64."""
+    """Undo torch.nn.utils.weight_norm. Its dim is the axis that g keeps, or None if g has one element.
+
+    The norm is computed in float64.
+    """
     if g.size != 1 and (g.ndim != v.ndim or any(m not in (1, n) for m, n in zip(g.shape, v.shape, strict=True))):
         raise ValueError
     axes = tuple(axis for axis in range(v.ndim) if g.size == 1 or g.shape[axis] == 1)
@@ -80,16 +82,16 @@ def _weight_norm(g: Array, v: Array) -> Array:
 
 
 def _spectral_norm(w: Array, u: Array, v: Array) -> Array:
-    """torch.nn.utils.spectral_norm: rows of the matrix are the axis 0, or 1 for transposed convolutions."""
+    """Undo torch.nn.utils.spectral_norm. The rows of the matrix are axis 0, or axis 1 for transposed convolutions."""
     axes = [axis for axis in (0, 1)[: w.ndim] if w.shape[axis] == u.size and w.size == u.size * v.size]
     if u.ndim != 1 or v.ndim != 1 or not axes:
         raise ValueError
     u, v = u.astype(np.float64), v.astype(np.float64)
     left = matrices = [np.moveaxis(w.astype(np.float64), axis, 0).reshape(u.size, -1) for axis in axes]
     if matrices[1:]:
-        # The power iteration ends with u = W v / |W v|: that tells which of two axes of one size it went along.
+        # The power iteration ends with u = W v / |W v|, which shows along which of two equal axes it ran.
         left = [m for m in matrices if np.linalg.norm(m @ v / np.linalg.norm(m @ v) - u) < NEAR]
-        left = matrices[:1] if w.ndim == 2 and len(left) != 1 else left  # of a matrix nearly always rows
+        left = matrices[:1] if w.ndim == 2 and len(left) != 1 else left  # for a matrix it is nearly always axis 0
     if len(left) != 1:
         raise UnsupportedModelError("spectral_norm runs along axis 0 or 1, and the tensors do not show which")
     return np.asarray(w / (u @ left[0] @ v))

@@ -1,4 +1,4 @@
-"""State dicts as JSON: an object of nested lists, as `{k: v.tolist() for k, v in model.state_dict().items()}` makes."""
+"""State dicts as JSON: an object of nested lists, like `{k: v.tolist() for k, v in model.state_dict().items()}`."""
 
 from dataclasses import replace
 from itertools import chain
@@ -18,12 +18,12 @@ MAX_AXES: Final = 32
 
 
 def read_json_state(content: Content, key: str | None) -> StateDict:
-    """Arrays of float64, since JSON has no dtype; a number alone is an array without axes.
+    """Return float64 arrays, because JSON has no dtype; a single number becomes an array without axes.
 
-    key: which nested object is the state dict, as `choose_state_dict`.
+    key: as in `choose_state_dict`.
 
-    Raises `InvalidModelError` for lists that are ragged or hold anything but numbers, `UnsupportedModelError` for the
-    JSON of layers that RTNeural writes, which is a whole model.
+    Raises `InvalidModelError` for lists that are ragged or contain anything but numbers; `UnsupportedModelError` for
+    RTNeural's JSON, which is a whole model, and for the index of a checkpoint in several files.
     """
     name, value = content.name, load_json(content)
     if isinstance(value, dict) and "layers" in value and "in_shape" in value:

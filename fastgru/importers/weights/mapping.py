@@ -1,4 +1,4 @@
-"""The tensors of a file by name, with a record of which were read."""
+"""The tensors of a file by name, with a record of those that were read."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Which dict of a checkpoint is the state dict: the one beside the callbacks, the optimizers, the epoch and the losses.
+"""Finds the state dict in a checkpoint that also has callbacks, optimizers, the epoch and losses.
 
-The rule. Candidates are all dicts that hold tensors, to a depth of six, in short lists and in subclasses of dict, too.
-They become fewer by four questions, each of which counts only where some candidate passes it:
+Candidates are all dicts with tensors, up to a depth of six, including those in short lists and in subclasses of dict.
+Four questions reduce the candidates; a question counts only if some candidate passes it:
 
-1. Are weights in it named as parameters are (`...weight`, `...bias_hh_l0`, `...running_mean`)?
-2. Is one of these a matrix? (Those of a loss, and running means of observations, are vectors.)
-3. Is it outside of what training keeps beside a model (callbacks, optimizers, averaged copies)?
-4. Does it hold arrays of numbers that are not whole?
+1. Are weights in it named like parameters (`...weight`, `...bias_hh_l0`, `...running_mean`)?
+2. Is one of these a matrix? (Weights of a loss and running means of observations are vectors.)
+3. Is it outside the state that training keeps beside a model (callbacks, optimizers, averaged copies)?
+4. Does it have floating-point arrays?
 
-One candidate that is left is the state dict. Of several, none is: the caller names one. A path that several dicts have
-(`{"a.b": {}, "a": {"b": {}}}`, `{1: {}, "1": {}}`) is numbered from the second on: "a.b (2)".
+A single remaining candidate is the state dict. If several remain, the caller must name one. If several dicts have the
+same path (`{"a.b": {}, "a": {"b": {}}}`, `{1: {}, "1": {}}`), the path is numbered from the second on: "a.b (2)".
 """
 
 import re
@@ -24,7 +24,7 @@ from fastgru.records import dataclass
 __all__ = ["StateDict", "choose_state_dict"]
 
 MAX_DEPTH: Final = 6
-MAX_LIST: Final = 1000  # entries of a list that is looked into
+MAX_LIST: Final = 1000  # longer lists are not searched
 MAX_CHARACTERS: Final = 64 << 20  # of all paths together
 SHOWN: Final = 20
 
@@ -47,7 +47,7 @@ class StateDict:
     """The tensors of one dict of a file.
 
     key: its dotted path, "" for the outermost. others: the paths of other dicts with tensors. unknown: the names of
-    classes whose objects were passed over, wherever in the file.
+    classes whose objects were skipped anywhere in the file.
     """
 
     tensors: Mapping[str, Any]
@@ -65,14 +65,15 @@ def choose_state_dict(
     is_weight: Test,
     unknown: Container[str] = (),
 ) -> StateDict:
-    """The tensors of one dict in `value`; scalars, texts and objects beside them are passed over.
+    """Return the tensors of one dict in `value`; scalars, texts and objects beside them are skipped.
 
     key: the dotted path of the dict ("model", "ema.model", "" for the outermost); None finds it by the rule above.
-    is_tensor: what counts as a tensor. is_weight: which tensors are arrays of numbers that are not whole.
-    unknown: the classes whose objects may be models; beside one, what is no network's weights is not taken for them.
+    is_tensor: whether a value is a tensor. is_weight: whether a tensor is a floating-point array.
+    unknown: the classes whose objects may be models; beside such an object, tensors that do not look like the weights
+    of a network are not taken as a state dict.
 
-    Raises `InvalidModelError` where there is none, `AmbiguousStateDictError` where there are several,
-    `UnsupportedModelError` for an object in place of a state dict, or of a tensor in it.
+    Raises `InvalidModelError` if there is no such dict, `AmbiguousStateDictError` if there are several,
+    `UnsupportedModelError` for an object in place of a state dict or of a tensor in it.
     """
     found = _dicts(value, is_tensor, name)
     candidates = [path for path, entries in found.items() if _any(is_tensor, entries)]
@@ -137,7 +138,7 @@ def _named(label: Any) -> bool:
 
 
 def _shape(entry: Any) -> tuple[int, ...]:
-    """Of a tensor, or of lists within lists as their first entries tell it."""
+    """Return the shape of a tensor, or of nested lists, judged by their first entries."""
     shape: list[int] = []
     while isinstance(entry, list):
         shape.append(len(entry))
@@ -150,7 +151,7 @@ def _any(test: Test, entries: Entries) -> bool:
 
 
 def _dicts(value: Any, is_tensor: Test, name: str) -> dict[str, Entries]:
-    """Path -> dict, from the outermost ("") down; optimizers are left out, each dict appears once."""
+    """Return {path: dict} from the outermost ("") down; each dict appears once, and optimizers are left out."""
     found: dict[str, Entries] = {}
     seen: set[int] = set()
     times: dict[str, int] = {}
@@ -191,7 +192,7 @@ def _entries(value: Any) -> Entries | None:
 
 
 def _refuse_objects(value: Any, found: Mapping[str, Entries], name: str, unknown: Container[str] | None) -> None:
-    """Raise `UnsupportedModelError` where there are no tensors but objects of these classes."""
+    """Raise `UnsupportedModelError` if there are objects of the classes `unknown`; None means any class."""
     objects = [("", value)] if isinstance(value, Inert) else []
     for path, entries in found.items():
         objects += [(f"{path}.{k}" if path else str(k), e) for k, e in entries.items() if isinstance(e, Inert)]
@@ -211,7 +212,7 @@ def _refuse_objects(value: Any, found: Mapping[str, Entries], name: str, unknown
 
 
 def _refuse_strange_tensor(kind: str, what: str) -> None:
-    """Raise `UnsupportedModelError` for an object that is a tensor or an array in a form that is not read."""
+    """Raise `UnsupportedModelError` for an object that is a tensor or an array in an unsupported form."""
     if "multiarray._reconstruct" in kind:
         raise UnsupportedModelError(f"{what} is a pickled NumPy array, which is not read: save torch tensors instead")
     if kind.startswith("torch.") and "_rebuild_" in kind:

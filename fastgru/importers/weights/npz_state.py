@@ -1,6 +1,6 @@
-"""NumPy archives (.npz). The header of each .npy member is parsed here: NumPy's own reader evaluates it as Python.
+"""NumPy archives (.npz). The header of each .npy member is parsed here, because NumPy evaluates it as Python.
 
-The format: numpy.lib.format, versions 1 to 3.
+Format: numpy.lib.format, versions 1 to 3.
 """
 
 import re
@@ -26,10 +26,10 @@ _SHAPE: Final = re.compile(r"'shape': *\(((?:\d{1,18}L?, *)*(?:\d{1,18}L?)?)\)")
 
 
 def read_npz_state(content: Content) -> Mapping[str, Array]:
-    """Name without `.npy` -> array, in the archive's order.
+    """Return the arrays by name, without `.npy`, in the order of the archive.
 
-    Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for arrays of objects (which are pickles),
-    texts and records.
+    Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for arrays of objects (which are pickles),
+    texts or records.
     """
     archive, name = Archive(content), content.name
     if strangers := [member for member in archive if not member.endswith(".npy")]:

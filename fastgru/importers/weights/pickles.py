@@ -1,10 +1,10 @@
-"""Pickles, read as data: an interpreter of the opcodes that hold plain values, and of named calls it is given.
+"""Reads pickles as data: an interpreter of the opcodes for plain values, and of calls that the caller allows.
 
-A pickle is a program. This module never imports what a pickle names: a global is looked up in the table that the caller
-passes. Any other class is read over: what a pickle says of its objects is data that nobody looks into, and nothing of
-it is built; names that are the tools of an attack are refused. Time and memory are bounded: by the length of the
-pickle, by the number of opcodes, and by what calls may copy. Nothing recurses, so neither nesting nor cycles hurt; keys
-of dicts are scalars whose hashes cannot be made to collide, and what stands for any other key.
+A pickle is a program. This module never imports what a pickle names: it looks a global up in the table that the caller
+passes. Objects of any other class are skipped: they become `Inert`, and their data is not examined. Names that serve
+attacks are refused. Time and memory are bounded by the length of the pickle, by the number of opcodes, and by the
+number of elements that calls may copy. Nothing recurses, so nesting and cycles do no harm. Keys of dicts are values
+whose hashes cannot be made to collide; any other key is replaced by an `Inert`.
 """
 
 import pickletools
@@ -23,7 +23,7 @@ MAX_OPCODES: Final = 1_500_000
 MAX_COPIED: Final = 1_500_000
 MAX_UNKNOWN: Final = 10_000  # classes that are not in the table
 
-# Modules that no file of weights names in good faith.
+# Modules that no honest file of weights names.
 _HOSTILE: Final = {
     "__builtin__", "asyncio", "bdb", "builtins", "cProfile", "code", "codeop", "commands", "ctypes", "importlib",
     "io", "marshal", "multiprocessing", "nt", "operator", "os", "pdb", "pickle", "pip", "platform", "posix",
@@ -31,14 +31,14 @@ _HOSTILE: Final = {
     "sys", "timeit", "trace", "types", "urllib", "webbrowser",
 }  # fmt: skip
 
-# Torch's own tensors of packed integers, and modules of libraries that make some.
+# Torch's own types of packed integers, and modules of libraries that make such tensors.
 _QUANTISED: Final = {
     "torch.ScriptObject", "torch._utils._rebuild_qtensor", "torch.qint32", "torch.qint8", "torch.quint2x4",
     "torch.quint4x2", "torch.quint8",
 }  # fmt: skip
 _QUANTISERS: Final = {"bitsandbytes", "optimum", "quanto", "torchao"}
 
-# Warning: texts with odd backslashes warn of deprecation, which some programs turn into an error.
+# `Warning` is among them because texts with odd backslashes cause a deprecation warning, which may be set to raise.
 _BROKEN: Final = (
     AttributeError, EOFError, IndexError, KeyError, OverflowError, TypeError, ValueError, Warning, struct.error,
 )  # fmt: skip
@@ -46,9 +46,9 @@ _BROKEN: Final = (
 
 @dataclass(eq=False, slots=True)
 class Inert:
-    """Something that a checkpoint may hold beside its tensors: told by the name of its class, never built.
+    """Stands for an object beside the tensors of a checkpoint; only the name of its class is known.
 
-    items: what the pickle puts into it as into a dict, which it may be a subclass of; None where it does not.
+    items: the items that the pickle sets as in a dict, because the class may be a subclass of dict; None without any.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Inert:
 
 @dataclass(eq=False)
 class Global:
-    """A name of the table: what the pickle pushes for it, and what a call of it gives."""
+    """A class or function that a pickle names. call: returns the result of a call in the pickle."""
 
     name: str
     call: Callable[..., Any]
@@ -66,8 +66,8 @@ class Global:
 class PickleReader:
     """Reads pickles one after another from `stream`.
 
-    table: gives, for the function `charge`, qualified name ("collections.OrderedDict") -> function called with the
-        pickled arguments; it calls `charge` with the number of elements that it copies.
+    table: takes a function `charge` and returns {qualified name ("collections.OrderedDict"): function}. Such a function
+        is called with the pickled arguments, and calls `charge` with the number of elements that it copies.
     persistent: called with the id of each persistent object.
     unknown: the names of classes and functions that are not in the table, once each, in the order of the pickle.
     """
@@ -88,7 +88,10 @@ class PickleReader:
         self.unknown: dict[str, Global] = {}
 
     def load(self) -> Any:
-        """The value of the next pickle. Raises `InvalidModelError`, `UnsupportedModelError` for packed integers."""
+        """Return the value of the next pickle.
+
+        Raises `InvalidModelError` for a damaged or hostile pickle, `UnsupportedModelError` for packed integers.
+        """
         stack: list[Any] = []
         marks: list[list[Any]] = []
         memo: dict[int, Any] = {}
@@ -164,7 +167,7 @@ class PickleReader:
             arguments, function = stack.pop(), stack.pop()
             stack.append(_call(function, _expect(arguments, tuple), _expect(named, dict)))
         elif op == "BUILD":
-            # The state of an OrderedDict (its attributes: `_metadata`) or of something inert: of no use here.
+            # The state of an OrderedDict (its attributes, such as `_metadata`) or of an inert object is not needed.
             stack.pop()
             _expect(stack[-1], dict, list, Inert)
         elif op == "BINPERSID" and self._persistent:
@@ -230,7 +233,7 @@ def _expect(value: Any, *kinds: type) -> Any:
 
 
 def _call(function: Any, arguments: tuple[Any, ...], named: dict[Any, Any]) -> Any:
-    """What a call gives; one of something inert, or one with arguments by name, gives something inert."""
+    """Return the result of a call; it is an `Inert` for a call of an `Inert` or with arguments by name."""
     found = _expect(function, Global, Inert)
     return Inert(found.name) if named or isinstance(found, Inert) else found.call(*arguments)
 
@@ -241,7 +244,7 @@ def _extend(target: Any, items: list[Any]) -> None:
 
 
 def _set_items(target: Any, items: list[Any]) -> dict[Any, Any]:
-    """Put keys and values, one after the other, into `target`."""
+    """Put items, a list of alternating keys and values, into `target`."""
     if isinstance(target, Inert):
         result = target.items = target.items or {}
     else:
@@ -251,10 +254,10 @@ def _set_items(target: Any, items: list[Any]) -> dict[Any, Any]:
 
 
 def plain_key(key: Any) -> Any:
-    """`key` where it is safe as the key of a dict, otherwise something inert that stands for it alone.
+    """Return `key` if it is safe as a key of a dict, else a new `Inert` in its place.
 
-    A key that is a tuple is hashed by recursion, over and over where it is shared; integers beyond 2^61 - 2 and floats
-    can be made to collide.
+    Tuples are hashed recursively, again and again if they are shared; integers above 2^61 - 2 and floats can be made to
+    collide.
     """
     if key is None or isinstance(key, str | bytes | Inert | Global):
         return key

@@ -1,7 +1,7 @@
-"""The one function that reads every format of weights.
+"""Reads weights of every format.
 
-HDF5 and Keras archives are paths to arrays here, every convention of Keras left as it is: whole models of Keras, and
-its layers by name, are the business of `fastgru.importers.keras`.
+The arrays of HDF5 files and Keras archives are named by their paths and keep Keras's conventions;
+`fastgru.importers.keras` reads whole Keras models.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -23,9 +23,9 @@ from fastgru.tensorfile import read_tensor_file
 
 __all__ = ["read_weights"]
 
-# What DistributedDataParallel, DataParallel and torch.compile put before every name of a model that they wrap.
+# Prefixes that DistributedDataParallel, DataParallel and torch.compile add to every name of a model.
 _WRAPPERS: Final = ("module.", "_orig_mod.")
-# How the tensors beside a packed weight are called: what made them -> endings of names, all of which are there.
+# Libraries that pack weights, each with suffixes of tensor names; a file with all of the suffixes has such weights.
 _MARKS: Final = (
     ("bitsandbytes (8 bits)", (".SCB",)),
     ("bitsandbytes (4 bits)", (".absmax", ".quant_map")),
@@ -81,14 +81,14 @@ def _read(source: Content, format: str | None, key: str | None) -> Weights:  # n
 
 
 def _hdf5(content: Content) -> Mapping[str, Array]:
-    """Every dataset under its path ("model_weights/gru/gru/kernel:0"), but for those of an optimizer."""
+    """Return every dataset by its path ("model_weights/gru/gru/kernel:0"), except those of an optimizer."""
     file = Hdf5(content)
     paths = [path for path in file.datasets if path.split("/")[0] not in ("optimizer", "optimizer_weights")]
     return {path: file.read(path) for path in paths}
 
 
 def _keras(content: Content) -> Mapping[str, Array]:
-    """The datasets of `model.weights.h5` inside a `.keras` archive."""
+    """Return the datasets of `model.weights.h5` inside a `.keras` archive."""
     archive = Archive(content)
     if (weights := archive.find("model.weights.h5")) is None:
         raise InvalidModelError(f"{content.name}: the Keras archive has no model.weights.h5")
@@ -109,7 +109,7 @@ _NESTED: Final[Mapping[str, Callable[[Content, str | None], StateDict]]] = {
 
 
 def _refuse_packed(names: Collection[str], what: str) -> None:
-    """Raise `UnsupportedModelError` where the names are those of weights that another library quantised and packed."""
+    """Raise `UnsupportedModelError` if the names show that another library quantised and packed the weights."""
     for library, endings in _MARKS:
         found = [next((name for name in names if name.endswith(ending)), None) for ending in endings]
         if None not in found:

@@ -1,9 +1,9 @@
-"""PyTorch checkpoints, with no torch: the zip form since 1.6 and the form before it.
+"""PyTorch checkpoints, read without torch: the zip format since 1.6 and the legacy format before it.
 
-zip: `<stem>/data.pkl` with persistent ids for storages, whose bytes are the members `<stem>/data/<key>`, in the order
-that `<stem>/byteorder` names.
-legacy: the pickles magic number, protocol version, system information, object, list of storage keys; then, for each
-key, an int64 count and the bytes, little-endian whatever the machine (torch/csrc/serialization.cpp).
+zip: `<stem>/data.pkl` has persistent ids for storages. The bytes of a storage are the member `<stem>/data/<key>`, in
+the byte order that `<stem>/byteorder` names.
+legacy: five pickles (magic number, protocol version, system information, object, list of storage keys), then for each
+key an int64 count and the bytes, always little-endian (torch/csrc/serialization.cpp).
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from fastgru.sources import Content
 
 __all__ = ["TorchFile", "read_torch_legacy", "read_torch_zip"]
 
-# What all tensors that have to be checked or converted number by number may add up to: this, and 20 times the file.
+# All tensors that are checked or converted number by number may add up to this many bytes plus 20 times the file.
 CONVERTED_ALLOWANCE: Final = 256 << 20
 CONVERTED_RATIO: Final = 20
 
@@ -32,10 +32,10 @@ PROTOCOL: Final = 1001
 
 
 class TorchFile:
-    """A checkpoint whose tensors are still descriptions.
+    """A checkpoint whose tensors have not been read.
 
-    value: the pickled object: dicts, lists, scalars, `StoredTensor` and `Inert`. unknown: what its pickle names that
-        has no meaning here, once each. storage: the bytes under a key.
+    value: the pickled object: dicts, lists, scalars, `StoredTensor` and `Inert`. unknown: the names in its pickle that
+        are not in the table, once each. storage: returns the bytes under a key.
     """
 
     def __init__(
@@ -55,7 +55,10 @@ class TorchFile:
         self._left = CONVERTED_ALLOWANCE + CONVERTED_RATIO * len(file)
 
     def state_dict(self, key: str | None) -> StateDict:
-        """The arrays of one dict; raises as `array` and `choose_state_dict`. Storages of other dicts are not read."""
+        """Return the arrays of one dict, without reading storages of other dicts.
+
+        Raises the errors of `array` and `choose_state_dict`.
+        """
         chosen = choose_state_dict(
             self.value,
             key=key,
@@ -68,7 +71,7 @@ class TorchFile:
         return replace(chosen, tensors=arrays, unknown=self.unknown)
 
     def array(self, tensor: StoredTensor, label: str) -> Array:
-        """The array of `tensor`. Raises `InvalidModelError` or `UnsupportedModelError` naming `label`."""
+        """Return the array of `tensor`. Raises `InvalidModelError` or `UnsupportedModelError` naming `label`."""
         what = f"{self.name}: tensor {label!r}"
 
         def charge(nbytes: int) -> None:
@@ -83,9 +86,9 @@ class TorchFile:
 
 
 def read_torch_zip(file: Content) -> TorchFile:
-    """A checkpoint whose storages are read when an array is asked for, while `file` is open.
+    """Open a checkpoint; its storages are read when an array is needed, while `file` is open.
 
-    Raises `InvalidModelError` for what is damaged, `UnsupportedModelError` for pickled code.
+    Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for weights that were quantised and packed.
     """
     archive, name = Archive(file), file.name
     pickled = [member for member in archive if member == "data.pkl" or member.endswith("/data.pkl")]
@@ -111,7 +114,7 @@ def read_torch_zip(file: Content) -> TorchFile:
 
 
 def read_torch_legacy(file: Content) -> TorchFile:
-    """As `read_torch_zip`."""
+    """Open a checkpoint of the legacy format; otherwise as `read_torch_zip`."""
     name, stream = file.name, BytesIO(file[:PICKLE_LIMIT])
     item_sizes: dict[str, int] = {}
 
@@ -125,7 +128,7 @@ def read_torch_legacy(file: Content) -> TorchFile:
     magic, protocol = reader.load(), reader.load()
     if type(magic) is not int or type(protocol) is not int or (magic, protocol) != (MAGIC, PROTOCOL):
         raise InvalidModelError(f"{name}: the magic number or the protocol version is not torch's ({PROTOCOL})")
-    reader.load()  # system information: torch itself does not look at it
+    reader.load()  # system information, which torch itself ignores
     value, keys = reader.load(), reader.load()
     places = dict(_legacy_storages(file, stream.tell(), keys, item_sizes))
 

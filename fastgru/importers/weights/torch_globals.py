@@ -1,4 +1,4 @@
-"""The names that have a meaning in a PyTorch checkpoint: each with what stands for it here."""
+"""The table of the names that PyTorch checkpoints use, with the function that replaces each of them."""
 
 import builtins
 from collections.abc import Callable, Mapping
@@ -9,12 +9,12 @@ from fastgru.importers.weights.torch_tensors import DTYPES, STORAGES, StoredTens
 
 __all__ = ["persistent_object", "torch_table"]
 
-# Classes, not functions: the exceptions among them, and type(None).
+# All classes of builtins, exceptions included, but no functions.
 _HARMLESS: Final = (
     "Ellipsis", "NotImplemented", "long", "unicode", "xrange",
     *(name for name, value in vars(builtins).items() if isinstance(value, type)),
 )  # fmt: skip
-# Harmless company of a state dict: settings, losses, random states. They come out as `Inert`.
+# Harmless objects beside a state dict, such as settings, losses and random states. They become `Inert`.
 _INERT: Final = (
     "_codecs.encode",
     "argparse.Namespace",
@@ -43,7 +43,7 @@ _INERT: Final = (
 
 
 def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any]]:
-    """Qualified name -> function. `charge` is told of every element that a call copies."""
+    """Return {qualified name: function}. charge: called with the number of elements that a call copies."""
 
     def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
         if not isinstance(pairs, list | tuple):
@@ -84,7 +84,7 @@ def torch_table(charge: Callable[[int], None]) -> Mapping[str, Callable[..., Any
 def persistent_object(ident: Any) -> TorchStorage | Global:
     """('storage', class, key, location, size[, None or (view key, start, size)]) -> `TorchStorage`.
 
-    ('module', class, path, text of the class), of the form before 1.6 -> the class's name.
+    ('module', class, path, source of the class), from the format before 1.6 -> the class's `Global`.
     """
     if isinstance(ident, tuple) and len(ident) == 4 and ident[0] == "module" and isinstance(ident[1], Global):
         return ident[1]
@@ -115,7 +115,7 @@ def _reconstructed(kind: Any, base: Any, state: Any) -> Inert:
 def _rebuild_tensor_v2(
     storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, metadata: Any = None
 ) -> StoredTensor | Inert:
-    # metadata carries the flags of conjugate and negative views, which would change what the numbers mean.
+    # metadata has the flags of conjugate and negative views, which would change the values.
     if metadata:
         return Inert("torch._utils._rebuild_tensor_v2 of a conjugated or negated view")
     return tensor(storage, offset, shape, strides)
@@ -137,7 +137,7 @@ def _rebuild_tensor_v3(
 
 
 def _rebuild_parameter(data: Any, *requires_grad_hooks_state: Any) -> StoredTensor | Inert:
-    """The tensor; something inert, such as a sparse one, stays what it is."""
+    """Return the tensor of a parameter; an inert object, such as a sparse tensor, is returned as it is."""
     if not isinstance(data, StoredTensor | Inert):
         raise TypeError(f"a parameter is made from {type(data).__name__}")
     return data

@@ -1,4 +1,4 @@
-"""What a PyTorch pickle says of a tensor, and the array it stands for once the storages' bytes are there."""
+"""Tensors as a PyTorch pickle describes them, and their arrays, made from the bytes of the storages."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from fastgru.records import dataclass
 
 __all__ = ["DTYPES", "STORAGES", "StoredTensor", "TorchStorage", "tensor"]
 
-# torch dtype -> NumPy dtype, in the little-endian order in which nearly all files are.
+# torch dtype -> NumPy dtype, in little-endian order as in nearly all files.
 DTYPES: Final = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "bool": np.dtype("?"),
@@ -30,8 +30,8 @@ DTYPES: Final = {
     "uint8": np.dtype("u1"),
 }
 
-# Storage class -> dtype; "" for bytes whose dtype the tensor names itself. The complex and quantised ones are known
-# so that a checkpoint may hold them beside the state dict; a tensor of them is refused by name when it is wanted.
+# Storage class -> dtype; "" for bytes whose dtype the tensor itself names. Complex and quantised storages are listed
+# because a checkpoint may have them beside the state dict; such a tensor is refused only when it is read.
 STORAGES: Final = {
     "BFloat16Storage": "bfloat16", "BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8",
     "ComplexDoubleStorage": "complex128", "ComplexFloatStorage": "complex64", "DoubleStorage": "float64",
@@ -40,7 +40,7 @@ STORAGES: Final = {
     "QUInt8Storage": "quint8", "ShortStorage": "int16", "UntypedStorage": "",
 }  # fmt: skip
 
-ITEM_SIZES: Final = {"complex128": 16, "complex64": 8, "qint32": 4, "": 1}  # of those that are not in DTYPES; others 1
+ITEM_SIZES: Final = {"complex128": 16, "complex64": 8, "qint32": 4, "": 1}  # of dtypes not in DTYPES; 1 by default
 
 MAX_AXES: Final = 32
 MAX_EXPANDED: Final = 1 << 24  # elements that a tensor with a stride of 0 may seem to have
@@ -48,7 +48,7 @@ MAX_EXPANDED: Final = 1 << 24  # elements that a tensor with a stride of 0 may s
 
 @dataclass(frozen=True)
 class TorchStorage:
-    """`size` elements of `dtype`, from element `start` of the bytes stored under `key` on."""
+    """`size` elements of `dtype`, starting at element `start` of the bytes stored under `key`."""
 
     key: str
     dtype: str
@@ -72,15 +72,17 @@ class StoredTensor:
 
     @property
     def is_parameter_like(self) -> bool:
-        """True for what weights look like: numbers that are not whole, of at least one axis."""
+        """Whether the tensor looks like weights: a floating-point tensor with at least one axis."""
         return bool(self.shape) and self.dtype in ("bfloat16", "float16", "float32", "float64")
 
     def array(self, raw: memoryview, charge: Callable[[int], None], *, big_endian: bool, what: str) -> Array:
-        """The view itself, read-only, in native byte order; `raw` holds the bytes of the storage.
+        """Return the tensor as a read-only array in native byte order. raw: the bytes of the storage.
 
-        `charge` is told of every byte that has to be looked at, since any number of tensors may share a storage.
+        charge: called with the number of bytes that are checked or converted, because any number of tensors may share a
+        storage.
 
-        Raises `InvalidModelError` if it reaches outside, `UnsupportedModelError` for a dtype that is not read.
+        Raises `InvalidModelError` for a tensor outside its storage, `UnsupportedModelError` for a dtype that is not
+        read.
         """
         if self.dtype not in DTYPES:
             raise UnsupportedModelError(
@@ -113,7 +115,7 @@ class StoredTensor:
 
 
 def tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None = None) -> StoredTensor:
-    """A `StoredTensor` from what a pickle claims; raises `TypeError` or `ValueError` where that cannot be one."""
+    """Return the `StoredTensor` that a pickle describes; raise `TypeError` or `ValueError` if this is impossible."""
     if not isinstance(storage, TorchStorage):
         raise TypeError(f"a tensor has {type(storage).__name__}, expected a storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
