@@ -1,4 +1,4 @@
-"""Whole Keras models, of every generation, without Keras."""
+"""Reads whole models of Keras 1, 2 and 3, without Keras."""
 
 from fastgru.importers.keras.container import find_configuration
 from fastgru.importers.keras.reader import read_keras

@@ -1,4 +1,4 @@
-"""One call of one layer: tensors with their masks, the graph while it grows, and what every handler needs."""
+"""One call of one layer: tensors with their masks, the graph that is built, and what every handler needs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a layer gives to the next. mask: a bool tensor over the first axes of `value`."""
+    """A value between layers. mask: a bool tensor over the first axes of `value`."""
 
     value: Value
     mask: Value | None = None
 
     @property
     def shape(self) -> Shape:
-        """None where a size is free."""
+        """The shape, with None for a free size."""
         return self.value.shape
 
     @property
@@ -48,8 +48,8 @@ class Tensor:
 
 
 class KerasGraphBuilder(GraphBuilder):
-    """states: (name, before, after) of each state that is an input and an output of the model. custom: what the caller
-    has in the place of layers."""
+    """states: name -> (before, after) of each state that is an input and an output of the model. custom: the caller's
+    replacements for layers."""
 
     def __init__(self, custom: CustomObjects | None = None) -> None:
         super().__init__("float32")
@@ -90,10 +90,10 @@ class KerasGraphBuilder(GraphBuilder):
 class Call:
     """A layer applied to values.
 
-    arguments: what else the call names ("initial_state", "mask"...): values, lists of values, or plain JSON.
-    base: the name of this call in the graph. home: that of the layer, for its arrays, which all its calls share.
+    arguments: other arguments of the call by name ("initial_state", "mask"...): values, lists of values, or plain JSON.
+    base: the name of this call in the graph. home: the name of the layer, for its arrays, which all its calls share.
     calls: how often the model calls the layer.
-    run: applies whatever layer a call is of, models included.
+    run: applies a call of any layer or model.
     """
 
     graph: KerasGraphBuilder
@@ -117,8 +117,8 @@ class Call:
     def masks(self) -> tuple[list[Value | None], list[Value | None]]:
         """For each input: the mask that the layer computes with, and the mask that it may pass on.
 
-        Masks that the call names come before those of the inputs, a list of them even where it names none. In Keras 3
-        the input's own is handed on, but not computed with, where the call has another tensor beside the input.
+        Masks in the call replace those of the inputs; so does a list of masks that are all None. In Keras 3, if the
+        call has another tensor beside the input, the input's own mask is passed on but not computed with.
         """
         own = [x.mask for x in self.inputs]
         given = self.arguments.get("mask")

@@ -1,4 +1,4 @@
-"""One layer's configuration, as the three generations of Keras write it, behind typed questions."""
+"""Typed access to one layer's configuration, as Keras 1, 2 and 3 write it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
@@ -13,7 +13,7 @@ _MISSING: Final = object()
 
 
 def as_mapping(value: Any, what: str) -> Mapping[str, Any]:
-    """`value`, which must be a JSON object, or `InvalidModelError`."""
+    """Return `value`; raise `InvalidModelError` unless it is a JSON object."""
     if not isinstance(value, Mapping):
         raise InvalidModelError(f"{what} is {value!r:.60}, expected an object")
     return value
@@ -21,12 +21,12 @@ def as_mapping(value: Any, what: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """A class name, a layer name and its attributes; `module` is what Keras 3 writes beside the class, or ''.
+    """A layer's class name, its name and its attributes.
 
-    custom: the class is the user's own, whatever its name.
+    module: the module that Keras 3 writes beside the class, else "". custom: whether the class is the user's own.
 
-    The getters take the attribute's names from newest to oldest (Keras 1 called `units` `output_dim`); they raise
-    `InvalidModelError` for a value of another type, or a missing one without a default.
+    The getters take the attribute's names from newest to oldest (Keras 1 called `units` `output_dim`). They raise
+    `InvalidModelError` for a value of another type, or for a missing attribute without a default.
     """
 
     class_name: str
@@ -51,7 +51,7 @@ class LayerConfig:
             raise InvalidModelError(f"{what}: the name of a {class_name} is {name!r:.60}, expected a text")
         module, registered = data.get("module"), data.get("registered_name")
         module = module if isinstance(module, str) else ""
-        # Keras registers the classes of its users as "package>class".
+        # Keras registers users' classes as "package>class".
         custom = ">" in class_name or (isinstance(registered, str) and ">" in registered)
         custom = custom or (
             module != "" and not module.startswith(("keras.", "tf_keras", "tensorflow")) and module != "keras"

@@ -1,6 +1,6 @@
-"""What Keras writes, opened: a configuration, a version, and the HDF5 file of the weights.
+"""Opens Keras files: the configuration, the version of Keras, and the HDF5 file of the weights.
 
-All three are in a .keras archive and in a legacy .h5; `model.to_json` and `model.save_weights` write two files.
+A .keras archive and a legacy .h5 contain all three; `model.to_json` and `model.save_weights` write two files.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ __all__ = ["Container", "find_configuration", "open_container", "open_pair"]
 
 @dataclass(frozen=True)
 class Container:
-    """config: the JSON of the model. version: what the file says of Keras, None where it says nothing."""
+    """config: the JSON of the model. version: the version of Keras, None if the file does not give it."""
 
     config: Any
     version: str | None
@@ -43,7 +43,7 @@ def open_container(source: Content) -> Container:
 
 
 def find_configuration(architecture: Source | Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What `model.to_json` gave, from the text or as JSON's objects; None where this is something else."""
+    """Return the configuration that `model.to_json` wrote, from its text or parsed JSON; None for anything else."""
     data: Any = architecture
     if not isinstance(architecture, Mapping):
         with opened(architecture) as content:
@@ -55,9 +55,9 @@ def find_configuration(architecture: Source | Mapping[str, Any]) -> Mapping[str,
 
 
 def open_pair(config: Any, source: Content) -> Container:
-    """A configuration as `model.to_json` writes it, and the file of `model.save_weights`, either layout.
+    """Open a configuration from `model.to_json` and a file from `model.save_weights`, in either layout.
 
-    The version is that of the configuration, or of the weights; Keras 3 writes it to neither.
+    The version comes from the configuration or from the weights; Keras 3 writes it to neither.
 
     Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for one with a configuration of its own.
     """

@@ -1,13 +1,13 @@
-"""What the caller has for layers whose code no file holds: functions of NumPy arrays, and descriptions of layers.
+"""Custom objects: the caller's replacements for layers whose code is not in the file.
 
-A custom object is found by the name of a layer, by that of its class, or by that of the function that it calls. It is
+A custom object is found by the name of a layer, of its class, or of the function that it calls. It is
 
     a function         that runs in Python, between the native parts of the model
     a description      of layers, as `fastgru.importers.architecture` reads it, over the arrays of the layer
-    a layer, or model  with a `to_graph` of its own: its nodes become nodes of the model
-    a text             the name of a class of Keras's, which has the same configuration and the same arrays
+    a layer or model   with a method `to_graph`, or a graph: its nodes become nodes of the model
+    a text             the name of a Keras class with the same configuration and the same arrays
 
-or a `CustomLayer` around one of these, which says more of it.
+or a `CustomLayer` around one of these, which adds facts about it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CustomLayer:
 
 
 class CustomObjects:
-    """Those of a call of `fastgru.load`, and which of them have been used."""
+    """The custom objects of a call of `fastgru.load`, and which of them have been used."""
 
     def __init__(self, objects: Mapping[str, Any] | str | PathLike[str] | None = None) -> None:
         if isinstance(objects, str | PathLike):
@@ -62,7 +62,7 @@ class CustomObjects:
         self._used: set[str] = set()
 
     def of(self, layer: LayerConfig) -> CustomLayer | None:
-        """What stands for a layer, None where it is Keras's own."""
+        """Return the custom object for a layer, or None."""
         for name in names_of(layer) if self._objects else ():
             if name in self._objects:
                 self._used.add(name)
@@ -70,7 +70,7 @@ class CustomObjects:
         return None
 
     def function(self, name: str) -> CustomLayer | None:
-        """What stands for an activation function."""
+        """Return the custom object for an activation function, or None."""
         found = next((one for one in (name, name.rpartition(">")[2]) if one in self._objects), None)
         if found is None:
             return None
@@ -78,18 +78,18 @@ class CustomObjects:
         return self._objects[found]
 
     def check_all_used(self, known: Sequence[str], *, is_part: bool = False) -> None:
-        """Raise `InvalidModelError` for one that stands for nothing; known: the names that there are.
+        """Raise `InvalidModelError` for a custom object that was not used. known: names that exist in the model.
 
-        is_part: only some of the model is read, so that one of a known name may stay unused.
+        is_part: only a part of the model is read, so that an object with a known name may stay unused.
         """
         used = self._used.union(known) if is_part else self._used
         if unused := [name for name in self._objects if name not in used]:
             raise _unknown(unused, known)
 
     def check_all_named(self, config: Any, known: Sequence[str]) -> None:
-        """Raise `InvalidModelError` for one whose name the model's configuration says nowhere.
+        """Raise `InvalidModelError` for a custom object whose name is nowhere in the model's configuration.
 
-        For models that are not read to the end, so that one of a layer behind what is not read is used by nothing.
+        This check is for models that could not be read completely, so that custom objects of later layers are unused.
         known: the names that the message offers.
         """
         said = set(_texts(config)) if self._objects else set()
@@ -106,7 +106,7 @@ def _unknown(names: Sequence[str], known: Sequence[str]) -> InvalidModelError:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in objects and lists of JSON."""
+    """Yield every text in the values of JSON objects and lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):
@@ -130,12 +130,12 @@ def _checked(name: str, given: Any) -> CustomLayer:
 
 
 def is_function(layer: Any) -> bool:
-    """Whether a custom object is a function of arrays, and no description of layers."""
+    """Return whether a custom object is a function of arrays."""
     return not isinstance(layer, str | Mapping | Graph) and not callable(getattr(layer, "to_graph", None))
 
 
 def code_of(layer: LayerConfig) -> tuple[str, str]:
-    """The name of the function that a Lambda calls, "" where it has none, and what the file holds of it."""
+    """Return the name of the function that a Lambda calls ("" if it has none), and what the file has of it."""
     value: Any = layer.config.get("function")
     kind = layer.config.get("function_type")
     inner = value.get("config") if isinstance(value, Mapping) else None
@@ -151,14 +151,14 @@ def code_of(layer: LayerConfig) -> tuple[str, str]:
 
 
 def names_of(layer: LayerConfig) -> list[str]:
-    """By which names a layer is found, the most special first."""
+    """Return the names by which a custom object for a layer is found, the most specific first."""
     function = code_of(layer)[0] if layer.class_name == "Lambda" else ""
     short = layer.class_name.rpartition(">")[2]
     return [name for name in dict.fromkeys((layer.name, function, layer.class_name, short)) if name]
 
 
 def inside(layer: LayerConfig) -> Iterator[LayerConfig]:
-    """The layer, and the one that it applies to every step."""
+    """Yield the layer, and the layer that it applies to every step, if any."""
     yield layer
     wrapped = layer.config.get("layer")
     if (

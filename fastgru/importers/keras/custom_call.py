@@ -1,4 +1,4 @@
-"""A call of a layer that something of the caller's stands for, see `fastgru.importers.keras.custom`."""
+"""Calls of layers that the caller replaces by custom objects (see `fastgru.importers.keras.custom`)."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from fastgru.reference.python import PYTHON, PythonFunction
 
 __all__ = ["apply_custom"]
 
-_SAMPLES: Final = ((3, 7, 11, 13, 17, 19, 23, 29), (5, 8, 12, 14, 18, 20, 24, 30))  # of free sizes, all of them others
-_MOST_SAMPLE: Final = 1 << 24  # elements of an input that a function is tried on
+_SAMPLES: Final = ((3, 7, 11, 13, 17, 19, 23, 29), (5, 8, 12, 14, 18, 20, 24, 30))  # distinct values for free sizes
+_MOST_SAMPLE: Final = 1 << 24  # most elements of a sample input
 
 
 def apply_custom(custom: CustomLayer, call: Call) -> list[Tensor]:
-    """The outputs of a call of a layer that something else stands for."""
+    """Return the outputs of a call of a layer that a custom object replaces."""
     masks = [value for value in call.masks()[1] if value is not None]
     keeps = False if call.layer.class_name == "Lambda" and call.layer.config.get("mask") is None else custom.keeps_mask
     if masks and keeps is None:
@@ -42,7 +42,7 @@ def apply_custom(custom: CustomLayer, call: Call) -> list[Tensor]:
 
 
 def _call_function(custom: CustomLayer, call: Call) -> list[Tensor]:
-    """One node that calls the function."""
+    """Add one node that calls the function, and return its outputs."""
     function, arguments = _function(custom, call)
     named = {name: x for name, x in arguments.items() if isinstance(x, Tensor)}
     function = replace(
@@ -57,7 +57,7 @@ def _call_function(custom: CustomLayer, call: Call) -> list[Tensor]:
 
 
 def _function(custom: CustomLayer, call: Call) -> tuple[PythonFunction, dict[str, Any]]:
-    """The function, and what it gets by name: what the call names, what a Lambda holds, arrays, configuration."""
+    """Return the function and its arguments by name: from the call, a Lambda, the arrays and the configuration."""
     layer, function = call.layer, custom.layer
     given = {k: v for k, v in call.arguments.items() if k != "mask" and (v is not None or k != "training")}
     if given.pop("training", False) is True:
@@ -69,7 +69,7 @@ def _function(custom: CustomLayer, call: Call) -> tuple[PythonFunction, dict[str
         given |= held
     try:
         parameters: Mapping[str, Any] = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of a builtin, which does not tell
+    except (TypeError, ValueError):  # some builtins have no signature
         parameters = {}
     arrays = call.weights.arrays(layer)
     if "weights" in parameters:
@@ -85,7 +85,7 @@ def _function(custom: CustomLayer, call: Call) -> tuple[PythonFunction, dict[str
 
 
 def _declared(custom: CustomLayer, call: Call) -> list[ValueFacts]:
-    """What `CustomLayer.shape` says of the outputs."""
+    """Return the facts of the outputs that follow from `CustomLayer.shape`."""
     shape: Any = custom.shape
     several = isinstance(shape, list | tuple) and bool(shape) and all(isinstance(s, list | tuple) for s in shape)
     shapes = shape if several else [shape]
@@ -95,7 +95,7 @@ def _declared(custom: CustomLayer, call: Call) -> list[ValueFacts]:
                 f"its shape in custom_objects is {shape!r:.80}, expected sizes, None for free ones"
             )
     x = call.inputs[0].value.sizes or ()
-    # A free size of an axis that the input has, too, is that one.
+    # A free size takes the size of the same axis of the first input, if that axis exists.
     return [
         ValueFacts("float32", tuple(x[i] if s is None and i < len(x) else s for i, s in enumerate(one)))
         for one in shapes
@@ -103,7 +103,7 @@ def _declared(custom: CustomLayer, call: Call) -> list[ValueFacts]:
 
 
 def _tried(function: PythonFunction, inputs: Sequence[Tensor]) -> list[ValueFacts]:
-    """What the outputs are: the function is called twice, with other numbers in the place of the free sizes."""
+    """Return the facts of the outputs, found by calling the function twice, with different numbers for free sizes."""
     free = list(dict.fromkeys(size for x in inputs for size in _sizes(x.value) if not isinstance(size, int)))
     runs: list[tuple[Array, ...]] = []
     for numbers in _SAMPLES:
@@ -133,7 +133,7 @@ def _tried(function: PythonFunction, inputs: Sequence[Tensor]) -> list[ValueFact
 
 
 def _sizes(value: Value) -> list[Any]:
-    """The sizes of a value; an unknown one is a size of its own."""
+    """Return the sizes of a value; an unknown size is represented by (value, axis)."""
     return [(value, axis) if size is None else size for axis, size in enumerate(value.sizes or ())]
 
 
@@ -150,7 +150,7 @@ def _sample(x: Tensor, shape: Sequence[int]) -> Array:
 
 
 def _graph_of(layer: Any, call: Call) -> Graph:
-    """The graph of a description, a layer or a model, for the inputs of this call."""
+    """Return the graph of a description, a layer or a model for the inputs of this call."""
     call.check_arguments("mask")
     if isinstance(layer, Graph):
         return layer
@@ -174,7 +174,7 @@ def _graph_of(layer: Any, call: Call) -> Graph:
 
 
 def _with_inputs(description: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
-    """The description with the inputs of the call: under its names, with its names of free sizes."""
+    """Return the description with the inputs of the call; it keeps its own names of inputs and of free sizes."""
     written = description.get("inputs")
     default = ["x"] if len(call.inputs) == 1 else [f"x{n}" for n in range(len(call.inputs))]
     names = default if written is None else list(written)
@@ -200,7 +200,7 @@ def _with_inputs(description: Mapping[str, Any], call: Call) -> Mapping[str, Any
 
 
 def _inline(call: Call, graph: Graph) -> list[Tensor]:
-    """The nodes of a graph as nodes of the model."""
+    """Add the nodes of a graph to the model, and return the outputs."""
     layer = call.layer
     if graph.states:
         raise layer.unsupported(

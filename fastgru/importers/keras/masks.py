@@ -1,7 +1,7 @@
-"""What a layer does with a mask, and which mask it passes on: one table, by layer and by version of Keras.
+"""The table of what layers do with masks, by class and by version of Keras.
 
-Read from the sources of Keras 1.2.2, 2.2.4, 2.3.1, 2.15 and 3.0 to 3.15, and held against Keras itself (see
-`tools/keras_forms.py`). A mask travels beside a tensor: a layer gets those of its inputs, or what its call names.
+Source: Keras 1.2.2, 2.2.4, 2.3.1, 2.15 and 3.0 to 3.15; tested against Keras itself (see `tools/keras_forms.py`). A
+mask travels beside a tensor: a layer gets the masks of its inputs, or the masks that its call names.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ __all__ = ["MASKS", "Mask", "mask_of"]
 class Mask(Enum):
     """KEEPS: the layer computes without the mask, and passes the mask of its first input on with its first output.
 
-    DROPS: it computes without the mask, and passes none on. OWN: its function gets the masks, and says which one it
-    passes on. REFUSED: it would compute something else with a mask, which is not implemented.
+    DROPS: it computes without the mask, and passes none on. OWN: its function gets the masks, and decides which one it
+    passes on. REFUSED: a mask would change its result, which is not implemented.
     """
 
     KEEPS = "passes the mask on"
@@ -29,7 +29,7 @@ class Mask(Enum):
 
 _KEEPS, _DROPS, _OWN, _REFUSED = Mask
 
-# By class: before Keras 3, and from it on. A class that stands nowhere drops masks, and so do functions of keras.ops.
+# By class: before Keras 3, and since Keras 3. Classes that are not listed drop masks, as do functions of keras.ops.
 MASKS: Final[Mapping[str, tuple[Mask, Mask]]] = {
     **dict.fromkeys(
         ("Activation", "ActivityRegularization", "AlphaDropout", "BatchNormalization", "Dense", "Dropout", "ELU",
@@ -49,12 +49,12 @@ MASKS: Final[Mapping[str, tuple[Mask, Mask]]] = {
 }  # fmt: skip
 
 
-# Functions of keras.ops that return the tensor itself where they have nothing to do, and with it its mask.
+# Functions of keras.ops that return the tensor itself, with its mask, if they have nothing to do.
 _MAY_RETURN_ITSELF: Final = frozenset({"Cast", "ConvertToTensor", "Moveaxis", "Swapaxes"})
 
 
 def mask_of(layer: LayerConfig, rules: Rules, *, function: bool = False) -> Mask:
-    """What a layer, or a function of keras.ops, does with a mask in this version of Keras."""
+    """Return what a layer, or a function of keras.ops, does with a mask in this version of Keras."""
     if function:
         return _OWN if layer.class_name in _MAY_RETURN_ITSELF else _DROPS
     return MASKS.get(layer.class_name, (_DROPS, _DROPS))[rules.major == 3]

@@ -1,4 +1,4 @@
-"""A part of a model: the layers between some that become inputs and some that become outputs."""
+"""A part of a model: the layers between those that become its inputs and those that become its outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,10 +20,10 @@ __all__ = ["cut"]
 def cut(
     plan: ModelPlan, reading: ModelReading, weights: LayerWeights, inputs: Inputs | None, outputs: Sequence[str] | None
 ) -> ModelPlan:
-    """The plan of the part alone. inputs: layers whose outputs are inputs now; outputs: layers that give the outputs.
+    """Return the plan of a part. inputs: layers whose outputs become its inputs. outputs: layers that give its outputs.
 
-    Raises `InvalidModelError` for names of no layers, for inputs that nothing needs, and for those that are missing;
-    `UnsupportedModelError` where the shape of an input cannot be told.
+    Raises `InvalidModelError` for unknown layers, inputs that nothing needs, and inputs that are missing;
+    `UnsupportedModelError` if the shape of an input is unknown.
     """
     made = {call.layer for call in plan.calls} | set(plan.inputs)
     for what, names in (("inputs", inputs or ()), ("outputs", outputs or ())):
@@ -53,7 +53,7 @@ def cut(
 
 
 def _between(plan: ModelPlan, begins: set[str], ends: Sequence[Ref]) -> tuple[list[LayerCall], set[str]]:
-    """The calls that the ends need, and the layers whose tensors they or the ends read."""
+    """Return the calls that the ends need, and the layers whose tensors these calls or the ends read."""
     wanted = {(ref.layer, ref.node) for ref in ends}
     kept: list[LayerCall] = []
     for call in reversed(plan.calls):
@@ -66,7 +66,7 @@ def _between(plan: ModelPlan, begins: set[str], ends: Sequence[Ref]) -> tuple[li
 def _forms(
     plan: ModelPlan, reading: ModelReading, weights: LayerWeights, names: Sequence[str], given: Mapping[str, Any]
 ) -> dict[str, Written]:
-    """The dtype and shape of what each of these layers gives: told, found by reading what is before, or written."""
+    """Return dtype and shape of each layer's output: as given, as the layers before it give, or as in the file."""
     forms: dict[str, Written] = {}
     for name in names:
         if (told := form_of(name, given.get(name))) is not None:
@@ -85,7 +85,7 @@ def _forms(
 
 
 def _found(plan: ModelPlan, reading: ModelReading, weights: LayerWeights, name: str) -> Written | None:
-    """What the layer gives, where all layers before it can be read."""
+    """Return dtype and shape of the layer's output if all layers before it can be read, else None."""
     calls, needed = _between(plan, set(), [Ref(name, 0, 0)])
     begins = [one for one in plan.inputs if one in needed]
     before = replace(plan, calls=calls, inputs=begins, outputs=[Ref(name, 0, 0)])

@@ -1,6 +1,6 @@
-"""A model's configuration as calls: which layer is applied to which tensors, with what arguments.
+"""A model's configuration as calls: which layer is applied to which tensors, with which arguments.
 
-Sequential models are chains. Functional models name, for each layer, the calls of it ("inbound nodes"), and tensors as
+A Sequential model is a chain. A functional model lists the calls of each layer ("inbound nodes"), and names tensors as
 (layer, number of the call, number of the output).
 """
 
@@ -40,7 +40,7 @@ MAX_CALLS: Final = 20_000
 
 @dataclass(frozen=True)
 class LayerCall:
-    """inputs: the tensors of the first argument (all tensors, for an operation). arguments: the others, by name."""
+    """inputs: the tensors of the first argument (all tensors for an operation). arguments: the others, by name."""
 
     layer: str
     node: int
@@ -53,10 +53,10 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """layers by name, calls in an order in which each finds its tensors, inputs (InputLayer names) and outputs.
+    """Layers by name, calls in topological order, inputs (names of InputLayers) and outputs.
 
-    written: the dtype and shape that the file gives tensors of its own accord, as Keras 3 does for most of them.
-    sources: what stands for layers that have become inputs.
+    written: the dtypes and shapes of tensors that the file gives; Keras 3 writes most of them.
+    sources: InputLayers in place of layers that have become inputs.
     """
 
     layers: Mapping[str, LayerConfig]
@@ -68,7 +68,7 @@ class ModelPlan:
 
 
 def plan_model(model: LayerConfig) -> ModelPlan:
-    """The calls of a Sequential or functional model. Raises `InvalidModelError` for one that contradicts itself."""
+    """Return the plan of a Sequential or functional model. Raises `InvalidModelError` if it contradicts itself."""
     data = model.get("layers")
     if not isinstance(data, list):
         raise model.damaged("layers is not a list")
@@ -132,9 +132,9 @@ def _functional(model: LayerConfig, layers: Mapping[str, LayerConfig], data: lis
 
 
 def _told_apart(layer: LayerConfig, data: Mapping[str, Any]) -> LayerConfig:
-    """Legacy files of Keras 3 name no modules.
+    """Give a function of keras.ops its module, because legacy files of Keras 3 name no modules.
 
-    keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) one; most layers tell whether they are trainable.
+    keras.ops.add(a, b) has two arguments, the layer Add()([a, b]) has one; most layers have the attribute `trainable`.
     """
     nodes = data.get("inbound_nodes")
     if layer.module or layer.custom or not isinstance(nodes, list) or not nodes or not isinstance(nodes[0], Mapping):
@@ -174,7 +174,7 @@ def _read_call(layer: LayerConfig, name: str, number: int, node: Any) -> LayerCa
 
 
 def _positional(layer: LayerConfig, rest: Sequence[Any]) -> dict[str, Any]:
-    """What Keras 3 passed by position after the first argument, by the names of the call signatures."""
+    """Return the positional arguments of Keras 3 after the first, by the names in the layer's call signature."""
     names = ("training", "mask") if layer.class_name in MODELS else positional_arguments(layer)
     if len(rest) > len(names):
         raise layer.unsupported(f"it is called with {len(rest) + 1} arguments", "pass one tensor, or a list of tensors")
@@ -182,7 +182,7 @@ def _positional(layer: LayerConfig, rest: Sequence[Any]) -> dict[str, Any]:
 
 
 def _written_call(layer: LayerConfig, ref: Ref, data: list[Any]) -> Ref:
-    """Keras 3 counts the calls of a model inside from 1 where it names outputs, and from 0 everywhere else."""
+    """Return an output's `Ref` with calls counted from 0; Keras 3 counts calls of nested models from 1 in outputs."""
     newer = any(isinstance(node, Mapping) for item in data for node in item.get("inbound_nodes", ()))
     counted = newer and layer.class_name in ("Functional", "Model") and ref.node > 0
     return replace(ref, node=ref.node - 1) if counted else ref
@@ -193,8 +193,8 @@ def _without_own_nodes(
 ) -> tuple[list[LayerCall], list[Ref]]:
     """Number the calls of nested models from 0.
 
-    A nested model that has inputs of its own counts these as its call 0, which is not written: the calls in the file
-    are then named from 1. Each call that is written is used, so the least number in use tells which it is.
+    If a nested model counts its own inputs as call 0, the file does not contain that call, and names its calls from 1.
+    Every call in the file is used, so the least number in use shows which of the two it is.
     """
     least: dict[str, int] = {}
     for ref in [*outputs, *(ref for call in calls for ref in call.refs())]:
@@ -209,11 +209,11 @@ def _without_own_nodes(
 
 
 def _in_order(model: LayerConfig, layers: Mapping[str, LayerConfig], calls: list[LayerCall]) -> list[LayerCall]:
-    """The calls, each after those whose tensors it takes."""
+    """Return the calls in topological order."""
     made = {(call.layer, call.node): n for n, call in enumerate(calls)}
     given = {name for name, layer in layers.items() if layer.class_name == "InputLayer"}
     known = {*made, *((name, 0) for name in given)}
-    # Every call first, so that those that need none stay in their order.
+    # Add every call first, so that calls that need no others keep their order.
     order = TopologicalSorter[int](dict.fromkeys(made.values(), ()))
     for n, call in enumerate(calls):
         for need in {(ref.layer, ref.node) for ref in call.refs()}:

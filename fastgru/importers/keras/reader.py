@@ -1,4 +1,4 @@
-"""A whole Keras model as a graph."""
+"""Reads a whole Keras model into a graph."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -35,23 +35,23 @@ def read_keras(
     configuration: Any = None,
     custom_objects: Mapping[str, Any] | str | PathLike[str] | None = None,
 ) -> Graph:
-    """The graph of a whole model that Keras 1, 2 or 3 saved: .keras, .h5 or .hdf5, Sequential or functional.
+    """Return the graph of a whole model that Keras 1, 2 or 3 saved: .keras, .h5 or .hdf5, Sequential or functional.
 
-    configuration: what `model.to_json` gave, as JSON's objects, where `source` holds what `model.save_weights` wrote.
-    outputs: names of layers of the outermost model whose outputs the graph gives, by default the model's own.
-    inputs: names of layers whose outputs are inputs of the graph, in the place of the model's own, by default these;
-        or a dict that gives each its shape, None where the file tells it. Arrays that a part leaves out are no error.
+    configuration: the parsed JSON of `model.to_json`, if `source` is a file from `model.save_weights`.
+    outputs: names of layers of the outermost model whose outputs the graph gives; by default the model's own outputs.
+    inputs: names of layers whose outputs become the inputs of the graph, instead of the model's own inputs; or a dict
+        from name to shape, or to None if the file has the shape. Arrays that a part leaves out are no error.
     allow_unread: accept arrays in the file that belong to no layer of the model.
-    custom_objects: what stands for layers whose code is not in the file, see `fastgru.importers.keras.custom`, or the
-        path of a file of it.
+    custom_objects: replacements for layers whose code is not in the file (see `fastgru.importers.keras.custom`), or the
+        path of a file with them.
 
-    Inputs are named as the input layers, outputs as the layers that make them (`name_1`, `name_2` for the second and
-    third output of a layer); arrays are (N, T, F) as in Keras, and the batch is free. A stateful layer adds an input
+    Inputs are named like the input layers, outputs like the layers that make them (`name_1`, `name_2` for the second
+    and third output of a layer). Arrays are (N, T, F) as in Keras, with a free batch. A stateful layer adds an input
     `<layer>_state_in` (N, H) and an output `<layer>_state_out` of the same shape, paired in `Graph.states`; Keras
-    starts with zeros there. An input that only embeddings read is int32.
+    starts it with zeros. An input that only embeddings read is int32.
 
     Raises `UnsupportedModelError` that lists every layer that is not implemented, and why; `InvalidModelError` for a
-    damaged file; `UnreadTensorsError` for arrays that nobody read.
+    damaged file; `UnreadTensorsError` for arrays that were not read.
     """
     with opened(source) as content:
         container = open_container(content) if configuration is None else open_pair(configuration, content)
@@ -103,7 +103,7 @@ def _read(
 def _wanted_outputs(
     model: LayerConfig, plan: ModelPlan, named: Mapping[tuple[str, int], Outputs], names: Sequence[str] | None
 ) -> list[tuple[str, Tensor]]:
-    """The outputs by the names they will have."""
+    """Return the outputs with their names in the graph."""
     refs = list(plan.outputs)
     if names is not None:
         refs = [Ref(name, 0, n) for name in names for n in range(len(named[name, 0]))]
@@ -123,7 +123,7 @@ def _wanted_outputs(
 def _finish(
     builder: KerasGraphBuilder, inputs: Mapping[str, Value], wanted: Sequence[tuple[str, Tensor]], *, time_major: bool
 ) -> Graph:
-    """The graph of these outputs, and of the states after them."""
+    """Return the graph with these outputs, followed by the next values of its states."""
     sources, states = dict(inputs), {}
     outputs: dict[str, Value] = {}
     ends: dict[str, Value] = {}
@@ -144,6 +144,6 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def _spec(name: str, value: Value, time_major: bool) -> TensorSpec:
-    """The batch is the first axis, unless there are layers that have the time first."""
+    """Return the spec of a value; its first axis is the batch, unless some layers have the time first."""
     assert value.dtype is not None
     return TensorSpec(name, value.dtype, value.shape, () if time_major else ("batch", *[None] * (len(value.shape) - 1)))

@@ -1,4 +1,4 @@
-"""How configurations name tensors: (layer, number of the call, number of the output)."""
+"""The names of tensors in configurations: (layer, number of the call, number of the output)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ class Ref:
 
 
 def is_tensor(value: Any) -> bool:
-    """True for [layer, number of its call, number of the output], and what Keras 1 and 2 write after it."""
+    """Return whether a value is [layer, number of the call, number of the output] or [..., arguments]."""
     return (
         isinstance(value, list)
         and len(value) in (3, 4)
@@ -32,7 +32,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def revive(value: Any, *, lists: bool = False) -> Any:
-    """Plain JSON with `Ref` where a tensor stands; `lists` for Keras 2, which writes [layer, node, tensor]."""
+    """Return JSON with a `Ref` for each tensor. lists: [layer, node, tensor] is a tensor, too, as Keras 2 writes it."""
     if lists and is_tensor(value):
         return Ref(*value[:3])
     if isinstance(value, Mapping):
@@ -51,21 +51,21 @@ def revive(value: Any, *, lists: bool = False) -> Any:
 
 
 def refs_in(value: Any) -> list[Ref]:
-    """Every tensor that is named somewhere in `value`."""
+    """Return every tensor that `value` names anywhere."""
     found: list[Ref] = []
     map_refs(value, found.append)
     return found
 
 
 def is_shape(value: Any) -> bool:
-    """True for the shape of a tensor as Keras writes it."""
+    """Return whether a value is the shape of a tensor as Keras writes it."""
     return isinstance(value, list) and all(
         size is None or (isinstance(size, int) and not isinstance(size, bool) and 0 < size < 1 << 31) for size in value
     )
 
 
 def shapes_in(value: Any) -> Iterator[tuple[Ref, Written]]:
-    """Every tensor of a configuration of Keras 3 with the dtype and shape that are written beside it."""
+    """Yield every tensor in a configuration of Keras 3 that has a dtype and a shape beside it, with these two."""
     if isinstance(value, Mapping):
         config = value.get("config")
         if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
@@ -81,7 +81,7 @@ def shapes_in(value: Any) -> Iterator[tuple[Ref, Written]]:
 
 
 def map_refs(value: Any, values: Any) -> Any:
-    """`value` with `values(ref)` for each `Ref`."""
+    """Return `value` with each `Ref` replaced by `values(ref)`."""
     if isinstance(value, Ref):
         return values(value)
     if isinstance(value, Mapping):
@@ -92,7 +92,7 @@ def map_refs(value: Any, values: Any) -> Any:
 
 
 def tensors_of(model: LayerConfig, value: Any) -> Iterator[Ref]:
-    """The tensors of input_layers and output_layers: one, a list, or a dict of them."""
+    """Yield the tensors of input_layers or output_layers: a single tensor, a list, or a dict."""
     if is_tensor(value):
         yield Ref(*value[:3])
     elif isinstance(value, Mapping | list):

@@ -1,4 +1,4 @@
-"""What is said of layers that are not read: all that the file tells of them, and the way round."""
+"""Messages about layers that are not supported: everything that the file says about them, and the way round."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ _NO_CONFIGURATION = frozenset(
 
 
 def unread_layer(layer: LayerConfig) -> LayerConfig | None:
-    """The layer, or the one that it wraps, that is not read; None where all are."""
+    """Return the layer, or the one that it wraps, if it is not supported; else None."""
     return next((one for one in inside(layer) if not is_read(one)), None)
 
 
 def refusal(layer: LayerConfig, weights: LayerWeights, inputs: Shown, outputs: Shown) -> str:
-    """All that the file tells of a layer that is not read, and why it is not. Its code is never looked into."""
+    """Return why a layer is not supported, and what the file says about it; code in the file is never examined."""
     lacking = unread_layer(layer) or layer
     around = "" if lacking is layer else f" inside {layer}"
     held = [code_of(lacking)[1]] if lacking.class_name == "Lambda" else []
@@ -52,7 +52,7 @@ def _shown(shape: tuple[int | None, ...]) -> str:
 
 
 def parameters(layer: LayerConfig, weights: LayerWeights, inputs: int) -> list[str]:
-    """Those of a function that stands for a layer with so many inputs."""
+    """Return the parameters of a function that could replace a layer with this many inputs."""
     names = list("xyzuvw"[: max(1, inputs)]) if inputs <= 6 else ["*inputs"]
     held = layer.config.get("arguments") if layer.class_name == "Lambda" else None
     names += [name for name in held if name.isidentifier()] if isinstance(held, Mapping) else []
@@ -60,18 +60,18 @@ def parameters(layer: LayerConfig, weights: LayerWeights, inputs: int) -> list[s
 
 
 def pasted(source: str, missing: Mapping[str, Sequence[str]]) -> str:
-    """A line that loads the model with a function in the place of each layer; by name, its parameters."""
+    """Return a line of code that loads the model with functions for layers. missing: layer name -> parameters."""
     parts = [f"{name!r}: lambda {', '.join(names)}: ..." for name, names in missing.items()]
     return f"fastgru.load({source}, custom_objects={{{', '.join(parts)}}})"
 
 
 def named_source(path: str | None) -> str:
-    """What stands for a file at this path in a line of code; None for bytes."""
+    """Return how a line of code names the file at this path; None means bytes."""
     return "source" if path is None else repr(path)
 
 
 def listed(faults: Sequence[str], source: str, missing: Mapping[str, Sequence[str]]) -> str:
-    """The message about all of them."""
+    """Return one message with all faults."""
     unique = list(dict.fromkeys(faults))
     way = (
         f"Functions of NumPy arrays, or descriptions of layers, can stand for such layers: {pasted(source, missing)}"
@@ -86,5 +86,5 @@ def listed(faults: Sequence[str], source: str, missing: Mapping[str, Sequence[st
 
 
 def name_for(layer: LayerConfig) -> str:
-    """By which name `custom_objects` is asked for a layer: that of a class of one's own, else that of the layer."""
+    """Return the name for a layer in `custom_objects`: that of a class of the user's own, else that of the layer."""
     return names_of(layer)[-1] if layer.custom else layer.name

@@ -1,4 +1,4 @@
-"""Which function reads a layer or a function of `keras.ops`, and why others have none.
+"""The registry of the functions that read layers and functions of `keras.ops`, and the reasons for refusing others.
 
     @keras_layer("Flatten")
     def _flatten(call): ...
@@ -6,7 +6,7 @@
     @operation("Squeeze")
     def _squeeze(call): ...
 
-A function takes a `Call`, and gives the values of its outputs.
+A function takes a `Call` and returns the tensors of its outputs.
 """
 
 from collections.abc import Callable, Mapping
@@ -58,11 +58,11 @@ _REASONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class LayerClass:
-    """A class of layers, or a function.
+    """A class of layers, or a function of `keras.ops`.
 
-    positional: what Keras passes by position after the first argument of a call, by the names of its signature.
-    checks_arguments: the handler itself says which arguments of a call it knows; any other takes none.
-    stepwise: it does the same to every step, so that applying it to each step is applying it to all.
+    positional: names of the arguments that Keras passes by position after the first argument of a call.
+    checks_arguments: the handler itself checks the arguments of a call; otherwise arguments are refused.
+    stepwise: the layer does the same to every step, so that it can be applied to all steps at once.
     """
 
     handler: Handler
@@ -81,7 +81,7 @@ def keras_layer(
     checks_arguments: bool = False,
     stepwise: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Register the decorated function for these classes, see `LayerClass`."""
+    """Register the decorated function for these classes; for the options see `LayerClass`."""
 
     def register(handler: Handler) -> Handler:
         found = LayerClass(handler, positional, checks_arguments, stepwise)
@@ -106,37 +106,37 @@ def _enter(table: dict[str, LayerClass], class_names: tuple[str, ...], found: La
 
 
 def layers() -> tuple[str, ...]:
-    """The classes of layers that are read, by name."""
+    """Return the names of the supported classes of layers, sorted."""
     return tuple(sorted(_LAYERS))
 
 
 def operations() -> tuple[str, ...]:
-    """The functions of `keras.ops` that are read, by name."""
+    """Return the names of the supported functions of `keras.ops`, sorted."""
     return tuple(sorted(_OPERATIONS))
 
 
 def is_operation(layer: LayerConfig) -> bool:
-    """True for what Keras 3 writes of a function of `keras.ops`; legacy files do not name the module."""
+    """Return whether a layer of a Keras 3 file is a function of `keras.ops`; legacy files do not name the module."""
     if layer.module:
         return layer.module.startswith(OPERATIONS_MODULE)
     return layer.class_name in _OPERATIONS and layer.class_name not in _LAYERS
 
 
 def positional_arguments(layer: LayerConfig) -> tuple[str, ...]:
-    """What a call of a layer may pass by position after the first argument, by name."""
+    """Return the names of the arguments that a call may pass by position after the first."""
     found = _LAYERS.get(layer.class_name)
     return _TRAINING if found is None else found.positional
 
 
 def is_read(layer: LayerConfig) -> bool:
-    """Whether a layer, a model or a function is one of Keras's that is read."""
+    """Return whether a layer, a model or a function is a supported one of Keras."""
     if layer.custom:
         return False
     return layer.class_name in MODELS or layer.class_name in ("InputLayer", *_table_of(layer))
 
 
 def class_of(layer: LayerConfig, custom: CustomObjects) -> LayerClass:
-    """What is registered of a layer's class, or what stands for it; `UnsupportedModelError` that says why not."""
+    """Return the entry of a layer's class or of its custom object; raise `UnsupportedModelError` if there is none."""
     found = custom.of(layer)
     if found is not None and not isinstance(found.layer, str):
         return LayerClass(partial(apply_custom, found), checks_arguments=True)
@@ -152,7 +152,7 @@ def _table_of(layer: LayerConfig) -> dict[str, LayerClass]:
 
 
 def reason(layer: LayerConfig) -> tuple[str, str]:
-    """Why a layer is not read, and the way round."""
+    """Return why a layer is not supported, and the way round."""
     if layer.custom:
         return "a class of your own", "its code is not in the file: write it with Keras's layers"
     held = "it holds Python code, which is never run from a file"
@@ -162,7 +162,7 @@ def reason(layer: LayerConfig) -> tuple[str, str]:
 
 
 def _as_class(layer: LayerConfig, class_name: str) -> LayerConfig:
-    """The layer as one of a class of Keras's, with its configuration."""
+    """Return the layer with the class of a Keras layer and an unchanged configuration."""
     if class_name not in _LAYERS:
         raise layer.unsupported(
             f"custom_objects has the text {class_name!r} for it, which is not a class of Keras that is read",
@@ -172,7 +172,7 @@ def _as_class(layer: LayerConfig, class_name: str) -> LayerConfig:
 
 
 def apply(call: Call) -> list[Tensor]:
-    """The outputs of a call."""
+    """Apply the layer of a call and return its outputs."""
     found = class_of(call.layer, call.graph.custom)
     own = call.graph.custom.of(call.layer)
     if own is not None:

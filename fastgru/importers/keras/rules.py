@@ -1,6 +1,6 @@
-"""Where the generations of Keras compute different things from the same configuration.
+"""Where versions of Keras compute different things from the same configuration.
 
-Read from the sources of Keras 1.2.2, 2.2.4 and 2.3.1, tf-keras 2.10 to 2.21, and Keras 3.0 to 3.16.
+Source: Keras 1.2.2, 2.2.4 and 2.3.1, tf-keras 2.10 to 2.21, and Keras 3.0 to 3.16.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ __all__ = ["Rules"]
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of the Keras that wrote a file.
+    """The rules of the version of Keras that wrote a file.
 
     major: 1, 2 or 3.
-    masks_join_by_any: a merge of masked inputs shows a step that any of them shows, and nothing is masked where one
-        input has no mask; before Keras 3.4 only steps that all masks show, inputs without a mask left out.
-    recurrent_keeps_mask: a recurrent layer that returns sequences hands its mask on (until Keras 3.15).
+    masks_join_by_any: a merge shows a step if any of its inputs shows it, and has no mask if an input has none. Before
+        Keras 3.4 it shows a step only if all masks show it, and inputs without a mask do not count.
+    recurrent_keeps_mask: a recurrent layer that returns sequences passes its mask on (until Keras 3.15).
     bidirectional_zeroes: Bidirectional shows zeros at masked steps of a sequence (tf.keras and Keras 3).
-    states_hide_mask: a mask travels to a layer by itself only where it has one tensor argument: an initial state
-        beside the input leaves a GRU unmasked (Keras 3).
-    lists_have_masks: what takes a list of inputs hands masks on (all but Keras 3.0 to 3.3).
-    named_mask_travels: a mask that a call names is handed on in place of the input's own (all but Keras 3.0 to 3.10).
-    reset_after: what a GRU without the attribute is.
-    backend: what Keras ran on, where the file tells ("tensorflow", "theano", "torch"...): some compute of their own.
-    exact: False where the file says 3 and not which: masks are joined and handed on by rules that changed since.
+    states_hide_mask: a layer uses the mask of its input only if the call has no other tensor: with an initial state, a
+        GRU runs unmasked (Keras 3).
+    lists_have_masks: layers that take a list of inputs pass masks on (all but Keras 3.0 to 3.3).
+    named_mask_travels: a mask that a call names is passed on in place of the input's own (all but Keras 3.0 to 3.10).
+    reset_after: the value for a GRU without this attribute.
+    backend: the backend of Keras, if the file gives it ("tensorflow", "theano", "torch"...): some compute differently.
+    exact: False if the file says Keras 3 but no minor version; the rules for masks changed between these.
     """
 
     version: str
@@ -45,7 +45,7 @@ class Rules:
 
     @classmethod
     def of(cls, version: str | None, backend: str | None = None) -> Rules:
-        """The rules of a version ("2.2.4-tf"); files without one are Keras 1's."""
+        """Return the rules of a version ("2.2.4-tf"); a file without a version is from Keras 1."""
         text = (version or "1").strip()
         match = re.match(r"(\d{1,4})(?:\.(\d{1,4}))?", text)
         if match is None:

@@ -1,4 +1,4 @@
-"""A plan carried out: every call of a model becomes nodes of the graph."""
+"""Converts a plan: every call of a model becomes nodes of the graph."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ Outputs = list[Tensor | None]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model stands: what goes before the names of its calls and of its layers, how often it is called."""
+    """The place of a model in another: prefixes for the names of its calls and layers, and how often it is called."""
 
     base: str = ""
     home: str = ""
@@ -39,12 +39,12 @@ class Place:
 
 @dataclass
 class ModelReading:
-    """A model while it is read: the graph so far, and what could not be.
+    """A model while it is read: the graph so far, and the faults.
 
-    layers: all that there are, with those inside of others.
-    missing: the names of layers that something of the caller's might stand for, with the parameters of each.
-    cause: what a function of the caller's raised.
-    written: the dtypes and shapes that the file tells.
+    layers: all layers found so far, including those inside others.
+    missing: the names of layers that the caller could replace by functions, with the parameters of each.
+    cause: the exception that a function of the caller raised.
+    written: the dtypes and shapes that the file gives.
     """
 
     graph: KerasGraphBuilder
@@ -58,7 +58,7 @@ class ModelReading:
     time_major: bool = False
 
     def make_inputs(self, plan: ModelPlan) -> dict[str, Value]:
-        """The model's own inputs."""
+        """Add the inputs of the plan to the graph and return them by name."""
         values: dict[str, Value] = {}
         ids = _only_embedded(plan)
         for name in plan.inputs:
@@ -78,7 +78,7 @@ class ModelReading:
     def run(
         self, plan: ModelPlan, weights: LayerWeights, inputs: Sequence[Tensor | None], place: Place
     ) -> dict[tuple[str, int], Outputs]:
-        """The outputs of every call of a model, None for those that something unsupported makes."""
+        """Convert every call of a model; return their outputs, with None for a call that is not supported."""
         if place.depth > MAX_NESTING:
             raise InvalidModelError(f"the models are nested more than {MAX_NESTING} deep")
         if len(inputs) != len(plan.inputs):
@@ -143,7 +143,7 @@ class ModelReading:
         weights: LayerWeights,
         values: Mapping[tuple[str, int], Outputs],
     ) -> str:
-        """What is to be said of a layer that is not read and that nothing stands for; "" for any other."""
+        """Return the message about an unsupported layer without a replacement; "" for any other layer."""
         lacking = unread_layer(layer)
         if lacking is None or self.graph.custom.of(lacking) is not None:
             return ""
@@ -152,13 +152,13 @@ class ModelReading:
         return refusal(layer, weights, inputs, [self._shape(Ref(call.layer, call.node, 0), values)])
 
     def _shape(self, ref: Ref, values: Mapping[tuple[str, int], Outputs]) -> tuple[int | None, ...] | None:
-        """As far as it is known, or written."""
+        """Return the shape of a tensor as it was computed, else as the file gives it, else None."""
         made = values.get((ref.layer, ref.node), [])
         tensor = made[ref.tensor] if ref.tensor < len(made) else None
         return self.written.get(ref, ("", None))[1] if tensor is None else tensor.shape
 
     def _inner(self, call: Call, depth: int) -> list[Tensor]:
-        """A layer or model inside of a layer, which stands where `call` says. Raises `UnsupportedModelError`."""
+        """Apply a layer or model that is inside another layer. Raises `UnsupportedModelError`."""
         layer = call.layer
         if layer.class_name not in MODELS or layer.custom or self.graph.custom.of(layer) is not None:
             return apply(call)
@@ -172,10 +172,10 @@ class ModelReading:
     def _check_mask(
         self, layer: LayerConfig, arguments: Mapping[str, Any], inputs: Sequence[Tensor | None], shared: Sequence[bool]
     ) -> None:
-        """Refuse a mask that a model is called with and that Keras puts on an input which others read, too."""
+        """Refuse a call of a model with a mask if other layers read the input, because Keras puts the mask on it."""
         masks = arguments.get("mask")
         for x, elsewhere, mask in zip(inputs, shared, masks if isinstance(masks, list) else [masks], strict=False):
-            # Keras 3 writes the mask that an input has of itself.
+            # Keras 3 also writes the input's own mask into the call.
             own = self.rules.major == 3 and x is not None and x.mask is not None
             if isinstance(mask, Tensor) and elsewhere and not own:
                 raise layer.unsupported(
@@ -205,7 +205,10 @@ class ModelReading:
 
 
 def output_of(layer: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref: Ref) -> Tensor | None:
-    """The value that `ref` means; None where something unsupported makes it. Raises `InvalidModelError`."""
+    """Return the tensor that `ref` names, or None if the call that makes it is not supported.
+
+    Raises `InvalidModelError` if it does not exist.
+    """
     made = named.get((ref.layer, ref.node))
     if made is None or (ref.tensor >= len(made) and None not in made):
         raise layer.damaged(f"it takes output {ref.tensor} of call {ref.node} of {ref.layer!r}, which does not exist")
@@ -213,7 +216,7 @@ def output_of(layer: LayerConfig, named: Mapping[tuple[str, int], Outputs], ref:
 
 
 def _input_shape(layer: LayerConfig, plan: ModelPlan) -> tuple[int | None, ...]:
-    """The shape that the file gives an input, with the batch free; a first nested model may give it."""
+    """Return the shape of an input, with a free batch; if it has none, a model that is called first may give it."""
     shape = layer.get("batch_shape", "batch_input_shape", default=None)
     if shape is None and plan.calls:
         first = plan.layers[plan.calls[0].layer]
@@ -237,7 +240,7 @@ def _input_shape(layer: LayerConfig, plan: ModelPlan) -> tuple[int | None, ...]:
 
 
 def _only_embedded(plan: ModelPlan) -> set[str]:
-    """Inputs that nothing but Embedding layers (and the comparison that makes their masks) reads."""
+    """Return the inputs that only Embedding layers (and the comparisons that make their masks) read."""
     readers: dict[str, set[str]] = {}
     for call in plan.calls:
         for ref in call.refs():

@@ -1,8 +1,8 @@
-"""Where a layer's arrays are, in the two layouts that Keras has written.
+"""Finds the arrays of a layer in the two layouts that Keras writes.
 
-Legacy HDF5 files name every array after the layers it is in ("bi/forward_gru/gru_cell/kernel:0"): a layer asks for what
-it needs by name. The archives of Keras 3 number the arrays of a layer, and name the folders after classes, counted per
-container, not after layers ("layers/gru_1/cell/vars/0"): a layer asks in the order in which it made them.
+Legacy HDF5 files name every array after the layers around it ("bi/forward_gru/gru_cell/kernel:0"), so a layer finds its
+arrays by name. The archives of Keras 3 number the arrays of a layer, and name folders after classes, counted per
+container, not after layers ("layers/gru_1/cell/vars/0"), so a layer finds its arrays in the order of their creation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from fastgru.importers.keras.config import LayerConfig
 __all__ = ["LayerWeights", "NoWeights", "Store", "open_weights"]
 
 
-# What an array may be called, after the names by which layers ask for it: Keras 1 wrote gru_1_W_z, and
-# batchnormalization_1_running_std, which held the variance, whatever its name says.
+# Role of an array -> its names in files. Keras 1 wrote gru_1_W_z, and batchnormalization_1_running_std, which is the
+# variance in spite of its name.
 ROLES: Final = {
     "kernel": ("kernel", "W"),
     "depthwise_kernel": ("depthwise_kernel", "kernel"),
@@ -45,7 +45,7 @@ ROLES: Final = {
 _NUMBERED: Final = re.compile(r"(^|/)vars/\d+$")
 _SUFFIX: Final = re.compile(r"(_\d+)?(:\d+)?$")
 
-# State of the training, or of the random generators of dropout: nothing that inference reads.
+# State of the training or of the random generators of dropout, which inference does not read.
 _TRAINING: Final = re.compile(
     r"^(/)?(optimizer(_weights)?|_optimizer|compile_metrics|metrics|_metrics|loss_tracker)/"
     r"|(^|/)_?seed_generator(_\d+)?/|(^|/)seed_generator_state(:\d+)?$|/compile_metrics/"
@@ -53,12 +53,12 @@ _TRAINING: Final = re.compile(
 
 
 def is_training(path: str) -> bool:
-    """Whether an array is state of the training, or of a random generator."""
+    """Return whether an array is state of the training or of a random generator."""
     return bool(_TRAINING.search(path))
 
 
 class Store:
-    """An open file, and which of its datasets were read."""
+    """An open file, and the datasets that were read."""
 
     def __init__(self, file: Hdf5) -> None:
         self.file = file
@@ -70,7 +70,7 @@ class Store:
         return self._arrays[path]
 
     def check_all_read(self) -> None:
-        """Raise `UnreadTensorsError` that lists the datasets nobody read, those of the training aside."""
+        """Raise `UnreadTensorsError` that lists the datasets that were not read, except state of the training."""
         unread = [p for p in self.file.datasets if p not in self._arrays and not is_training(p)]
         if unread:
             shown = "".join(f"\n  {path} {self.file.datasets[path]}" for path in unread[:20])
@@ -86,30 +86,30 @@ class LayerWeights(ABC):
 
     @abstractmethod
     def take(self, layer: LayerConfig, *roles: str) -> list[Array]:
-        """The arrays for `roles` (keys of ROLES), in this order; `InvalidModelError` where one is missing."""
+        """Return the arrays for `roles` (keys of ROLES), in this order; raise `InvalidModelError` if one is missing."""
 
     @abstractmethod
     def has(self, role: str) -> bool:
-        """True where an array of this role is there; always False where arrays have numbers."""
+        """Return whether there is an array of this role; always False if arrays are numbered."""
 
     @abstractmethod
     def arrays(self, layer: LayerConfig) -> dict[str, Callable[[], Array]]:
-        """All arrays of a layer by their names in the file, without what goes before them; each is read by a call."""
+        """Return functions that read each array of a layer, by the names in the file without the layer's prefix."""
 
     @abstractmethod
     def child(self, attribute: str, inner: LayerConfig, index: int = 0) -> LayerWeights:
-        """The arrays of `inner`: this layer's cell, layer, forward_layer, query_dense..., or one of its cells.
+        """Return the arrays of `inner`, which is this layer's cell, layer, forward_layer..., or one of its cells.
 
-        index: how many of its cells before it are of its class.
+        index: how many of the cells before it have the same class.
         """
 
     @abstractmethod
     def layers(self, layers: Sequence[LayerConfig]) -> list[LayerWeights]:
-        """The arrays of each layer of a model that has these."""
+        """Return the arrays of each layer of a model."""
 
 
 def open_weights(file: Hdf5, store: Store | None = None) -> tuple[Store, LayerWeights]:
-    """The weights of a whole model, by the layout that `file` has; read by `store`, where one is given."""
+    """Return the store and the weights of a whole model, in the layout of `file`. store: an existing one to use."""
     store = store or Store(file)
     group = "model_weights/" if file.has_group("model_weights") else ""
     if not group and any(_NUMBERED.search(path) for path in file.datasets):
@@ -167,7 +167,7 @@ class _NamedWeights(LayerWeights):
             group = f"{self._group}{layer.name}/"
             near = by_folder.get(layer.name.split("/")[0], ())
             return _NamedWeights(self._store, group, [p for p in near if p.startswith(group)])
-        # dense_1/kernel:0, or dense_1_W of Keras 1. A model inside a model has no part in the names.
+        # dense_1/kernel:0, or dense_1_W in Keras 1. The name of a nested model is not part of them.
         mine = by_folder.get(layer.name) or by_stem.get(layer.name)
         if mine is None and "layers" in layer.config:
             mine = self._paths
@@ -201,13 +201,13 @@ class _NamedWeights(LayerWeights):
 
 
 def _longer(stem: str, name: str) -> bool:
-    """True where `stem` ends in a longer role that ends in `name`: recurrent_kernel is no kernel."""
+    """Return whether `stem` ends in a longer role that ends in `name`: recurrent_kernel is not a kernel."""
     longer = (other for names in ROLES.values() for other in names if other.endswith("_" + name))
     return any(stem == other or stem.endswith("_" + other) for other in longer)
 
 
 class NoWeights(LayerWeights):
-    """Those of a function."""
+    """The weights of a function: none."""
 
     def take(self, layer: LayerConfig, *roles: str) -> list[Array]:
         raise InvalidModelError(f"{layer}: it has no weights")
@@ -248,13 +248,13 @@ class _NumberedWeights(LayerWeights):
         if attribute == "cells":
             folder = f"{_snake_case(inner.class_name)}{f'_{index}' if index else ''}"
             return _NumberedWeights(self._store, f"{self._folder}cell/cells/{folder}/")
-        private = f"{self._folder}_{attribute}"  # so the archives of TensorFlow 2 call the layers of MultiHeadAttention
+        private = f"{self._folder}_{attribute}"  # the name of MultiHeadAttention's layers in archives of TensorFlow 2
         if attribute.endswith("_dense") and self._store.file.has_group(private):
             return _NumberedWeights(self._store, f"{private}/")
         return _NumberedWeights(self._store, f"{self._folder}{attribute}/")
 
     def layers(self, layers: Sequence[LayerConfig]) -> list[LayerWeights]:
-        """By the layer names that newer files carry, else by class and position."""
+        """Find layers by class and position, and check the layer names that newer files have."""
         container = f"{self._folder}layers/"
         file = self._store.file
         # Archives of TensorFlow 2.12 and 2.13 called the container by another name.
@@ -281,7 +281,7 @@ class _NumberedWeights(LayerWeights):
 
 
 def _snake_case(name: str) -> str:
-    """The folder of a class, by the rule of keras.utils.naming: PReLU -> p_re_lu."""
+    """Return the folder of a class, by the rule of keras.utils.naming: PReLU -> p_re_lu."""
     name = re.sub(r"\W+", "", name)
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -1,7 +1,7 @@
-"""What convolutions and pools share: the place of the channels, and windows that slide over one or two axes.
+"""What convolutions and pools share: the axis of the channels, and windows that slide over one or two axes.
 
-Keras keeps the channels last unless a layer says otherwise, the operators of this package second: the transposes
-between the two are views.
+In Keras the channels are last unless a layer says otherwise; in the operators of this package they are second. The
+transposes between the two layouts are views.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Shape = tuple[int | None, ...]
 
 
 def numbers(layer: LayerConfig, rank: int, *names: str, default: int | None = None, least: int = 1) -> list[int]:
-    """One number for each of `rank` axes; a single one stands for all of them."""
+    """Return one number for each of `rank` axes; a single number in the file counts for all of them."""
     value = layer.integers(*names) if default is None else layer.integers(*names, default=default)
     each = list(value) * rank if len(value) == 1 else list(value)
     if len(each) != rank or min(each) < least:
@@ -28,7 +28,7 @@ def numbers(layer: LayerConfig, rank: int, *names: str, default: int | None = No
 
 @dataclass(frozen=True)
 class SpatialInput:
-    """An input of `rank` spatial axes and where its channels are."""
+    """An input with `rank` spatial axes, and the position of its channels."""
 
     call: Call
     x: Tensor
@@ -37,7 +37,7 @@ class SpatialInput:
 
     @classmethod
     def of(cls, call: Call) -> Self:
-        """Of the only input of a layer whose class tells the rank. Raises `InvalidModelError` for another input."""
+        """Describe the only input of a layer; its class gives the rank. Raises `InvalidModelError` for another rank."""
         layer, x = call.layer, call.x
         rank = 2 if "2D" in layer.class_name else 1
         form = layer.get("data_format", "dim_ordering", default=None)
@@ -63,18 +63,18 @@ class SpatialInput:
 
     @property
     def channels(self) -> int:
-        """Of the input. A refusal where the file leaves them free."""
+        """The number of channels of the input; an error if the file leaves it free."""
         return self.call.known(self.x, self.channel_axis)
 
     def enter(self) -> Value:
-        """The input as (N, C, ...)."""
+        """Return the input as (N, C, ...)."""
         if not self.channels_last:
             return self.x.value
         perm = [0, self.rank + 1, *range(1, self.rank + 1)]
         return self.call.graph.add("transpose", [self.x.value], f"{self.call.base}/channels_first", {"perm": perm})
 
     def leave(self, value: Value) -> Tensor:
-        """`value`, of (N, C, ...), with its channels where the input has them; without a mask."""
+        """Move the channels of `value` (N, C, ...) to where the input has them; the result has no mask."""
         if self.channels_last:
             perm = [0, *range(2, self.rank + 2), 1]
             value = self.call.graph.add("transpose", [value], self.call.base, {"perm": perm})
@@ -83,9 +83,9 @@ class SpatialInput:
 
 @dataclass(frozen=True)
 class LayerWindows:
-    """How a window slides: taps, strides and dilations by axis, and the padding as the operators of this package say.
+    """How a window slides: taps, strides and dilations by axis, and its padding.
 
-    `begin` is what stands before the first axis under causal padding.
+    same: whether the padding is "same_upper". begin: the causal padding before the first axis.
     """
 
     taps: list[int]
@@ -98,7 +98,7 @@ class LayerWindows:
     def of(
         cls, layer: LayerConfig, taps: Sequence[int], strides: list[int], dilations: list[int], *, causal: bool
     ) -> Self:
-        """By the layer's padding. Raises `UnsupportedModelError` for a kind that Keras does not have there."""
+        """Return the windows with the layer's padding. Raises `UnsupportedModelError` for an unknown padding."""
         kind = layer.get("padding", "border_mode", default="valid")
         if kind == "causal" and causal:
             return cls(list(taps), strides, dilations, False, dilations[0] * (taps[0] - 1))
@@ -115,7 +115,7 @@ class LayerWindows:
         return {"strides": self.strides, "dilations": self.dilations, "pads": pads}
 
     def uneven(self, spatial: Shape) -> bool:
-        """True where "same" pads one end more than the other, or may, for all that the file tells of the sizes."""
+        """Return whether "same" pads one end more than the other, or may do so for sizes that the file leaves free."""
         for n, k, s, d in zip(spatial, self.taps, self.strides, self.dilations, strict=True):
             reach = (k - 1) * d + 1
             total = None if n is None else max((-(-n // s) - 1) * s + reach - n, 0)
@@ -125,7 +125,7 @@ class LayerWindows:
         return False
 
     def check(self, layer: LayerConfig, spatial: Shape) -> None:
-        """Raise `InvalidModelError` where the window is larger than the input."""
+        """Raise `InvalidModelError` if the window is larger than the input."""
         for n, k, d in zip(spatial, self.taps, self.dilations, strict=True):
             reach = (k - 1) * d + 1
             if n is not None and not self.same and n + self.begin < reach:

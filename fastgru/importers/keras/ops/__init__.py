@@ -1,1 +1,1 @@
-"""The functions of `keras.ops` that are read, one module a family: each registers its own."""
+"""The supported functions of `keras.ops`, one module per family; each module registers its own."""

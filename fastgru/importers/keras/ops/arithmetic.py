@@ -1,4 +1,4 @@
-"""Operations of `keras.ops` that stand in functional models of Keras 3 like layers; masks are made of them."""
+"""Functions of `keras.ops` that functional models of Keras 3 use like layers, for example to make masks."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ _TWO: Final = {
 
 
 def _pair(call: Call) -> tuple[Tensor, Tensor]:
-    """Two operands, of which one may be a number."""
+    """Return the two operands, one of which may be a number."""
     args = call.arguments.get("args", ())
     tensors = [a for a in args if isinstance(a, Tensor)]
     if len(args) != 2 or not tensors:
@@ -97,7 +97,7 @@ def _cast(call: Call) -> list[Tensor]:
 
 @operation("ConvertToTensor")
 def _convert(call: Call) -> list[Tensor]:
-    """What Keras writes around the masks that some layers hand on: the tensor as it is, or cast."""
+    """Return the tensor unchanged, or cast. Keras writes this around the masks that some layers pass on."""
     dtype = call.layer.get("dtype", default=None) or call.arguments.get("dtype")
     x = call.inputs[0]
     return [x] if dtype in (None, x.dtype) else _cast(call)

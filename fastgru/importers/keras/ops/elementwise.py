@@ -27,7 +27,7 @@ _FUNCTIONS: Final = {
 
 
 def float_operand(call: Call) -> Tensor:
-    """The only input, which must be of float32."""
+    """Return the only input, which must be float32."""
     x = call.x
     if x.dtype != "float32":
         raise call.layer.unsupported(f"its operand is {x.dtype}", "cast it to float32 first")
@@ -35,7 +35,7 @@ def float_operand(call: Call) -> Tensor:
 
 
 def number_or_tensor(call: Call, arg: Any, like: Tensor, what: str) -> Tensor:
-    """An argument of a function: a tensor of the model, an array of the file, or a number of the dtype of `like`."""
+    """Return an argument as a tensor: a tensor of the model, an array of the file, or a number in `like`'s dtype."""
     if isinstance(arg, Tensor):
         return arg
     if isinstance(arg, Mapping) and arg.get("class_name") in ("__numpy__", "__tensor__"):
@@ -49,7 +49,7 @@ def number_or_tensor(call: Call, arg: Any, like: Tensor, what: str) -> Tensor:
 
 
 def _array(call: Call, data: Mapping[str, Any], what: str) -> Tensor:
-    """An array that Keras wrote into the configuration."""
+    """Return an array that Keras wrote into the configuration."""
     config = data.get("config")
     dtype = config.get("dtype") if isinstance(config, Mapping) else None
     if not isinstance(config, Mapping) or dtype not in ("bool", "float32", "int32", "int64"):

@@ -1,4 +1,4 @@
-"""x[...]: integers, slices, new axes and an ellipsis."""
+"""Indexing x[...] with integers, slices, new axes and an ellipsis."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ _ALL: Final = slice(None)
 
 @operation("GetItem")
 def _get_item(call: Call) -> list[Tensor]:
-    """One view: a slice, of which axes with an integer go and to which new ones come."""
+    """Slice x, then remove axes that are indexed with an integer, then insert new axes."""
     args: Sequence[Any] = call.arguments.get("args", ())
     graph, x = call.graph, call.inputs[0]
     key = args[1] if len(args) == 2 else _ALL
@@ -52,13 +52,13 @@ def _get_item(call: Call) -> list[Tensor]:
 
 
 def _bounds(item: slice) -> tuple[int, int]:
-    """Where a slice begins and ends, with numbers for what it leaves out."""
+    """Return where a slice begins and ends, with numbers for bounds that it leaves out."""
     begin, end = (0, _END) if (item.step or 1) > 0 else (-1, _BEGIN)
     return (begin if item.start is None else item.start), (end if item.stop is None else item.stop)
 
 
 def _item(call: Call, item: Any) -> Any:
-    """None, an integer, a slice or Ellipsis. Raises `UnsupportedModelError` for what else Keras writes."""
+    """Return an index as None, an integer, a slice or Ellipsis. Raises `UnsupportedModelError` for any other index."""
     if item is None or (isinstance(item, int) and not isinstance(item, bool) and abs(item) < 1 << 31):
         return item
     config = item.get("config") if isinstance(item, Mapping) else None
@@ -74,7 +74,7 @@ def _item(call: Call, item: Any) -> Any:
 
 
 def _spread(call: Call, items: list[Any], rank: int) -> list[Any]:
-    """The items with a whole slice for every axis that they do not name."""
+    """Return the items with a full slice for every axis that they do not name."""
     missing = rank - sum(item is not None and item is not Ellipsis for item in items)
     if missing < 0 or items.count(Ellipsis) > 1:
         raise call.layer.unsupported(f"got {len(items)} positions for {rank} axes", "name each axis once")

@@ -1,4 +1,4 @@
-"""Functions of `keras.ops` that reduce axes, or run along one."""
+"""Functions of `keras.ops` that reduce axes, or accumulate along one."""
 
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
@@ -37,7 +37,7 @@ def _cumsum(call: Call) -> list[Tensor]:
 
 
 def _variance(call: Call, base: str) -> Tensor:
-    """The mean of the squared distances from the mean."""
+    """Return the mean of the squared distances from the mean."""
     x, graph = float_operand(call), call.graph
     attrs = {"kind": "mean", "axes": call.axes(x), "keepdims": True}
     mean = graph.add("reduce", [x.value], f"{call.base}/mean", attrs)

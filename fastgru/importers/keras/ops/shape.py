@@ -1,4 +1,4 @@
-"""Functions of `keras.ops` that move elements and compute none."""
+"""Functions of `keras.ops` that only move elements."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _LEAST: Final = int(np.iinfo(np.int64).min)
 
 @operation("Reshape")
 def _reshape(call: Call) -> list[Tensor]:
-    """A size of -1 is what is left; sizes that the file leaves free make it free, too."""
+    """Reshape; a size of -1 is inferred, and stays free if the input has free sizes."""
     x, layer = call.x, call.layer
     target = layer.integers("newshape", "shape")
     if target.count(-1) > 1 or any(size < -1 or size == 0 for size in target):
@@ -82,7 +82,7 @@ def _stack(call: Call) -> list[Tensor]:
 
 @operation("Split")
 def _split(call: Call) -> list[Tensor]:
-    """A number of equal parts, or the positions between them."""
+    """Split an axis into a number of equal parts, or at given positions."""
     x, layer = call.x, call.layer
     axis = call.axis(x, layer.integer("axis", default=0))
     size, given = call.known(x, axis), layer.get("indices_or_sections")
@@ -165,7 +165,7 @@ def _pad(call: Call) -> list[Tensor]:
 
 @operation("Repeat")
 def _repeat(call: Call) -> list[Tensor]:
-    """Each element `repeats` times, one after another."""
+    """Repeat each element `repeats` times in a row."""
     x, layer, graph = call.x, call.layer, call.graph
     axis, times = call.one_axis(x), layer.integer("repeats")
     size = call.known(x, axis)
@@ -185,7 +185,7 @@ def _tile(call: Call) -> list[Tensor]:
 
 @operation("Take")
 def _take(call: Call) -> list[Tensor]:
-    """Fixed positions along an axis."""
+    """Take fixed positions along an axis."""
     args: Sequence[Any] = call.arguments.get("args", ())
     layer, graph = call.layer, call.graph
     places = args[1] if len(args) == 2 else None
