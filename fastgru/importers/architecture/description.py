@@ -1,6 +1,6 @@
-"""A description, checked as far as it can be without the weights.
+"""Reads a description and checks everything that does not depend on the weights.
 
-Its text is JSON where it begins with a brace, else YAML, of which no tag is ever obeyed.
+A text that begins with a brace is JSON, any other is YAML; tags other than the standard ones of YAML are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Architecture = Source | Mapping[str, Any]
 
 LIMIT: Final = 256 << 10
 
-# The scalars of YAML 1.2: in 1.1, which PyYAML reads, 1e-5 is a text, 010 is eight, and `no` is false.
+# The scalars of YAML 1.2. In YAML 1.1, which PyYAML reads, 1e-5 is a text, 010 is eight, and `no` is false.
 _SCALARS: Final = (
     ("null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     ("bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
@@ -48,7 +48,7 @@ _MAX_LAYERS: Final = 10_000
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """One layer as it is written. name: "" where it has none; inputs: None where it takes what came before."""
+    """One layer of a description. name: "" if none is given. inputs: None if it takes the value of the layer before."""
 
     name: str
     kind: LayerType
@@ -61,7 +61,7 @@ class LayerEntry:
 
 @dataclass(frozen=True)
 class Description:
-    """outputs: (output name, value) pairs, None for the last value."""
+    """A checked description. outputs: pairs (output name, value), None for the value of the last layer."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
@@ -73,10 +73,10 @@ class Description:
 
 
 def parse(data: Any, what: str) -> Description:
-    """The description in `data`.
+    """Return the description in `data`.
 
-    Raises `InvalidModelError` for what is missing or of another kind, `UnsupportedModelError` for types and options
-    that do not exist, with those that do.
+    Raises `InvalidModelError` for anything missing or of a wrong kind, `UnsupportedModelError` for unknown types,
+    options and keys; the message offers existing ones.
     """
     data = as_mapping(data, f"{what}: the description")
     if unknown := [key for key in data if key not in _KEYS]:
@@ -169,10 +169,10 @@ def _unknown(what: str, unknown: Sequence[Any], known: Sequence[str]) -> str:
 
 
 def read_text(source: Source) -> tuple[Any, str]:
-    """The value of a description and what messages call it.
+    """Return the value of a JSON or YAML text, and its name in messages.
 
-    Raises `InvalidModelError` for a text that is neither JSON nor YAML, holds a key twice in one mapping, a tag of
-    YAML, or is longer than 256 KiB; `FileNotFoundError` as it comes.
+    Raises `InvalidModelError` for a text that is neither JSON nor YAML, has a key twice in one mapping or an unknown
+    tag, or is longer than 256 KiB; `FileNotFoundError`.
     """
     name = source_name(source)
     data = read_source(source, limit=LIMIT)
@@ -194,7 +194,7 @@ def _parse_yaml(text: str, name: str) -> Any:
         yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
         def flatten_mapping(self, node: MappingNode) -> None:
-            """Keys are not merged: a merge of merges grows without bounds."""
+            """Do not merge keys, because a merge of merges grows without bounds."""
 
         def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
             made: dict[Any, Any] = super().construct_mapping(node, deep=deep)

@@ -1,4 +1,4 @@
-"""A description to begin with: what the names and shapes of a state dict tell of its layers."""
+"""Drafts a description from the names and shapes of a state dict."""
 
 import json
 import re
@@ -16,10 +16,10 @@ _GATES: Final = {3: "GRU", 4: "LSTM", 1: "RNN"}
 
 
 def draft(weights: Weights) -> str:
-    """A description in YAML with a layer for each module of the state dict, in the order of the file.
+    """Return a description in YAML with a layer for each module of the state dict, in the order of the file.
 
-    What lies between them, the order in which they are called and the options are not in the weights, and the text says
-    so; where shapes allow two types, a comment names the other one. Tensors of no module are Parameters.
+    The text says that the order of calls, the functions between layers and the options are not in the weights. If
+    shapes allow two types, a comment names the other one. Tensors of unrecognised modules become Parameters.
     """
     modules = _modules(weights)
     lines = [
@@ -29,11 +29,11 @@ def draft(weights: Weights) -> str:
         "  x: [] # its shape, with names for free dimensions: [T, N, 40]; for ids {shape: [N, T], dtype: int64}",
         "layers:",
     ]
-    channels: list[int | None] = []  # that each module gives, as far as its weights tell
+    channels: list[int | None] = []  # output channels of each module, if they follow from its weights
     for prefix, shapes in modules.items():
         around = modules.get(prefix[: -len(".out_proj")], {}) if prefix.endswith("out_proj") else {}
         if "in_proj_weight" in around or "q_proj_weight" in around:
-            continue  # of the attention around it
+            continue  # it belongs to the attention around it
         type_name, remark, *option = _described(shapes, channels)
         channels.append(_channels(type_name, shapes))
         if type_name:
@@ -48,7 +48,7 @@ def draft(weights: Weights) -> str:
 
 
 def drafted(weights: Weights) -> list[tuple[str, str, str]]:
-    """(prefix, type, remark) of each module whose tensors tell a type, in the order of the file."""
+    """Return (prefix, type, remark) of each module whose type follows from its tensors, in the order of the file."""
     found = []
     for prefix, shapes in _modules(weights).items():
         type_name, remark, *_ = _described(shapes, ())
@@ -57,7 +57,7 @@ def drafted(weights: Weights) -> list[tuple[str, str, str]]:
 
 
 def _modules(weights: Weights) -> dict[str, dict[str, tuple[int, ...]]]:
-    """The shapes of each module's parameters, by its prefix."""
+    """Return the shapes of each module's parameters, by its prefix."""
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
     for key, (_, shape) in weights.specs.items():
         prefix, name = _split(key)
@@ -66,7 +66,7 @@ def _modules(weights: Weights) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def _split(key: str) -> tuple[str, str]:
-    """(prefix, parameter), weight_norm's names for a parameter being that parameter's."""
+    """Return (prefix, parameter) of a key; parts of a parameter under weight_norm count as that parameter."""
     match = _NORMED.fullmatch(key)
     if match:
         return match[1] or "", match[2]
@@ -75,9 +75,9 @@ def _split(key: str) -> tuple[str, str]:
 
 
 def _described(shapes: Shapes, before: Sequence[int | None]) -> tuple[str, ...]:
-    """(type, remark, further options) of a module with these parameters; ("", remark) where there is none.
+    """Return (type, remark, further options) of a module with these parameters; ("", remark) if none is recognised.
 
-    before: the channels that each module before it gives.
+    before: the output channels of each module before it.
     """
     weight = shapes.get("weight", ())
     if any(name.startswith("weight_hh") for name in shapes):
@@ -108,9 +108,9 @@ def _described(shapes: Shapes, before: Sequence[int | None]) -> tuple[str, ...]:
 
 
 def _groups(weight: tuple[int, ...], bias: tuple[int, ...], before: Sequence[int | None]) -> int:
-    """In how many groups a convolution seems to be.
+    """Guess the number of groups of a convolution.
 
-    The bias of a transposed one tells; of others the channels that come, if they are those of the module before.
+    It follows from the bias of a transposed convolution; for any other, from the output channels of the module before.
     """
     if bias != weight[:1]:
         out = bias[0] if len(bias) == 1 else 0
@@ -121,7 +121,7 @@ def _groups(weight: tuple[int, ...], bias: tuple[int, ...], before: Sequence[int
 
 
 def _channels(type_name: str, shapes: Shapes) -> int | None:
-    """The channels that a module gives; None where it gives what comes."""
+    """Return the output channels of a module; None if they do not follow from its weights."""
     weight = shapes.get("weight", ())
     if type_name.startswith("ConvTranspose"):
         return (shapes.get("bias") or (0,))[0]

@@ -1,4 +1,4 @@
-"""What a description says, behind typed questions: each value is checked when it is asked for."""
+"""Typed access to the values of a description; each value is checked when it is read."""
 
 import math
 import reprlib
@@ -12,33 +12,33 @@ from fastgru.errors import InvalidModelError
 __all__ = ["MOST", "REQUIRED", "LayerOptions", "as_mapping", "as_text", "show"]
 
 REQUIRED: Final = object()
-MOST: Final = 1 << 31  # no size, stride or position of a network that runs is beyond it
+MOST: Final = 1 << 31  # limit for sizes, strides and positions
 
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 3, 8, 8, 80, 80
 
 
 def show(value: Any) -> str:
-    """`value` in a message, shortened."""
+    """Return `value` as messages show it, shortened."""
     return _SHORT.repr(value)
 
 
 def as_mapping(value: Any, what: str) -> Mapping[str, Any]:
-    """`value`, which must be a mapping with texts for keys, or `InvalidModelError`."""
+    """Return `value`; raise `InvalidModelError` unless it is a mapping with texts as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidModelError(f"{what} is {show(value)}, expected names and values")
     return value
 
 
 def as_text(value: Any, what: str) -> str:
-    """`value`, which must be a text, or `InvalidModelError`."""
+    """Return `value`; raise `InvalidModelError` unless it is a text."""
     if not isinstance(value, str):
         raise InvalidModelError(f"{what} is {show(value)}, expected a text")
     return value
 
 
 class LayerOptions:
-    """The options of one layer. `what` begins every message; the getters raise `InvalidModelError`."""
+    """The options of one layer. what: the beginning of every message. The getters raise `InvalidModelError`."""
 
     def __init__(self, given: Mapping[str, Any], what: str) -> None:
         self._given, self._what = given, what
@@ -49,11 +49,11 @@ class LayerOptions:
         return self._given.get(name) is not None
 
     def unasked(self) -> list[str]:
-        """What was given and never asked for."""
+        """Return the names of the options that were given but never read."""
         return [name for name in self._given if name not in self._asked]
 
     def raw(self, name: str, default: Any = REQUIRED) -> Any:
-        """The value as it stands; null counts as absent."""
+        """Return the value unchecked; null counts as absent."""
         if name in self:
             return self._given[name]
         if default is REQUIRED:
@@ -70,7 +70,7 @@ class LayerOptions:
         return value
 
     def number(self, name: str, default: Any = REQUIRED) -> float:
-        """A finite number."""
+        """Return a finite number."""
         value = self.raw(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
             raise self.wrong(name, "a finite number")
@@ -83,7 +83,7 @@ class LayerOptions:
         return int(value)
 
     def integers(self, name: str, default: Any = REQUIRED, *, least: int | None = None) -> list[int]:
-        """One integer or more, from an integer or a list."""
+        """Return one or more integers, from an integer or a list."""
         value = self.raw(name, default)
         values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         if not values or len(values) > 64 or not all(_is_integer(v, least) for v in values):
@@ -91,7 +91,7 @@ class LayerOptions:
         return [int(v) for v in values]
 
     def each(self, name: str, count: int, default: Any = REQUIRED, *, least: int = 0) -> list[int]:
-        """`count` integers, one an axis, from so many or from one for all."""
+        """Return `count` integers, one per axis; a single integer counts for all axes."""
         values = self.integers(name, default, least=least)
         if len(values) not in (1, count):
             raise self.wrong(name, f"an integer, or {count}")

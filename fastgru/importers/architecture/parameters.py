@@ -12,13 +12,13 @@ from fastgru.reference.operator import is_floating
 
 __all__ = ["Parameters", "Sizes"]
 
-Sizes = tuple[int | str | None, ...]  # a text is the name of a size that may be anything, None is "?"
+Sizes = tuple[int | str | None, ...]  # a text names a size that may be anything; None is shown as "?"
 
 
 class Parameters:
-    """The parameters at a prefix of a state dict; `keys` says where else some of them are.
+    """The parameters at a prefix of a state dict. keys: names of tensors for parameters that are elsewhere.
 
-    `what` begins every message. A parameter under torch's weight_norm, of either generation, is put together.
+    what: the beginning of every message. A parameter under torch's weight_norm, old or new, is computed from its parts.
     """
 
     def __init__(self, weights: Weights, prefix: str, keys: Mapping[str, str], what: str) -> None:
@@ -27,18 +27,18 @@ class Parameters:
         self._used: set[str] = set()
 
     def key(self, name: str) -> str:
-        """Where the parameter `name` is."""
+        """Return the key of the parameter `name` in the state dict."""
         if name in self._keys:
             self._used.add(name)
             return self._keys[name]
         return ".".join(filter(None, (self.prefix, name)))
 
     def unused_keys(self) -> list[str]:
-        """The entries of `keys` that named no parameter of this layer."""
+        """Return the entries of `keys` that are not parameters of this layer."""
         return [name for name in self._keys if name not in self._used]
 
     def names(self) -> list[str]:
-        """The parameters of this layer itself: those without a dot after the prefix, and those of `keys`."""
+        """Return the layer's own parameters: those without a dot after the prefix, and those in `keys`."""
         start = f"{self.prefix}." if self.prefix else ""
         rests = [key.removeprefix(start) for key in self.weights if key.startswith(start)]
         return [*dict.fromkeys([*(rest for rest in rests if "." not in rest), *self._keys])]
@@ -47,15 +47,15 @@ class Parameters:
         return self.key(name) in self.weights
 
     def skip(self, name: str) -> None:
-        """A tensor that means nothing to inference."""
+        """Mark a tensor that inference does not need as read."""
         if self.has(name):
             self.weights[self.key(name)]
 
     def take(self, name: str, expected: Sizes | None, *, why: str = "") -> Array:
-        """The parameter `name`, in float32 or float64 (the half precisions are widened, which is exact).
+        """Return the parameter `name` in float32 or float64 (half precisions are widened, which is exact).
 
-        expected: its shape, None for any; why: where that comes from. Raises `ShapeError` for another,
-        `InvalidModelError` for one that is missing, no float, or holds NaN or infinities.
+        expected: its shape, None for any. why: the reason for this shape, for messages. Raises `ShapeError` for another
+        shape, `InvalidModelError` if the parameter is missing, not floating-point, or has NaNs or infinities.
         """
         key = self.key(name)
         array = self._floats(key) if key in self.weights else self._normed(name, key)
@@ -67,7 +67,7 @@ class Parameters:
         return array
 
     def optional(self, name: str, expected: Sizes) -> Array | None:
-        """The parameter, or None where there is none of this name."""
+        """Return the parameter, or None if there is none of this name."""
         return self.take(name, expected) if self.has(name) else None
 
     def _floats(self, key: str) -> Array:
@@ -84,7 +84,10 @@ class Parameters:
         return array
 
     def _normed(self, name: str, key: str) -> Array:
-        """g * v / |v|, the norm over all axes but the first (Salimans, Kingma 2016, "Weight Normalization")."""
+        """Return g * v / |v|, with the norm over all axes but the first.
+
+        Source: Salimans, Kingma 2016, "Weight Normalization". Raises `InvalidModelError` if there is no such parameter.
+        """
         stem = key.removesuffix(name)
         for g, v in ((f"{key}_g", f"{key}_v"), (f"{stem}parametrizations.{name}.original0",) * 2):
             v = v.replace("original0", "original1")
@@ -107,13 +110,13 @@ class Parameters:
         raise InvalidModelError(f"{self.what}: there is no tensor {key!r}; {self._offer(name, key)}{way}")
 
     def _offer(self, name: str, key: str) -> str:
-        """What there is instead: at the prefix, or at another that is like it."""
+        """Return a hint for a missing tensor: the tensors at the prefix, or similar prefixes."""
         start = f"{self.prefix}." if self.prefix else ""
         near = [k for k in self.weights if start and k.startswith(start)]
         listed = ", ".join((near or list(self.weights))[:12]) or "nothing"
         more = ", ..." if len(near or self.weights) > 12 else ""
         if self.prefix and not near and name not in self._keys:
-            # Those prefixes first where such a parameter is.
+            # Prefer prefixes that have such a parameter.
             levels = {
                 ".".join(parts[:n]) for k in self.weights for parts in [k.split(".")] for n in range(1, len(parts))
             }

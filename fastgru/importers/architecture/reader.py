@@ -1,4 +1,4 @@
-"""A description and the weights of a checkpoint as a graph."""
+"""Builds a graph from a description and the weights of a checkpoint."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -23,11 +23,11 @@ __all__ = ["build_architecture", "read_architecture"]
 def read_architecture(
     source: Source, architecture: Architecture, *, allow_unread: bool = False, key: str | None = None
 ) -> Graph:
-    """The network that `architecture` describes with the tensors of `source`, any file of `read_weights`.
+    """Return the graph that `architecture` describes, with the tensors of `source`, a file for `read_weights`.
 
-    key: the path of the dict of tensors in the file; None is that of the description.
+    key: the path of the dict of tensors in the file; None means the key of the description.
 
-    Raises as `build_architecture` and `read_weights`.
+    Raises the errors of `build_architecture` and `read_weights`.
     """
     description = _described(architecture)
     weights = read_weights(source, key=description.key if key is None else key)
@@ -36,10 +36,10 @@ def read_architecture(
 
 
 def build_architecture(architecture: Architecture, weights: Mapping[str, Any], *, allow_unread: bool = False) -> Graph:
-    """The network that `architecture` (a mapping, a path, or the bytes of a text) describes, with these weights.
+    """Return the graph that `architecture` (a mapping, a path, or the bytes of a text) describes, with these weights.
 
-    Raises `UnsupportedModelError` for types and options that do not exist, listing those that do; `InvalidModelError`
-    for what is missing or contradicts itself; `ShapeError` naming layer, key, what came and what was expected;
+    Raises `UnsupportedModelError` for unknown types and options, offering existing ones; `InvalidModelError` for
+    anything missing or contradictory; `ShapeError` naming the layer, the key, the shape and the expected one;
     `UnreadTensorsError` for tensors that no layer reads, unless allow_unread.
     """
     description = _described(architecture)
@@ -79,7 +79,7 @@ def _check_unread(weights: Weights, description: Description) -> None:
 
 
 class _Network:
-    """Values by the names that the description gives them, while layers become nodes."""
+    """The network while it is built: its values by their names in the description."""
 
     def __init__(self, description: Description, weights: Weights) -> None:
         self.description, self.weights = description, weights
@@ -98,20 +98,20 @@ class _Network:
         self.states: dict[str, str] = {}
 
     def value(self, name: str, reader: str) -> Value:
-        """A value by name; `InvalidModelError` where there is none before `reader`."""
+        """Return a value by name; raise `InvalidModelError` if `reader` has no such value before it."""
         if name not in self.values:
             there = offered(name, list(self.values)[-20:])
             raise InvalidModelError(f"{reader}: there is no value {name!r} before it; {there}")
         return self.values[name]
 
     def _lengths(self, size: int | None, dim: str | None) -> Value:
-        """The lengths of the rows: the input "lengths", which is opened where a layer first asks for it."""
+        """Return the lengths of the rows: the input "lengths", which is added when a layer first needs it."""
         if "lengths" not in self.values:
             self._open_state("lengths", self.builder.input("lengths", "int64", (size,), (dim,)))
         return self.values["lengths"]
 
     def add(self, index: int, entry: LayerEntry) -> None:
-        """One layer."""
+        """Add one layer to the graph."""
         name = self._name_of(index, entry)
         what = f"layer {name!r} ({entry.kind.name})"
         least, most = entry.kind.inputs
@@ -183,7 +183,7 @@ class _Network:
         return self.values[name]
 
     def finish(self) -> Graph:
-        """The graph, its outputs under their names."""
+        """Return the graph with named outputs."""
         wanted = {name: self.value(of, "outputs") for name, of in self.description.outputs or ((self.last, self.last),)}
         taken = {*self.state_outputs, *self.inputs}
         if twice := [name for name in wanted if name in taken]:

@@ -1,4 +1,4 @@
-"""Which types of layers there are, what each may be told, and what its function gets: a layer of a description."""
+"""The registry of the types of layers, with their options, and the layer of a description that their functions get."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -19,7 +19,7 @@ Shape = tuple[int | None, ...]
 
 
 def shown(value: Value) -> str:
-    """The shape: free dimensions by their names."""
+    """Return the shape as a text, with free dimensions by their names."""
     sizes = [n or "?" if s is None else str(s) for s, n in zip(value.shape, value.dims, strict=True)]
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
@@ -28,10 +28,10 @@ def shown(value: Value) -> str:
 class DescribedLayer:
     """A layer with its inputs.
 
-    states: the inputs that the layer opens for its states. lengths: the input of that name, which is opened for the
-    layer. value: a value of the network by the name that the description gives it. dimension: the input of the network,
-    and its axis, of a free dimension's name, or None.
-    open_state: the input of such a name, of this form.
+    states: the names of the inputs that the layer adds for its states. lengths: returns the input "lengths", and adds
+    it if necessary. value: returns a value of the network by its name in the description. dimension: returns the input
+    of the network and the axis that have a free dimension of this name, or None.
+    open_state: adds an input with this name, like this value, and returns it.
     """
 
     name: str
@@ -59,7 +59,7 @@ class DescribedLayer:
         return len(self.x.shape)
 
     def wrong_input(self, expected: str, index: int = 0) -> ShapeError:
-        """The error for an input of a shape that does not fit."""
+        """Return the error for an input of a wrong shape."""
         x, name = self.inputs[index], self.input_names[index]
         return ShapeError(f"{self}: its input {name!r} has shape {shown(x)}, expected {expected}")
 
@@ -70,7 +70,7 @@ class DescribedLayer:
         return UnsupportedModelError(f"{self}: {fault}: {way}")
 
     def need_float(self) -> None:
-        """Raise unless every input is floating."""
+        """Raise `ShapeError` unless every input is floating-point."""
         for name, x in zip(self.input_names, self.inputs, strict=True):
             if not (x.dtype or "").startswith("float"):
                 raise ShapeError(f"{self}: its input {name!r} is {x.dtype}, expected a float")
@@ -80,31 +80,31 @@ class DescribedLayer:
             raise self.wrong_input(form)
 
     def check_sizes(self, **found: Any) -> None:
-        """Raise `ShapeError` where the description gives one of these options, and the weights say otherwise."""
+        """Raise `ShapeError` if the description gives one of these options and the weights have another value."""
         for name, value in found.items():
             if name in self.options and self.options.raw(name) != value:
                 raise ShapeError(f"{self}: {name} is {self.options.raw(name)!r}, but its weights have {value!r}")
 
     def spatial(self) -> int:
-        """How many axes a layer whose type ends in 1d or 2d slides over."""
+        """Return the number of spatial axes of a layer whose type ends in 1d or 2d, and check the rank of its input."""
         n = int(self.type[-2])
         self.need_rank(n + 2, form=f"{n + 2} axes: (N, C, {'L' if n == 1 else 'H, W'})")
         return n
 
     def axis(self, option: str, default: Any = ..., *, rank: int | None = None) -> int:
-        """The axis that an option names, counted from 0; rank: of what it is an axis, by default of the input."""
+        """Return the axis that an option names, counted from 0, in a value with `rank` axes, by default in x."""
         axis = self.options.integer(option) if default is ... else self.options.integer(option, default)
         return self.normal_axis(axis, self.rank if rank is None else rank)
 
     def axes(self, option: str) -> list[int]:
-        """The axes of the input that an option names, each once, sorted."""
+        """Return the axes of the input that an option names, each once, sorted."""
         axes = [self.normal_axis(axis, self.rank) for axis in self.options.integers(option)]
         if len(set(axes)) != len(axes):
             raise self.options.wrong(option, "each axis once")
         return sorted(axes)
 
     def form(self, shape: Shape, dims: Sequence[str | None]) -> Value:
-        """What a state is like."""
+        """Return a value with the shape of a state, in the dtype of x."""
         assert self.x.dtype is not None
         return self.builder.input(self.name, self.x.dtype, shape, dims)
 
@@ -114,22 +114,22 @@ class DescribedLayer:
         return axis % rank
 
     def weight(self, name: str, expected: Sizes) -> Array:
-        """A parameter that must be there; see `Parameters.take`."""
+        """Return a required parameter (see `Parameters.take`)."""
         why = f": its input {self.input_names[0]!r} is {shown(self.x)}" if self.inputs else ""
         return self.parameters.take(name, expected, why=why)
 
     def stored(self, name: str, array: Array) -> Value:
-        """The constant of a parameter."""
+        """Return the constant of a parameter."""
         return self.builder.constant(array, self.parameters.key(name))
 
     def stored_with_bias(self, weight: Array, outputs: int, prefix: str = "") -> list[Value]:
-        """The constants of a weight and, where there is one, of the bias (outputs,) beside it."""
+        """Return the constants of a weight and of the bias (outputs,) beside it, if there is one."""
         bias = self.parameters.optional(f"{prefix}bias", (outputs,))
         arrays = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         return [self.stored(f"{prefix}{name}", array) for name, array in arrays.items()]
 
     def asked_lengths(self, row: int) -> Value | None:
-        """What the option `lengths` names: a value, or with `true` the input "lengths"; None where there is none.
+        """Return the value that the option `lengths` names, or the input "lengths" for true; None without the option.
 
         row: the axis of the batch in x.
         """
@@ -148,16 +148,16 @@ class DescribedLayer:
         return lengths
 
     def constant(self, hint: str, values: Any, dtype: str = "int64") -> Value:
-        """A constant that the layer itself needs."""
+        """Return a constant that the layer itself needs."""
         return self.builder.constant(np.asarray(values, dtype=dtype), f"{self.name}/{hint}")
 
     def add(self, op: str, inputs: Sequence[Value | None], names: Sequence[str], **attrs: Any) -> tuple[Value, ...]:
-        """A node with several outputs; names say what they are of the layer."""
+        """Add a node and return its outputs; `names` are appended to the layer's name to name them."""
         hints = [f"{self.name}/{name}" if name else self.name for name in names]
         return self.builder.add_many(op, inputs, hints, attrs)
 
     def apply(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:
-        """A node with one output."""
+        """Add a node with one output, and return this output."""
         return self.builder.add(op, inputs, self.name, attrs)
 
 
@@ -168,9 +168,10 @@ Handler = Callable[[DescribedLayer], Value | tuple[tuple[str, Value], ...]]
 class LayerType:
     """One type of layer.
 
-    options: what changes the result. sizes: what the weights tell, and is only checked where it is given. training:
-    what matters to training alone, and is accepted. inputs: the fewest and the most values that it takes, None for any
-    number. has_weights: it takes `prefix` and `keys`. has_states: it takes `states`. floats: its inputs must be floats.
+    options: those that change the result. sizes: options that follow from the weights and are only checked. training:
+    options that only affect training and are ignored. inputs: the fewest and the most values that it takes, None for
+    any number. has_weights: it takes `prefix` and `keys`. has_states: it takes `states`. floats: its inputs must be
+    floating-point.
     """
 
     name: str
@@ -204,7 +205,7 @@ def layer_type(
     states: bool = False,
     floats: bool = True,
 ) -> Callable[[Handler], Handler]:
-    """Enter the function that follows for the types `names`; the texts list names, with blanks between."""
+    """Register the decorated function for the types `names`; options, sizes and training list names with spaces."""
 
     def register(handler: Handler) -> Handler:
         for name in names:
@@ -217,5 +218,5 @@ def layer_type(
 
 
 def types() -> Mapping[str, LayerType]:
-    """Every type of layer by its name, sorted."""
+    """Return every type of layer by its name, sorted."""
     return dict(sorted(_TYPES.items()))

@@ -22,7 +22,7 @@ _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 
 @dataclass(frozen=True)
 class Storage:
-    """content, held: reader and number of the bytes of an unchunked dataset. tree, chunk: address and shape of chunks."""
+    """content, held: reader and number of bytes of an unchunked dataset. tree, chunk: address and shape of chunks."""
 
     form: FileForm
     what: str

@@ -1,1 +1,1 @@
-"""The types of layers that a description may have, one module a family: each registers its own, see `registry`."""
+"""The types of layers for descriptions, one module per family; each module registers its own in `registry`."""

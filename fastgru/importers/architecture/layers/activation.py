@@ -1,4 +1,4 @@
-"""Activations and other functions of one element, under the names and with the defaults of torch."""
+"""Activations and other element-wise functions, with torch's names and defaults."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -32,7 +32,7 @@ _PLAIN: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 }
 
 
-# Functions of torch, and no modules.
+# Functions of torch that are not modules, and so have no option `inplace`.
 _FUNCTIONS: Final = ("Abs", "Cos", "Erf", "Exp", "Log", "Log1p", "Neg", "Reciprocal", "Sign", "Sin", "Sqrt")
 
 
@@ -60,7 +60,7 @@ def _gelu(layer: DescribedLayer) -> Value:
 
 @layer_type("Softplus", options="beta threshold")
 def _softplus(layer: DescribedLayer) -> Value:
-    """log(1 + exp(beta * x)) / beta; torch's switch to x itself above the threshold differs by less than rounding."""
+    """log(1 + exp(beta * x)) / beta; torch returns x above the threshold, which differs by less than rounding."""
     if layer.options.number("threshold", 20.0) < 20:
         raise layer.unsupported("a threshold below 20", "leave it out, or write the function with other layers")
     beta = layer.options.number("beta", 1.0)
@@ -129,7 +129,7 @@ def _softmax(layer: DescribedLayer) -> Value:
 
 @layer_type("PReLU", sizes="num_parameters", weights=True)
 def _prelu(layer: DescribedLayer) -> Value:
-    """A slope for all, or one a channel along axis 1."""
+    """PReLU with one slope for all elements, or one per channel along axis 1."""
     slope = layer.weight("weight", ("C",))
     layer.check_sizes(num_parameters=slope.size)
     if slope.size != 1:

@@ -1,5 +1,4 @@
-"""Arithmetic of values with broadcasting, multiplications of matrices and reductions; and tensors of the state dict as
-values."""
+"""Arithmetic with broadcasting, matrix multiplications, reductions, and tensors of the state dict as values."""
 
 from typing import Final
 
@@ -14,7 +13,7 @@ _REDUCE: Final = {"LogSumExp": "log_sum_exp", "Max": "max", "Mean": "mean", "Min
 @layer_type("Div", "Sub", inputs=(2, 2), floats=False)
 @layer_type("Add", "Maximum", "Minimum", "Mul", inputs=(2, None), floats=False)
 def _binary(layer: DescribedLayer) -> Value:
-    """Two values, or one after the other of several."""
+    """Combine all values from left to right."""
     x = layer.x
     for index, other in enumerate(layer.inputs[1:], 1):
         if other.dtype != x.dtype:
@@ -28,7 +27,7 @@ def _binary(layer: DescribedLayer) -> Value:
 
 @layer_type(*_REDUCE, options="dim keepdim")
 def _reduce(layer: DescribedLayer) -> Value:
-    """Over the axes dim."""
+    """Reduce the axes dim."""
     axes = layer.axes("dim")
     keep = layer.options.flag("keepdim", False)
     return layer.apply("reduce", layer.x, kind=_REDUCE[layer.type], axes=axes, keepdims=keep)
@@ -36,7 +35,7 @@ def _reduce(layer: DescribedLayer) -> Value:
 
 @layer_type("ArgMax", "ArgMin", options="dim keepdim", floats=False)
 def _arg(layer: DescribedLayer) -> Value:
-    """Where the largest or smallest element along dim is, int64; the first of equals."""
+    """Return the index (int64) of the largest or smallest element along dim; the first of equal ones."""
     axis, keep, kind = layer.axis("dim"), layer.options.flag("keepdim", False), layer.type[3:].lower()
     return layer.apply("arg", layer.x, kind=kind, axis=axis, keepdims=keep, select_last=False)
 
@@ -70,9 +69,9 @@ def _embedding(layer: DescribedLayer) -> Value:
 
 @layer_type("Parameter", options="key", inputs=(0, 0), weights=True, floats=False)
 def _parameter(layer: DescribedLayer) -> Value:
-    """A tensor of the state dict as it is: positions, a mask, an initial state.
+    """Return a tensor of the state dict, such as positions or an initial state.
 
-    key: its name, under a prefix where one is given.
+    key: its name, after the prefix if one is given.
     """
     name = layer.options.text("key")
     return layer.stored(name, layer.parameters.take(name, None))
@@ -80,7 +79,7 @@ def _parameter(layer: DescribedLayer) -> Value:
 
 @layer_type("MatMul", inputs=(2, 2))
 def _matmul(layer: DescribedLayer) -> Value:
-    """a b, stacks of matrices as torch.matmul has them."""
+    """a b, for matrices or stacks of matrices as in torch.matmul."""
     for index, x in enumerate(layer.inputs):
         if len(x.shape) < 2:
             raise layer.wrong_input("two axes or more", index)

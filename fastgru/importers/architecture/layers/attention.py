@@ -24,7 +24,7 @@ from fastgru.importers.architecture.registry import DescribedLayer, layer_type, 
 def _attention(layer: DescribedLayer) -> Value:
     """query (L, N, E), key (S, N, .), value (S, N, .), or (N, ...) with batch_first -> (L, N, E).
 
-    The key is the query where it is not given, and the value the key.
+    By default, the key is the query, and the value is the key.
     """
     heads, batch_first = layer.options.integer("num_heads", least=1), layer.options.flag("batch_first", False)
     for index, x in enumerate(layer.inputs):
@@ -56,7 +56,7 @@ def _attention(layer: DescribedLayer) -> Value:
 
 
 def _projections(layer: DescribedLayer, rows: Sequence[Value], E: int) -> tuple[list[Value], list[list[Value]]]:
-    """The constants of weight (E, .) and, where there is one, bias (E,) for query, key and value."""
+    """Return, for query, key and value, the constant of the weight (E, .), and [bias (E,)] or []."""
     sizes = [row.shape[2] for row in rows]
     if layer.parameters.has("bias_k") or layer.parameters.has("bias_v"):
         raise layer.unsupported("add_bias_kv", "export the network to ONNX")

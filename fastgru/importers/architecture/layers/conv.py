@@ -1,4 +1,4 @@
-"""Convolutions and transposed convolutions over one axis or two, as torch.nn has them."""
+"""Convolutions and transposed convolutions of torch.nn over one or two axes."""
 
 from typing import Final
 
@@ -48,7 +48,7 @@ def _conv(layer: DescribedLayer) -> Value | tuple[tuple[str, Value], ...]:
 
 
 def _continued(layer: DescribedLayer, context: int, stride: int, padding: int) -> tuple[Value, Value]:
-    """(the frames of the state and those of x, the last ones of them)."""
+    """Return (frames of the state followed by x, the last `context` frames of these)."""
     if len(layer.states) != 1 or not context or stride != 1 or padding:
         raise layer.invalid(
             f"{len(layer.states)} states, kernel and dilation reaching {context} frames back, stride {stride} and"
@@ -107,7 +107,7 @@ def _check_sizes(layer: DescribedLayer, inputs: int, outputs: int, taps: list[in
 
 
 def _pads(layer: DescribedLayer, taps: list[int], strides: list[int], dilations: list[int]) -> list[int]:
-    """Before each axis, then after each; for "same" the odd element comes after."""
+    """Return the padding before each axis, then after each; for "same" the odd element comes after."""
     given = layer.options.raw("padding", 0)
     if given == "valid":
         return [0] * (2 * len(taps))

@@ -1,4 +1,4 @@
-"""Normalisations, as torch.nn has them in inference."""
+"""Normalisations of torch.nn in inference."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from fastgru.arrays import Array
 from fastgru.graphbuilder import Value
 from fastgru.importers.architecture.registry import DescribedLayer, layer_type
 
-# torch.nn.RMSNorm without eps takes that of the dtype that it computes in, which is float32.
+# Without eps, torch.nn.RMSNorm uses the machine epsilon of the dtype in which it computes, which is float32.
 _LEAST: Final = float(np.finfo(np.float32).eps)
 
 
@@ -22,7 +22,7 @@ def _eps(layer: DescribedLayer, default: float = 1e-5) -> float:
 
 
 def _need_weight(layer: DescribedLayer, option: str, default: bool) -> None:
-    """Raise where there is no weight and `option` does not say so: a wrong prefix is no layer without weights."""
+    """Raise `InvalidModelError` if there is no weight and no `option` that says so, as with a wrong prefix."""
     if default and option not in layer.options and not layer.parameters.has("weight"):
         raise layer.invalid(f"no tensor {layer.parameters.key('weight')!r}; {option}: false, if it was made without")
 
@@ -35,7 +35,7 @@ def _channels(layer: DescribedLayer, *ranks: int) -> int | None:
 
 
 def _affine(layer: DescribedLayer, C: int, like: Array | None = None) -> tuple[Array, Array]:
-    """weight and bias, (C,), which are ones and zeros where the layer has none."""
+    """Return weight and bias, (C,), or ones and zeros if the layer has none."""
     dtype = np.dtype(np.float32) if like is None else like.dtype
     weight, bias = (layer.parameters.optional(name, (C,)) for name in ("weight", "bias"))
     return np.ones(C, dtype) if weight is None else weight, np.zeros(C, dtype) if bias is None else bias
@@ -73,7 +73,7 @@ def _batch_norm(layer: DescribedLayer) -> Value:
     weights=True,
 )
 def _instance_norm(layer: DescribedLayer) -> Value:
-    """Over each channel of each row; by running statistics where the layer has some, as torch does in inference."""
+    """Normalise each channel of each row; like torch in inference, use running statistics if the layer has them."""
     C = _channels(layer, 3 if layer.type == "InstanceNorm1d" else 4)
     if layer.parameters.has("running_mean"):
         return _with_statistics(layer, C)
@@ -82,13 +82,13 @@ def _instance_norm(layer: DescribedLayer) -> Value:
 
 @layer_type("GroupNorm", options="num_groups eps", sizes="num_channels affine", weights=True)
 def _group_norm(layer: DescribedLayer) -> Value:
-    """Over each group of channels of each row."""
+    """Normalise each group of channels of each row."""
     C = _channels(layer)
     return _grouped(layer, C, layer.options.integer("num_groups", least=1), "num_channels", affine=True)
 
 
 def _grouped(layer: DescribedLayer, C: int | None, groups: int | None, size: str, *, affine: bool) -> Value:
-    """affine: torch's default; a layer that has none of the weights then must say so."""
+    """Normalise groups of channels. affine: torch's default; if true, a layer without weights must set it to false."""
     _need_weight(layer, "affine", affine)
     if C is None and not layer.parameters.has("weight"):
         raise layer.wrong_input("a known number of channels, as the layer has no weights that would tell it")
@@ -103,7 +103,7 @@ def _grouped(layer: DescribedLayer, C: int | None, groups: int | None, size: str
 
 @layer_type("LayerNorm", options="normalized_shape eps", sizes="elementwise_affine bias", weights=True)
 def _layer_norm(layer: DescribedLayer) -> Value:
-    """Over the last axes, which have normalized_shape; the weights tell it where there are some."""
+    """Normalise the last axes, of sizes normalized_shape, which may be left out if there are weights."""
     sizes, names = _last_axes(layer)
     layer.check_sizes(bias=layer.parameters.has("bias"))
     if layer.parameters.has("bias"):
@@ -113,13 +113,13 @@ def _layer_norm(layer: DescribedLayer) -> Value:
 
 @layer_type("RMSNorm", options="normalized_shape eps", sizes="elementwise_affine", weights=True)
 def _rms_norm(layer: DescribedLayer) -> Value:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axes; eps is that of float32 where none is given."""
+    """x / sqrt(mean(x^2) + eps) * weight over the last axes; by default eps is the machine epsilon of float32."""
     sizes, names = _last_axes(layer)
     return layer.apply("rms_norm", layer.x, *names, axis=layer.rank - len(sizes), epsilon=_eps(layer, _LEAST))
 
 
 def _last_axes(layer: DescribedLayer) -> tuple[Sequence[int], list[Value | None]]:
-    """(their sizes, the constant of the weight or None)."""
+    """Return (sizes of the normalised axes, [constant of the weight or None])."""
     _need_weight(layer, "elementwise_affine", True)
     has_weight = layer.parameters.has("weight")
     layer.check_sizes(elementwise_affine=has_weight)

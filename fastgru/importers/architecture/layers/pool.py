@@ -1,4 +1,4 @@
-"""Pools and upsampling, as torch.nn has them."""
+"""Pools and upsampling of torch.nn."""
 
 import math
 from typing import Any, Final
@@ -56,7 +56,7 @@ def _pool(layer: DescribedLayer, kind: str, dilations: list[int], *, include: bo
 
 @layer_type("Upsample", options="scale_factor mode align_corners")
 def _upsample(layer: DescribedLayer) -> Value:
-    """The axes after the second, scale_factor times as long."""
+    """Make the axes after the second scale_factor times as long."""
     layer.need_rank(3, 4, form="(N, C, L) or (N, C, H, W)")
     n = layer.rank - 2
     smooth = "linear" if n == 1 else "bilinear"
@@ -86,9 +86,9 @@ def _upsample(layer: DescribedLayer) -> Value:
 
 
 def _agrees(factor: float, size: int | None) -> bool:
-    """Whether torch takes the neighbours floor(i / factor).
+    """Return whether torch takes the neighbours floor(i / factor).
 
-    It multiplies by 1 / factor in float32, unless the output is as long as the input, or twice as long.
+    torch multiplies by 1 / factor in float32, unless the output is as long as the input or twice as long.
     """
     for n in (*range(1, 65), _MOST_CHECKED) if size is None else (min(size, _MOST_CHECKED),):
         count = math.floor(n * factor)

@@ -1,7 +1,7 @@
 """GRU, LSTM and RNN, stacks and cells, with the weights of torch: every layer and direction is found by key.
 
-Gates of torch: r, z, n (GRU), which are ours; i, f, g, o (LSTM), where ours are i, o, f, g. States are those of torch:
-(layers * directions, N, H) whatever batch_first says.
+The gates of a GRU are r, z, n in torch and here; those of an LSTM are i, f, g, o in torch, and i, o, f, g here. States
+have torch's shape (layers * directions, N, H), also with batch_first.
 """
 
 import re
@@ -45,8 +45,7 @@ _SIZES: Final = "input_size hidden_size num_layers bidirectional bias"
 def _stack(layer: DescribedLayer) -> Parts:
     """x (T, N, I), or (N, T, I) with batch_first -> y (..., D * H) and the last states (L * D, N, H).
 
-    Further inputs are the initial states; lengths names an int64 value (N,), or is true for the input
-    "lengths".
+    Further inputs are the initial states. lengths: the name of an int64 value (N,), or true for the input "lengths".
     """
     layer.need_rank(3, form="3 axes: (T, N, I), or (N, T, I) with batch_first")
     batch_first = layer.options.flag("batch_first", False)
@@ -83,7 +82,7 @@ def _stack(layer: DescribedLayer) -> Parts:
     states=True,
 )
 def _cell(layer: DescribedLayer) -> Parts:
-    """x (N, I) and states (N, H) -> the next h (N, H), which is "h_n", too, and of an LSTM "c_n"."""
+    """x (N, I) and states (N, H) -> the next h (N, H), also named "h_n", and for an LSTM "c_n"."""
     layer.need_rank(2, form="2 axes: (N, I)")
     names, I, H = _weights(layer, [""], layer.x.shape[-1])
     layer.check_sizes(input_size=I, hidden_size=H)
@@ -97,7 +96,7 @@ def _cell(layer: DescribedLayer) -> Parts:
 
 
 def _found(layer: DescribedLayer) -> tuple[int, tuple[str, ...]]:
-    """(number of layers, what the keys of each direction end in)."""
+    """Return (number of layers, suffix of the keys of each direction)."""
     names = layer.parameters.names()
     if any(name.startswith("weight_hr_l") for name in names):
         raise layer.unsupported("an LSTM with proj_size", "export the network to ONNX")
@@ -111,7 +110,7 @@ def _found(layer: DescribedLayer) -> tuple[int, tuple[str, ...]]:
 def _weights(
     layer: DescribedLayer, ends: Sequence[str], I: int | None, H: int | None = None
 ) -> tuple[Constants, int, int]:
-    """(constants of every direction in the order of the operator, I, H); ends: of the keys of each direction."""
+    """Return (constants of every direction in the operator's order, I, H). ends: suffixes of each direction's keys."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     has_bias = layer.parameters.has(f"bias_ih{ends[0]}") or layer.parameters.has(f"bias_hh{ends[0]}")
     layer.check_sizes(bias=has_bias)
@@ -146,7 +145,7 @@ def _in_order(kind: type[RecurrentSpec], array: Array) -> Array:
 
 
 def _spec(layer: DescribedLayer, D: int, H: int, batch_first: bool) -> dict[str, Any]:
-    """The form of every layer of the stack, for an input of one feature."""
+    """Return the fields of the spec that all layers of the stack have; input_size is 1."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     more: dict[str, Any] = {"direction": "bidirectional" if D == 2 else "forward", "batch_first": batch_first}
     if kind is RNNSpec:
@@ -155,7 +154,7 @@ def _spec(layer: DescribedLayer, D: int, H: int, batch_first: bool) -> dict[str,
 
 
 def _initial(layer: DescribedLayer, form: Value) -> list[Value | None]:
-    """The initial states: further inputs, or those that the layer opens, or None for each."""
+    """Return the initial states: further inputs, or states that the layer opens, or None for each."""
     names = _SPECS[layer.type.removesuffix("Cell")].STATES
     given = layer.inputs[1:]
     if given and layer.states:
@@ -172,7 +171,7 @@ def _initial(layer: DescribedLayer, form: Value) -> list[Value | None]:
 
 
 def _cut(layer: DescribedLayer, state: Value | None, rows: int, count: int) -> Sequence[Value | None]:
-    """The state of each layer of a stack."""
+    """Split a state into the states of the layers of a stack."""
     if state is None or count == 1:
         return [state] * count
     return layer.add("split", [state], ["h0"] * count, axis=0, sizes=[rows] * count)
@@ -186,7 +185,7 @@ def _emit(
     spec: Mapping[str, Any],
     name: str,
 ) -> tuple[Value, tuple[Value, ...]]:
-    """One recurrent node of x and its states: its output and its last states."""
+    """Add one recurrent node; return its output and its last states. inputs: x and the initial states."""
     kind = _SPECS[layer.type.removesuffix("Cell")]
     x, h, *more = inputs
     given = [x, h, lengths, None, *more, *weights]

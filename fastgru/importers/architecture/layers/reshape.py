@@ -1,4 +1,4 @@
-"""Reshapes, in which free dimensions go by their names."""
+"""Reshapes; free dimensions may be given by their names."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ __all__ = ["KeptAxis", "moved", "reshaped"]
 
 @dataclass(frozen=True)
 class KeptAxis:
-    """The size of an axis of the input, or of another value."""
+    """The size of an axis of the input, or of the value `of`."""
 
     axis: int
     of: Value | None = None
@@ -22,7 +22,7 @@ class KeptAxis:
 
 @layer_type("Reshape", options="shape", floats=False)
 def _reshape(layer: DescribedLayer) -> Value:
-    """shape: sizes, names of free dimensions, 0 for the size of the same axis, one -1 for the rest."""
+    """Reshape x. shape: sizes, names of free dimensions, 0 for the size of the same axis, one -1 for the rest."""
     return reshaped(layer, layer.x, _sizes(layer, "shape", 0))
 
 
@@ -66,9 +66,9 @@ def _size(layer: DescribedLayer, option: str, position: int, size: Any, copy: in
 
 
 def reshaped(layer: DescribedLayer, x: Value, sizes: Sequence[int | KeptAxis]) -> Value:
-    """x in another shape: a number, an axis whose size is kept, or -1 for what is left."""
+    """Return x in another shape. sizes: numbers, axes whose size is kept, and at most one -1 for the rest."""
     shape = x.shape
-    # An axis of which the size is known is a number; what is left over of free ones must go into the -1.
+    # A kept axis of known size becomes a number; free axes that are not kept must go into the -1.
     wanted: list[int | KeptAxis] = []
     for size in sizes:
         known = shape[size.axis] if isinstance(size, KeptAxis) and size.of is None else None
@@ -81,7 +81,7 @@ def reshaped(layer: DescribedLayer, x: Value, sizes: Sequence[int | KeptAxis]) -
 
 
 def _check_fit(layer: DescribedLayer, x: Value, wanted: Sequence[int | KeptAxis]) -> None:
-    """Raise `ShapeError` where the sizes do not fit."""
+    """Raise `ShapeError` if x does not fit the sizes."""
     shape = x.shape
     kept = [size.axis for size in wanted if isinstance(size, KeptAxis)]
     have = math.prod(size for size in shape if size is not None)
@@ -100,7 +100,7 @@ def _listed(x: Value, wanted: Sequence[int | KeptAxis]) -> str:
 
 
 def _target(layer: DescribedLayer, x: Value, wanted: Sequence[int | KeptAxis]) -> Value:
-    """The shape as an input of a reshape: 0 there copies an axis that stays where it is; others are computed."""
+    """Return the shape as an input of a reshape: 0 copies an axis that keeps its position; other sizes are computed."""
     if all(s.axis == position and s.of is None for position, s in enumerate(wanted) if isinstance(s, KeptAxis)):
         return layer.constant("shape", [0 if isinstance(s, KeptAxis) else s for s in wanted])
     sizes = [
@@ -113,5 +113,5 @@ def _target(layer: DescribedLayer, x: Value, wanted: Sequence[int | KeptAxis]) -
 
 
 def moved(layer: DescribedLayer, x: Value, perm: Sequence[int]) -> Value:
-    """x with its axes in the order `perm`."""
+    """Return x with its axes in the order `perm`."""
     return layer.apply("transpose", x, perm=list(perm))

@@ -1,6 +1,6 @@
-"""Layers that move, cut, pad or join, under the names of torch's functions, and those that do nothing in inference.
+"""Layers that move, cut, pad or join elements, named like torch's functions, and layers without effect in inference.
 
-Amounts of padding are those of torch.nn.functional.pad, the last axis first.
+Amounts of padding are in the order of torch.nn.functional.pad, the last axis first.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _MODULES: Final = {
 @layer_type("AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", training="p inplace", floats=False)
 @layer_type("Identity", floats=False)
 def _identity(layer: DescribedLayer) -> Value:
-    """x as it is: dropping is for training."""
+    """Return x itself, because dropout has no effect in inference."""
     return layer.x
 
 
@@ -59,7 +59,7 @@ def _squeeze(layer: DescribedLayer) -> Value:
 
 @layer_type("Slice", options="dim start end step", floats=False)
 def _slice(layer: DescribedLayer) -> Value:
-    """x[start:end:step] along dim, as Python slices."""
+    """x[start:end:step] along dim, as in Python."""
     axis, step = layer.axis("dim"), layer.options.integer("step", 1, least=1)
     start = layer.options.integer("start", 0)
     end = layer.options.integer("end") if "end" in layer.options else None
@@ -67,14 +67,14 @@ def _slice(layer: DescribedLayer) -> Value:
 
 
 def sliced(layer: DescribedLayer, x: Value, start: int, end: int, axis: int, step: int = 1) -> Value:
-    """x from `start` up to `end` along `axis`."""
+    """Return x from `start` up to `end` along `axis`."""
     bounds = {"start": start, "end": end, "axis": axis, "step": step}
     return layer.apply("slice", x, *(layer.constant(name, [value]) for name, value in bounds.items()))
 
 
 @layer_type("Select", options="dim index", floats=False)
 def _select(layer: DescribedLayer) -> Value:
-    """x without the axis dim, at index of it; -1 is the last."""
+    """Take the element `index` along dim and remove this axis; -1 is the last element."""
     axis, index = layer.axis("dim"), layer.options.integer("index")
     size = layer.x.shape[axis]
     if size is not None and not -size <= index < size:
@@ -84,13 +84,13 @@ def _select(layer: DescribedLayer) -> Value:
 
 @layer_type("Flip", options="dim", floats=False)
 def _flip(layer: DescribedLayer) -> Value:
-    """x from its last element to its first along dim."""
+    """Reverse x along dim."""
     return sliced(layer, layer.x, -1, -_END - 1, layer.axis("dim"), -1)
 
 
 @layer_type("LastStep", options="batch_first lengths", floats=False)
 def _last_step(layer: DescribedLayer) -> Value:
-    """The last step of (T, N, C), or (N, T, C) with batch_first -> (N, C); with lengths, the last valid one."""
+    """(T, N, C), or (N, T, C) with batch_first -> the last step (N, C); with lengths, the last valid step."""
     layer.need_rank(3, form="3 axes: (T, N, C), or (N, T, C) with batch_first")
     time = 1 if layer.options.flag("batch_first", False) else 0
     if (lengths := layer.asked_lengths(1 - time)) is None:
@@ -116,14 +116,14 @@ def _concat(layer: DescribedLayer) -> Value:
 
 @layer_type("Split", options="dim sizes", floats=False)
 def _split(layer: DescribedLayer) -> Parts:
-    """x cut along dim into sizes; the parts are "name.0", "name.1"..."""
+    """Split x along dim into parts of these sizes, named "name.0", "name.1"..."""
     sizes = layer.options.integers("sizes", least=1)
     return _parts(layer, layer.axis("dim", 0), sizes)
 
 
 @layer_type("Chunk", options="dim chunks", floats=False)
 def _chunk(layer: DescribedLayer) -> Parts:
-    """x cut along dim into so many parts of equal size, of which the last may be smaller."""
+    """Split x along dim into at most `chunks` parts of equal size; the last one may be smaller."""
     axis, count = layer.axis("dim", 0), layer.options.integer("chunks", least=1)
     size = layer.x.shape[axis]
     if not size:
@@ -147,7 +147,7 @@ def _cast(layer: DescribedLayer) -> Value:
 
 @layer_type("Expand", options="sizes", floats=False)
 def _expand(layer: DescribedLayer) -> Value:
-    """Axes of size 1 repeated up to sizes; -1 leaves an axis as it is."""
+    """Repeat axes of size 1 to reach sizes; -1 leaves an axis unchanged."""
     sizes = layer.options.integers("sizes", least=-1)
     if len(sizes) != layer.rank:
         raise layer.wrong_input(f"{len(sizes)} axes, one for each of sizes")
@@ -160,7 +160,7 @@ def _expand(layer: DescribedLayer) -> Value:
 
 @layer_type("Pad", options="pad mode value")
 def _pad(layer: DescribedLayer) -> Value:
-    """pad: (before, after) of the last axis, then of the one before it, and so on; negative amounts take away."""
+    """Pad x. pad: (before, after) for the last axis, then for the axis before it, and so on; negative amounts crop."""
     amounts = layer.options.integers("pad")
     if len(amounts) % 2 or len(amounts) // 2 > layer.rank:
         raise layer.options.wrong("pad", f"two numbers for each axis, of at most {layer.rank}")
@@ -196,7 +196,7 @@ def _backwards(layer: DescribedLayer, amounts: Sequence[int], mode: str, value: 
 def padded(
     layer: DescribedLayer, x: Value, axes: Sequence[int], pads: Sequence[int], mode: str, value: float = 0.0
 ) -> Value:
-    """x with `pads` elements more: before each of `axes`, then after each."""
+    """Return x padded along `axes`. pads: the amounts before each of `axes`, then those after each."""
     for i, axis in enumerate(axes):
         before, after, size = pads[i], pads[i + len(axes)], x.shape[axis]
         most = {"reflect": -1, "wrap": 0}.get(mode)
