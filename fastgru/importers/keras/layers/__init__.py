@@ -1,1 +1,1 @@
-"""The Keras layers that are read, one module a family: each registers its own, see `importers.keras.registry`."""
+"""The supported Keras layers, one module per family; each module registers its own in `importers.keras.registry`."""

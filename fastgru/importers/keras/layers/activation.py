@@ -1,4 +1,4 @@
-"""Activation functions by their Keras names, and the layers that are one function each."""
+"""Activation functions by their Keras names, and layers that consist of one such function."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,9 +36,9 @@ _WITHOUT_WEIGHTS: Final = frozenset({"ELU", "LeakyReLU", "ReLU", "Softmax", "Thr
 
 
 def _name(layer: LayerConfig, *keys: str, default: str = "linear") -> str:
-    """The name of the function that an attribute of `layer` holds; None stands for linear.
+    """Return the name of the function in an attribute of `layer`; None in the file means linear.
 
-    Raises `UnsupportedModelError` for a function of the user's, of which a file holds no more than the name.
+    Raises `UnsupportedModelError` for a user's function, of which a file has only the name.
     """
     value = layer.get(*keys, default=default)
     if value is None:
@@ -59,12 +59,12 @@ def _name(layer: LayerConfig, *keys: str, default: str = "linear") -> str:
 
 
 def recurrent_activation(call: Call, layer: LayerConfig, *keys: str, default: str) -> Activation:
-    """An activation of a recurrent cell."""
+    """Return an activation of a recurrent cell."""
     return activation_from_keras(_name(layer, *keys, default=default), call.rules.major, what=str(layer))
 
 
 def activate(call: Call, x: Tensor) -> Tensor:
-    """x through the layer's activation: a function by name, or another layer without weights."""
+    """Apply the layer's activation to x: a function by name, or another layer without weights."""
     value = call.layer.get("activation", default="linear")
     if isinstance(value, Mapping) and value.get("class_name") in _WITHOUT_WEIGHTS:
         inner = LayerConfig.from_json(value, f"{call.layer}: activation")
@@ -78,7 +78,7 @@ def activate(call: Call, x: Tensor) -> Tensor:
 
 
 def _custom(call: Call, x: Tensor, own: CustomLayer, name: str) -> Tensor:
-    """x through a function of the caller's."""
+    """Apply a function of the caller to x."""
     if isinstance(own.layer, str):
         return apply_function(call, x, own.layer, f"{call.base}/{own.layer}")
     layer = LayerConfig(f"activation {name!r}", call.layer.name, {})
@@ -87,7 +87,7 @@ def _custom(call: Call, x: Tensor, own: CustomLayer, name: str) -> Tensor:
 
 
 def apply_function(call: Call, x: Tensor, name: str, base: str) -> Tensor:
-    """x through the function `name`, over the last axis where it is one over an axis."""
+    """Apply the function `name` to x; softmax and log_softmax run over the last axis."""
     graph = call.graph
     if name == "linear":
         return x
@@ -112,7 +112,7 @@ def apply_function(call: Call, x: Tensor, name: str, base: str) -> Tensor:
 
 
 def apply_activation(call: Call, x: Tensor, activation: Activation, base: str) -> Tensor:
-    """x through an activation that a recurrent layer can have, too."""
+    """Apply to x an activation that recurrent layers can also have."""
     attrs = {"kind": activation.kind, "alpha": activation.alpha, "beta": activation.beta}
     return x.but(value=call.graph.add("activation", [x.value], base, attrs))
 
@@ -122,7 +122,7 @@ def _activation(call: Call) -> list[Tensor]:
     return [activate(call, call.x)]
 
 
-# Layer -> (kind, the names of its number from newest to oldest, the default)
+# Layer -> (kind, names of its parameter from newest to oldest, default)
 _SLOPES: Final = {
     "ELU": ("elu", ("alpha",), 1.0),
     "LeakyReLU": ("leaky_relu", ("negative_slope", "alpha"), 0.3),
@@ -139,7 +139,7 @@ def _sloped(call: Call) -> list[Tensor]:
 
 @keras_layer("ReLU", stepwise=True)
 def _relu(call: Call) -> list[Tensor]:
-    """x where it is above the threshold, at most max_value, less slope * relu(threshold - x)."""
+    """Apply ReLU: x above the threshold, else 0, at most max_value; minus slope * relu(threshold - x)."""
     layer, graph, x = call.layer, call.graph, call.x
     slope = 0.0 if layer.get("negative_slope", default=None) is None else layer.number("negative_slope")
     threshold = 0.0 if layer.get("threshold", default=None) is None else layer.number("threshold")

@@ -1,11 +1,11 @@
-"""Dot products of two inputs, and the attention layers made of them.
+"""Dot products of two inputs, and attention layers.
 
     Attention          softmax(scale * q k^T) v, or with scores w * sum(tanh(scale * (q + k)))
     AdditiveAttention  softmax(sum(scale * tanh(q + k))) v
 
-Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine Translation"; Bahdanau, Cho,
+Sources: Luong, Pham, Manning 2015, "Effective Approaches to Attention-based Neural Machine Translation"; Bahdanau, Cho,
 Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Translate". Keras subtracts 1e9 from the
-scores of values that a mask hides, and shows zeros at queries that one hides.
+scores of masked values, and outputs zeros at masked queries.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ _ARGUMENTS: Final = ("mask", "training", "return_attention_scores", "use_causal_
 
 @keras_layer("Dot", positional=_ARGUMENTS)
 def _dot(call: Call) -> list[Tensor]:
-    """The products of two inputs along one axis of each, after the batch."""
+    """Return the dot products of two inputs along one axis of each, which is not the batch axis."""
     layer, graph = call.layer, call.graph
     if len(call.inputs) != 2 or any(x.rank not in (2, 3) for x in call.inputs):
         raise layer.unsupported(
@@ -93,7 +93,7 @@ def _additive_attention(call: Call) -> list[Tensor]:
 
 
 def _operands(call: Call) -> tuple[Tensor, Tensor, Tensor]:
-    """query (N, Tq, D), value (N, Tv, E), key (N, Tv, D)."""
+    """Return query (N, Tq, D), value (N, Tv, E) and key (N, Tv, D)."""
     call.check_arguments("args", "mask", "use_causal_mask", "return_attention_scores")
     layer, inputs = call.layer, list(call.inputs)
     if len(inputs) not in (2, 3) or any(x.rank != 3 for x in inputs):
@@ -112,7 +112,7 @@ def _times(call: Call, x: Value, array: Array, what: str) -> Value:
 
 
 def _summed(call: Call, q: Tensor, k: Tensor, inside: Array | None, outside: Array | None) -> Value:
-    """sum(outside * tanh(inside * (q + k))) over the features, for every pair of steps."""
+    """Return sum(outside * tanh(inside * (q + k))) over the features, for every pair of steps."""
     graph, base = call.graph, call.base
     rows = graph.add("unsqueeze", [q.value], f"{base}/queries", {"axes": [2]})
     columns = graph.add("unsqueeze", [k.value], f"{base}/keys", {"axes": [1]})
@@ -126,7 +126,7 @@ def _summed(call: Call, q: Tensor, k: Tensor, inside: Array | None, outside: Arr
 
 
 def _attend(call: Call, scores: Value) -> list[Tensor]:
-    """The values by the softmax of the scores (N, Tq, Tv), and the weights where they are asked for."""
+    """Return the values weighted by the softmax of the scores (N, Tq, Tv), and the weights if the call wants them."""
     graph, base = call.graph, call.base
     q, v, _ = _operands(call)
     q_mask, v_mask = _masks(call)
@@ -150,7 +150,7 @@ def _attend(call: Call, scores: Value) -> list[Tensor]:
 
 
 def _masks(call: Call) -> tuple[Value | None, Value | None]:
-    """Of the query and of the value: those of the call, else those of the inputs."""
+    """Return the masks of the query and of the value: those of the call, else those of the inputs."""
     given = call.arguments.get("mask")
     if given is not None and (
         not isinstance(given, list) or len(given) < 2 or any(not isinstance(m, Tensor | None) for m in given)

@@ -1,7 +1,7 @@
 """Bidirectional: two recurrent layers over one input, their outputs merged.
 
-The backward layer's outputs are reversed, so that both tell of the same step; at masked steps of a sequence
-tf.keras and Keras 3 show zeros, whatever the layers say.
+The backward layer's output sequence is reversed, so that both outputs belong to the same step. At masked steps of a
+sequence, tf.keras and Keras 3 show zeros, whatever the layers' own settings are.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _MERGES: Final = {"sum": "add", "mul": "mul", "ave": "add"}
 
 @keras_layer("Bidirectional", positional=ARGUMENTS, checks_arguments=True)
 def _bidirectional(call: Call) -> list[Tensor]:
-    """The merged output, or two without a merge mode, then the states of the forward and the backward layer."""
+    """Return the merged output, or two outputs without a merge mode, then the forward and the backward states."""
     call.check_arguments("initial_state", "mask")
     layer = call.layer
     merge = layer.get("merge_mode", default="concat")
@@ -48,7 +48,7 @@ def _bidirectional(call: Call) -> list[Tensor]:
 
     axis = forward.time_axis
     if forward.return_sequences:
-        # In the order of time the engine gives both; Keras reverses the backward layer's, and no other.
+        # Our operators give both sequences in the order of time; Keras reverses only that of the backward layer.
         if forward.go_backwards:
             y_f, y_b = (flip(call, y, axis, f"{call.base}/{what}") for y, what in ((y_f, "forward"), (y_b, "backward")))
         kept = handed if call.rules.recurrent_keeps_mask else None
@@ -93,7 +93,7 @@ def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
 def _emit(
     call: Call, x: Tensor, side: Recurrent, initial: Sequence[Tensor], mask: Value | None
 ) -> tuple[Value, list[Value]]:
-    """One direction: its sequence, in the order of time, and its states."""
+    """Add one direction; return its sequence, in the order of time, and its states."""
     (cell,) = side.cells
     spec = cell.spec("reverse" if side.go_backwards else "forward", side.time_major, side.zero_output)
     y, after = cell.emit(call, x.value, initial, mask, spec)

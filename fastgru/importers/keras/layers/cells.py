@@ -1,4 +1,4 @@
-"""Recurrent cells: their arrays in the order of this package, and what their activations are."""
+"""Recurrent cells: their arrays in the order of this package, and their activations."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from fastgru.spec import RECURRENT, SIGMOID, TANH, Activation, GRUWeights, LSTMW
 
 __all__ = ["CELLS", "RecurrentCell", "read_cell", "read_cells"]
 
-# The operator that a class is, as a layer or as a cell of an RNN.
+# Class of a layer or of a cell -> operator.
 _OPERATORS: Final[Mapping[str, str]] = {
     "CuDNNGRU": "gru",
     "CuDNNLSTM": "lstm",
@@ -41,7 +41,7 @@ _KERAS_1_GATES: Final = {"gru": "zrh", "lstm": "ifco"}
 
 @dataclass(frozen=True)
 class RecurrentCell:
-    """One cell: the operator, its arrays in our order, and the fields of its spec that it alone has."""
+    """One cell: its operator, its arrays in our order, and the fields of its spec that depend on the cell."""
 
     op: str
     weights: GRUWeights | LSTMWeights | RNNWeights
@@ -59,7 +59,7 @@ class RecurrentCell:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The names of what a step hands on."""
+        """The names of the states."""
         return RECURRENT[self.op].STATES
 
     def spec(self, direction: str, time_major: bool, zero_output: bool) -> RecurrentSpec:
@@ -71,16 +71,16 @@ class RecurrentCell:
         return spec
 
     def constants(self, call: Call) -> list[Value | None]:
-        """The arrays as the operator takes them, None for an absent one."""
+        """Return the arrays as inputs of the operator, with None for absent ones."""
         arrays = {field.name: getattr(self.weights, field.name) for field in fields(self.weights)}
         return [None if a is None else call.graph.constant(a, f"{self.home}/{name}") for name, a in arrays.items()]
 
     def emit(
         self, call: Call, x: Value, initial: Sequence[Tensor], mask: Value | None, spec: RecurrentSpec
     ) -> tuple[Value, list[Value]]:
-        """The sequence, in the order of time, and the states after it.
+        """Add the operator; return its output sequence, in the order of time, and its last states.
 
-        initial: the values of the states before it, or none.
+        initial: the initial states, or an empty sequence.
         """
         graph = call.graph
         before: list[Value | None] = [
@@ -95,7 +95,7 @@ class RecurrentCell:
 
 
 def read_cells(call: Call, layer: LayerConfig, weights: LayerWeights, below: str) -> list[RecurrentCell]:
-    """The cells of a recurrent layer; `below` is where they stand in the layer that is called."""
+    """Return the cells of a recurrent layer. below: their path inside the layer that is called."""
     if layer.class_name != "RNN":
         return [read_cell(call, layer, weights.child("cell", layer), below)]
     cell = layer.inner("cell")
@@ -127,7 +127,7 @@ def read_cells(call: Call, layer: LayerConfig, weights: LayerWeights, below: str
 
 
 def read_cell(call: Call, layer: LayerConfig, weights: LayerWeights, below: str = "") -> RecurrentCell:
-    """One cell, or the one inside of a layer."""
+    """Return a cell, or the cell inside a layer."""
     op = _OPERATORS[layer.class_name]
     cudnn = layer.class_name.startswith("CuDNN")
     units = layer.integer("units", "output_dim")
@@ -153,7 +153,7 @@ def read_cell(call: Call, layer: LayerConfig, weights: LayerWeights, below: str 
 
 
 def _functions(call: Call, layer: LayerConfig, op: str, cudnn: bool) -> dict[str, Any]:
-    """The activations, by the fields of the spec; an LSTM shows its cell through that of the candidate."""
+    """Return the activations by the fields of the spec; an LSTM uses the candidate's activation for its cell, too."""
     gate, candidate = SIGMOID, TANH
     if not cudnn:
         candidate = recurrent_activation(call, layer, "activation", default="tanh")
@@ -178,7 +178,7 @@ def _take_arrays(layer: LayerConfig, op: str, weights: LayerWeights, use_bias: b
 
 
 def _from_cudnn_layout(layer: LayerConfig, arrays: Sequence[Any], gates: int) -> list[Any]:
-    """CuDNN layers keep each gate's matrix as cuDNN has it, (H, I) and (H, H), in the memory of (I, H) and (H, H)."""
+    """Convert the arrays of CuDNN layers, which store each gate's (H, I) matrix in the memory of an (I, H) array."""
     kernel, recurrent, bias = arrays
     H = recurrent.shape[0] if recurrent.ndim == 2 else 0
     rows = gates * H

@@ -1,8 +1,7 @@
-"""Convolutions over one and two axes: plain, depthwise, separable, transposed.
+"""Convolutions over one or two axes: plain, depthwise, separable, transposed.
 
-Keras keeps a kernel as (taps..., channels in, channels out), a depthwise one as (taps..., channels, multiplier), a
-transposed one as (taps..., channels out, channels in); `conv` wants (out, in / groups, taps...), `conv_transpose`
-(in, out, taps...).
+A kernel of Keras is (taps..., channels in, channels out), a depthwise one (taps..., channels, multiplier), a transposed
+one (taps..., channels out, channels in). `conv` takes (out, in / groups, taps...), `conv_transpose` (in, out, taps...).
 """
 
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from fastgru.importers.keras.windows import LayerWindows, SpatialInput, numbers
 
 
 def _take(call: Call, rank: int, *kernels: str) -> tuple[list[Array], Array | None]:
-    """The kernels, and the bias where the layer has one."""
+    """Return the kernels, and the bias or None."""
     layer = call.layer
     if call.rules.major == 1:
         raise layer.unsupported(
@@ -78,14 +77,14 @@ def _conv(call: Call) -> list[Tensor]:
 
 
 def _attrs(call: Call, grid: SpatialInput, weight: Array, group: int) -> dict[str, Any]:
-    """Of a convolution, whose windows have to fit the input."""
+    """Return the attributes of a convolution, and check that its windows fit the input."""
     windows = _windows(call, weight.shape[2:], grid.rank)
     windows.check(call.layer, grid.spatial)
     return {**windows.attrs(), "group": group}
 
 
 def _depthwise_weight(call: Call, grid: SpatialInput, kernel: Array) -> Array:
-    """(C * multiplier, 1, taps...), the outputs of a channel side by side."""
+    """Return a depthwise kernel as (C * multiplier, 1, taps...); the outputs of a channel are adjacent."""
     *taps, channels, multiplier = kernel.shape
     if channels != grid.channels or multiplier != call.layer.integer("depth_multiplier", default=1):
         raise call.layer.damaged(f"its depthwise kernel has shape {kernel.shape} for an input of {grid.x.shape}")
@@ -154,10 +153,11 @@ def _transposed(call: Call) -> list[Tensor]:
 
 
 def _cut(windows: LayerWindows, axis: int, extra: int | None) -> tuple[int, int]:
-    """What the whole of a transposed convolution loses before and after `axis`; negative where it grows after.
+    """Return how much of a transposed convolution's full output is cut before and after `axis`.
 
-    The sizes are those of Keras's documentation; the smaller half of an odd number goes before, as TensorFlow's
-    gradient of a convolution has it, and JAX; on torch Keras did it the other way round until 3.15.
+    A negative number after the axis extends the output. Sizes are those of Keras's documentation. The smaller half of
+    an odd number is cut before, as in TensorFlow's gradient of a convolution and in JAX; on torch, Keras cut it after
+    until 3.15.
     """
     k, s, d = windows.taps[axis], windows.strides[axis], windows.dilations[axis]
     reach = (k - 1) * d + 1

@@ -1,6 +1,6 @@
-"""TimeDistributed: one layer or model applied to every step, each as if it were a row of the batch.
+"""TimeDistributed: one layer or model applied to every step, as if each step were a row of the batch.
 
-(N, T, ...) becomes (N * T, ...) and back. What does the same to every step by itself is applied as it stands.
+(N, T, ...) is reshaped to (N * T, ...) and back. A layer that treats every step alike is applied without reshaping.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ _LAST_AXIS: Final = frozenset({"BatchNormalization", "LayerNormalization", "Soft
 
 @keras_layer("TimeDistributed")
 def _time_distributed(call: Call) -> list[Tensor]:
-    """The outputs of the layer inside for every step: (N, T, ...), with the mask that the wrapper hands on."""
+    """Return the outputs of the layer inside for every step, (N, T, ...), with the mask that the wrapper passes on."""
     call.check_arguments("mask")
     layer, x = call.layer, call.x
     inner = layer.inner("layer")
@@ -50,7 +50,7 @@ def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value |
     rest: list[Part] = [[s] if s is not None else (x.value, axis) for axis, s in enumerate(x.shape[2:], 2)]
     sizes = _joined(call, "rows", [[-1], *rest])
     rows = Tensor(graph.add("reshape", [x.value, sizes], f"{call.base}/rows"))
-    # More than one call: a state would go from step to step, and from row to row.
+    # Count more than one call, so that a stateful layer is refused: its state would pass from step to step.
     below = replace(call.of(inner, weights, rows), base=f"{call.base}/{inner.name}", home=f"{call.home}/{inner.name}")
     assert call.run is not None
     outputs = call.run(replace(below, calls=call.calls + 1))
@@ -59,11 +59,11 @@ def _folded(call: Call, inner: LayerConfig, weights: LayerWeights, mask: Value |
 
 
 def _is_blind(layer: LayerConfig, rules: Rules) -> bool:
-    """True where a mask changes nothing of what a layer, or the layers of a model, compute."""
+    """Return whether a mask changes nothing in what a layer, or the layers of a model, compute."""
     if layer.class_name in MODELS and not layer.custom:
         inside = plan_model(layer).layers.values()
         return all(inner.class_name == "InputLayer" or _is_blind(inner, rules) for inner in inside)
-    # A mask that is made inside goes no further in Keras 3.
+    # In Keras 3, a mask that is made inside is not passed on.
     makes = rules.major == 3 and layer.class_name in ("Embedding", "Masking")
     return makes or mask_of(layer, rules) in (Mask.KEEPS, Mask.DROPS)
 
@@ -81,7 +81,7 @@ def _unfolded(call: Call, y: Tensor, n: int) -> Value:
 
 
 def _joined(call: Call, what: str, parts: list[Part]) -> Value:
-    """A shape: numbers as they are, (value, axis) for the size of an axis that the file leaves free."""
+    """Return a shape joined from numbers and from (value, axis), which stands for the free size of an axis."""
     graph, base = call.graph, f"{call.base}/{what}_shape"
     if all(isinstance(part, list) for part in parts):
         return graph.integers([number for part in parts if isinstance(part, list) for number in part], base)

@@ -1,7 +1,7 @@
 """MultiHeadAttention: softmax(q k^T / sqrt(D)) v for each of `num_heads` heads, between four linear layers.
 
-Vaswani et al. 2017, "Attention Is All You Need". Keras keeps the kernels of query, key and value as (features, heads,
-D), that of the output as (heads, D, features).
+Source: Vaswani et al. 2017, "Attention Is All You Need". In Keras the kernels of query, key and value are (features,
+heads, D), and the kernel of the output is (heads, D, features).
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ _ARGUMENTS: Final = (
 
 @keras_layer("MultiHeadAttention", positional=_ARGUMENTS, checks_arguments=True)
 def _multi_head_attention(call: Call) -> list[Tensor]:
-    """y (N, Tq, E), and the weights (N, heads, Tq, Tv) where they are asked for."""
+    """Return y (N, Tq, E), and the weights (N, heads, Tq, Tv) if the call asks for them."""
     layer, graph, base = call.layer, call.graph, call.base
     call.check_arguments("args", "value", "key", "use_causal_mask", "return_attention_scores")
     q = call.x
@@ -64,7 +64,7 @@ def _multi_head_attention(call: Call) -> list[Tensor]:
 
 
 def _arrays(call: Call, role: str, shape: tuple[int | None, ...], bias: tuple[int | None, ...]) -> list[Array]:
-    """The kernel and the bias of one of the four linear layers."""
+    """Return the kernel and, if there is one, the bias of one of the four linear layers."""
     layer = call.layer
     inner = LayerConfig("EinsumDense", role, {})
     side = call.weights.child("output_dense" if role == "attention_output" else f"{role}_dense", inner)
@@ -77,7 +77,7 @@ def _arrays(call: Call, role: str, shape: tuple[int | None, ...], bias: tuple[in
 
 
 def _projected(call: Call, x: Tensor, role: str, heads: int, size: int, perm: list[int]) -> Value:
-    """x W + b as (N, heads, T, size), its axes in the order of `perm`."""
+    """Return x W + b as (N, T, heads, size), with these axes permuted by `perm`."""
     graph, base = call.graph, f"{call.base}/{role}"
     kernel, *bias = _arrays(call, role, (x.shape[2], heads, size), (heads, size))
     wide = np.ascontiguousarray(kernel.reshape(-1, heads * size).T)
@@ -105,7 +105,7 @@ def _output(call: Call, q: Tensor, joined: Value, heads: int, size: int) -> Tens
 
 
 def causal_mask(call: Call, q: Tensor, v: Tensor) -> Value:
-    """True (1, Tq, Tv) where the step of `v` is not after that of `q`."""
+    """Return a mask (1, Tq, Tv) that is true if the step of `v` is not after the step of `q`."""
     Tq, Tv = call.known(q, 1), call.known(v, 1)
     if Tq * Tv > 1 << 24:
         raise call.layer.unsupported(f"a causal mask of {Tq} by {Tv} steps", "attend over shorter sequences")

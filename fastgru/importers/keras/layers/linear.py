@@ -1,4 +1,4 @@
-"""Layers with a matrix, and the ones that make masks: Dense, Embedding, Masking; what does nothing in inference."""
+"""Dense, EinsumDense, Embedding and Masking, and layers without effect in inference."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def _dense(call: Call) -> list[Tensor]:
     if x.rank < 2 or (x.shape[-1] is not None and x.shape[-1] != kernel.shape[0]):
         raise layer.damaged(f"kernel has shape {kernel.shape} for an input of shape {x.shape}")
     graph = call.graph
-    # Keras multiplies x @ kernel, `linear` by the transposed matrix.
+    # Keras computes x @ kernel; `linear` takes the transposed matrix.
     inputs = [x.value, graph.constant(np.ascontiguousarray(kernel.T), f"{call.home}/kernel")]
     inputs += [graph.constant(b, f"{call.home}/bias") for b in bias]
     y = x.but(value=graph.add("linear", inputs, call.base))
@@ -27,7 +27,7 @@ def _dense(call: Call) -> list[Tensor]:
 
 @keras_layer("EinsumDense")
 def _einsum_dense(call: Call) -> list[Tensor]:
-    """A multiplication by a kernel along the axes that an equation names, "..." for all before them."""
+    """Multiply by a kernel along the axes that an equation names; "..." means all axes before these."""
     layer, x, graph = call.layer, call.x, call.graph
     equation = layer.text("equation").replace(" ", "")
     given, _, result = equation.partition("->")
@@ -75,7 +75,7 @@ def _embedding(call: Call) -> list[Tensor]:
         zero = graph.constant(np.zeros((), dtype=x.dtype), f"{call.base}/zero")
         mask = graph.add("compare", [x.value, zero], f"{call.base}/mask", {"kind": "not_equal"})
     ids = x.value
-    if x.dtype.startswith("float"):  # Keras casts, and inputs are floats unless the model says otherwise
+    if x.dtype.startswith("float"):  # inputs of Keras are floats by default, and Keras casts them
         ids = graph.add("cast", [ids], f"{call.base}/ids", {"to": "int32"})
     y = graph.add("embedding", [ids, graph.constant(matrix, f"{call.home}/embeddings")], call.base)
     return [Tensor(y, mask)]
@@ -98,5 +98,5 @@ def _masking(call: Call) -> list[Tensor]:
 @keras_layer("GaussianNoise", "Identity", stepwise=True)
 @keras_layer("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
 def _identity(call: Call) -> list[Tensor]:
-    """These do something in training only."""
+    """Return the input, because these layers have an effect only in training."""
     return [call.x]

@@ -1,4 +1,4 @@
-"""Layers that join several inputs, and how they join the masks of these."""
+"""Layers that join several inputs and their masks."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,7 +22,7 @@ _KERAS1_MODES: Final = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max"
 
 
 def check_broadcast(call: Call, *shapes: Shape) -> None:
-    """Raise unless an elementwise operation over inputs of these shapes, of one rank, can be."""
+    """Raise unless the shapes have the same rank and broadcast."""
     if len({len(shape) for shape in shapes}) != 1:
         raise call.layer.unsupported(
             f"its inputs have different ranks, {list(shapes)}", "reshape them to one rank before this layer"
@@ -32,7 +32,7 @@ def check_broadcast(call: Call, *shapes: Shape) -> None:
 
 
 def check_numpy_broadcast(call: Call, *shapes: Shape) -> None:
-    """The same where axes that are missing on the left have size 1, as in NumPy and in functions, not in layers."""
+    """As `check_broadcast`, but missing axes on the left count as 1, as in NumPy and functions, but not in layers."""
     rank = max(len(shape) for shape in shapes)
     check_broadcast(call, *((*(1,) * (rank - len(shape)), *shape) for shape in shapes))
 
@@ -59,7 +59,7 @@ def _merged(call: Call, class_name: str) -> list[Tensor]:
     for n, other in enumerate(inputs[1:], 1):
         check_broadcast(call, y.shape, other.shape)
         if fills and class_name != "Multiply":
-            # What the inputs before come to stands in for a hidden step of the next, and the other way round.
+            # At a step where one side is hidden, the value of the other side replaces it.
             if other.mask is not None:
                 other = _where(call, other.mask, other, y.value, f"filled_{n}")
             y = y if shown is None else _where(call, shown, y, other.value, f"shown_{n}")
@@ -81,7 +81,7 @@ def _where(call: Call, mask: Value, x: Tensor, other: Value, what: str) -> Tenso
 
 
 def _join_masks(call: Call) -> Value | None:
-    """Of all inputs: where any of them, or all of them, show a step."""
+    """Join the masks of all inputs: a step is shown if any mask shows it, or, by older rules, if all masks show it."""
     masks = call.masks()[1]
     return _join(call, masks if call.rules.masks_join_by_any else [mask for mask in masks if mask is not None])
 
@@ -120,8 +120,8 @@ def _concatenated_mask(call: Call, axis: int) -> Value | None:
     if not masks:
         return None
     if axis == inputs[0].rank - 1:
-        # Keras joins the masks, spread over the features, and asks of each step for any or for all of them: an input
-        # without a mask hides nothing.
+        # Keras concatenates the masks, repeated over the features, and reduces them by any or all at each step. An
+        # input without a mask hides no step.
         return _join_masks(call)
     if len(masks) < len(inputs) or axis == 0 or inputs[0].rank != 3:
         raise call.layer.unsupported(
@@ -133,7 +133,7 @@ def _concatenated_mask(call: Call, axis: int) -> Value | None:
 
 @keras_layer("Merge")
 def _merge(call: Call) -> list[Tensor]:
-    """Keras 1's one layer for all."""
+    """Apply Merge of Keras 1, one layer for all ways to merge."""
     layer = call.layer
     mode = layer.get("mode", default="sum")
     if layer.get("mode_type", default="raw") != "raw" or mode not in _KERAS1_MODES or layer.get("layers", default=None):

@@ -1,4 +1,4 @@
-"""Normalisation: by stored statistics (batch, preprocessing), or by those of the input (layer, group, RMS, unit)."""
+"""Normalisation by stored statistics (batch, preprocessing) or by statistics of the input (layer, group, RMS, unit)."""
 
 from collections.abc import Mapping
 
@@ -13,14 +13,14 @@ __all__ = ["unit_length"]
 
 
 def _stored(call: Call, *more: str) -> dict[str, Array]:
-    """The arrays by role: gamma and beta where the layer has them, then `more`."""
+    """Return the arrays by role: gamma and beta if the layer has them, then `more`."""
     switches = (("gamma", "scale"), ("beta", "center"))
     roles = [*(role for role, key in switches if call.layer.flag(key, default=True)), *more]
     return dict(zip(roles, call.weights.take(call.layer, *roles), strict=True))
 
 
 def _constants(call: Call, arrays: Mapping[str, Array], size: int) -> list[Value]:
-    """gamma and beta, ones and zeros where there is none."""
+    """Return the constants gamma and beta, with ones and zeros for missing arrays."""
     plain = {"gamma": np.ones(size, np.float32), "beta": np.zeros(size, np.float32)}
     return [call.graph.constant(arrays.get(role, one), f"{call.home}/{role}") for role, one in plain.items()]
 
@@ -67,7 +67,7 @@ def _layer_normalization(call: Call) -> list[Tensor]:
 
 @keras_layer("Normalization")
 def _normalization(call: Call) -> list[Tensor]:
-    """The preprocessing layer: (x - mean) / max(sqrt(variance), 1e-7), the other way round with `invert`."""
+    """Apply the preprocessing layer: (x - mean) / max(sqrt(variance), 1e-7), or with `invert` its inverse."""
     layer, graph, x = call.layer, call.graph, call.x
     if layer.get("mean", default=None) is not None:
         raise layer.unsupported("mean and variance given by hand", "use adapt() on the data")
@@ -90,7 +90,7 @@ def _normalization(call: Call) -> list[Tensor]:
 
 @keras_layer("GroupNormalization")
 def _group_normalization(call: Call) -> list[Tensor]:
-    """Over groups of neighbours along `axis`, and over all axes but the batch and that one."""
+    """Normalise over groups of neighbours along `axis` and over all other axes except the batch."""
     layer, graph, x = call.layer, call.graph, call.x
     axis = call.axis(x, layer.integer("axis", default=-1))
     channels, groups = call.known(x, axis), layer.integer("groups", default=32)
@@ -134,7 +134,7 @@ def _unit_normalization(call: Call) -> list[Tensor]:
 
 
 def unit_length(call: Call, x: Tensor, axes: list[int], base: str, least: float) -> Value:
-    """x over its length along `axes`, whose square is at least `least`."""
+    """Return x divided by its length along `axes`; the squared length is taken as at least `least`."""
     graph = call.graph
     square = graph.add("binary", [x.value, x.value], f"{base}/square", {"kind": "mul"})
     total = graph.add("reduce", [square], f"{base}/total", {"kind": "sum", "axes": axes, "keepdims": True})

@@ -1,6 +1,6 @@
-"""Pools over windows of one and two axes, and over all steps or pixels.
+"""Pools over windows on one or two axes, and over all steps or pixels.
 
-A mean with padding 'same' leaves the padding out, as TensorFlow and JAX have it.
+Average pools with padding 'same' do not count the padding, as in TensorFlow and JAX.
 """
 
 from fastgru.importers.keras.call import Call, Tensor
@@ -37,7 +37,7 @@ def _over_all(call: Call) -> list[Tensor]:
 
 @keras_layer("GlobalAveragePooling1D")
 def _mean_over_steps(call: Call) -> list[Tensor]:
-    """The mean over the steps that the mask shows; of all layers of this file it alone looks at masks."""
+    """Average over the steps that the mask shows; it is the only layer in this file that uses masks."""
     call.check_arguments("mask")
     layer, graph, grid = call.layer, call.graph, SpatialInput.of(call)
     x = grid.x

@@ -1,6 +1,6 @@
-"""GRU, LSTM, SimpleRNN, the CuDNN layers, RNN over their cells, one after another where cells are stacked; and a cell.
+"""GRU, LSTM, SimpleRNN, the CuDNN layers, RNN over one cell or stacked cells, and single cells.
 
-Keras hands the outputs of go_backwards over in the order of the computation: the last step of the input comes first.
+With go_backwards, Keras returns outputs in the order of the computation: that of the last input step comes first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ARGUMENTS: Final = ("initial_state", "mask", "training")
 
 @dataclass(frozen=True)
 class Recurrent:
-    """A recurrent layer, read: its cells and its switches."""
+    """A recurrent layer: its cells and its switches."""
 
     layer: LayerConfig
     cells: tuple[RecurrentCell, ...]
@@ -81,7 +81,7 @@ class Recurrent:
 
 @keras_layer(*_CLASSES, positional=ARGUMENTS, checks_arguments=True)
 def _recurrent(call: Call) -> list[Tensor]:
-    """The outputs of a recurrent layer: y, then the states where it returns them."""
+    """Return the outputs of a recurrent layer: y, then the states if it returns them."""
     call.check_arguments("initial_state", "mask")
     layer = call.layer
     x, initial = split_arguments(call)
@@ -108,7 +108,7 @@ def _recurrent(call: Call) -> list[Tensor]:
         out = Tensor(y, handed if call.rules.recurrent_keeps_mask else None)
     else:
         out = Tensor(states[-len(cells[-1].states)])
-        # A masked step may show zeros; a row without a visible one shows zeros, and not its initial state.
+        # A masked step may show zeros; a row without a visible step shows zeros, not its initial state.
         if mask is not None and (form.zero_output or initial):
             out = Tensor(take_step(call, sequence, form.time_axis, 0 if backwards else -1, call.base))
     if not form.return_state:
@@ -118,7 +118,7 @@ def _recurrent(call: Call) -> list[Tensor]:
 
 @keras_layer(*CELLS, positional=("states", "training"), checks_arguments=True)
 def _cell_step(call: Call) -> list[Tensor]:
-    """A cell that the model calls itself: one step. Its output, which is the first state, then every state."""
+    """Run one step of a cell that the model calls directly; return its output (the first state), then every state."""
     call.check_arguments("states")
     cell = read_cell(call, call.layer, call.weights)
     x, *states = [*call.inputs, *_values(call, call.arguments.get("states"), "states")]
@@ -132,7 +132,7 @@ def _cell_step(call: Call) -> list[Tensor]:
 
 
 def split_arguments(call: Call) -> tuple[Tensor, list[Tensor]]:
-    """The input and the initial states of a call."""
+    """Return the input and the initial states of a call."""
     if not call.inputs:
         raise call.layer.damaged("it has no input")
     given = call.arguments.get("initial_state")
@@ -156,7 +156,7 @@ def _check_states(call: Call, given: Sequence[Tensor], sizes: Sequence[int]) -> 
 
 
 def with_state(call: Call, form: Recurrent, initial: list[Tensor], base: str) -> list[Tensor]:
-    """The initial states, inputs of the graph where the layer is stateful: those of the first cell come first."""
+    """Return the initial states, those of the first cell first; a stateful layer's become inputs of the graph."""
     wanted = [(name, cell.hidden_size) for cell in form.cells for name in cell.states]
     if initial:
         _check_states(call, initial, [size for _, size in wanted])
@@ -172,23 +172,23 @@ def with_state(call: Call, form: Recurrent, initial: list[Tensor], base: str) ->
 
 
 def hand_on(call: Call, initial: Sequence[Tensor], after: Sequence[Value]) -> None:
-    """Say what the states that `with_state` opened become."""
+    """Set the next values of the states that `with_state` opened."""
     for before, state in zip(initial, after, strict=False):
         call.graph.close_state(before.value, state)
 
 
 def flip(call: Call, y: Value, axis: int, base: str) -> Value:
-    """y with `axis` in the reverse order."""
+    """Return y reversed along `axis`."""
     graph = call.graph
     last, before_first, axes = (
         graph.integers([v], f"{base}/{what}")
         for v, what in ((-1, "last"), (np.iinfo(np.int64).min, "before_first"), (axis, "time_axis"))
     )
-    # One constant is both the first position and the step.
+    # The constant -1 is both the first position and the step.
     return graph.add("slice", [y, last, before_first, axes, last], base)
 
 
 def take_step(call: Call, y: Value, axis: int, index: int, base: str) -> Value:
-    """The one step at `index`, without the axis."""
+    """Return the step at `index`, without the time axis."""
     at = call.graph.integers(index, f"{base}/step")
     return call.graph.add("gather", [y, at], base, {"axis": axis})

@@ -1,4 +1,4 @@
-"""Layers that move, repeat or add elements and compute none, up-sampling by lines aside."""
+"""Layers that move, repeat, add or remove elements, and up-sampling."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def _product(shape: tuple[int | None, ...]) -> int | None:
 
 @keras_layer("Flatten")
 def _flatten(call: Call) -> list[Tensor]:
-    """In the order of channels last, whatever the layout: Keras moves the channels to the end first."""
+    """Flatten in the order of channels last; like Keras, move the channels to the end first."""
     x, graph = call.x, call.graph
     form = call.layer.get("data_format", default=None)
     if form not in (None, "channels_last", "channels_first"):
@@ -69,7 +69,7 @@ def _repeat_vector(call: Call) -> list[Tensor]:
 
 
 def _amounts(layer: LayerConfig, key: str, rank: int) -> list[tuple[int, int]]:
-    """What a layer adds or takes before and after each of `rank` axes."""
+    """Return the amounts that a layer adds or removes before and after each of `rank` axes."""
     value = layer.get(key, default=1)
     if isinstance(value, Mapping):
         value = value.get("items")
@@ -107,7 +107,7 @@ def _padding(call: Call) -> list[Tensor]:
 
 @keras_layer("UpSampling1D", "UpSampling2D")
 def _up_sampling(call: Call) -> list[Tensor]:
-    """Each step or pixel `size` times, or the line between neighbours at the middles of the new ones."""
+    """Repeat each step or pixel `size` times, or interpolate linearly at the centres of the new ones."""
     grid, layer = SpatialInput.of(call), call.layer
     times = numbers(layer, grid.rank, "size", "length", default=2)
     how = layer.text("interpolation", default="nearest")
