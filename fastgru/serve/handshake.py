@@ -4,6 +4,7 @@ After the handshake, the application hands its `Receiver` to the extension `EXTE
 From then on messages bypass ASGI (`websocket`).
 """
 
+import asyncio
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
@@ -32,6 +33,8 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         self.conn.available_extensions = []
         self.conn.reject = self._rejected
         self._early = b""
+        self._application: Any = config.loaded_app
+        self.app = self._call
 
     def data_received(self, data: bytes) -> None:
         """Take the request, and keep what the client sends before it has the answer."""
@@ -58,6 +61,13 @@ class Handshake(WebSocketsSansIOProtocol):  # type: ignore[misc]
         """Call the application, which finds this object under `EXTENSION`."""
         cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self
         await super().run_asgi()
+
+    async def _call(self, *given: Any) -> None:
+        """Call the application. A server that ends at once cancels the call, which uvicorn would log as a fault."""
+        try:
+            await self._application(*given)
+        except asyncio.CancelledError:
+            self.handshake_complete = True
 
     async def send(self, message: Any) -> None:
         """Send as uvicorn does, but let an HTTP answer complete the handshake, which uvicorn would log as an error.

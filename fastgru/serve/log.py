@@ -75,7 +75,7 @@ class Refusals:
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_time(record)} {record.levelname:<7} {_one_line(record.getMessage())}"
+        text = f"{_time(record)} {record.levelname:<7} {_one_line(record.getMessage().rstrip())}"
         return text + "\n" + self.formatException(record.exc_info) if record.exc_info else text
 
 

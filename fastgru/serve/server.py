@@ -200,12 +200,13 @@ class Server:
     async def _finish(self, servers: list[asyncio.Server]) -> None:
         """Accept no new connections, answer the requests in progress, and close; at most for `drain_seconds`."""
         grace = self.settings.drain_seconds
-        event("drain", f"no new connections; accepted requests will be answered within {grace:g} s", seconds=grace)
+        if self._stops:  # else it has not started, and the error says why
+            event("drain", f"no new connections; accepted requests will be answered within {grace:g} s", seconds=grace)
         loop, connections = asyncio.get_running_loop(), self._state.connections
         until = loop.time() + grace
         for server in servers:
             server.close()
-        drained = None if self._drain is None else loop.create_task(self._wait(self._drain, until - loop.time()))
+        drained = None if self._drain is None else loop.create_task(self._wait(self._drain, grace))
         for connection in [each for each in connections if isinstance(each, _SPEAKERS)]:
             connection.shutdown()
         while drained is not None and not drained.done() and self._stops < 2:

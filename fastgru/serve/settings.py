@@ -144,11 +144,11 @@ class Settings:
         least=0.001,
     )
     drain_seconds: float = _option(
-        10.0, "How long accepted requests may take to finish after SIGTERM.", "seconds", least=0
+        10.0, "How long accepted requests may take to finish after SIGTERM or Ctrl-C.", "seconds", least=0
     )
     drain_delay_seconds: float = _option(
         0.0,
-        "After SIGTERM, how long the server still serves, but reports that it is not ready, before it drains.",
+        "After SIGTERM or Ctrl-C, how long the server still serves, but reports that it is not ready.",
         "seconds",
         least=0,
     )

@@ -18,6 +18,7 @@ from fastgru.serve.app import Identity, Receive, Scope, Send, SocketHandler
 from fastgru.serve.channel import EXTENSION, AsgiChannel
 from fastgru.serve.connection import Connection
 from fastgru.serve.errors import ServeError
+from fastgru.serve.log import event
 from fastgru.serve.models import Served
 from fastgru.serve.repository import Repository
 from fastgru.serve.scheduler import Scheduler
@@ -92,6 +93,11 @@ class Streams:
 
         Each connection is closed once the frames that it has sent are answered.
         """
+        if self._open and not self._is_draining:
+            count = len(self._open)
+            text, them = ("1 WebSocket is", "it") if count == 1 else (f"{count:,} WebSockets are", "them")
+            text += f" open; the server waits at most {grace_s:g} s for {them} to close"
+            event("websockets", text, count=count, seconds=grace_s)
         self._is_draining = True
         for connection in tuple(self._open):
             connection.drain(grace_s)

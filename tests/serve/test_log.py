@@ -26,7 +26,7 @@ def lines(form: str) -> list[str]:
         try:
             raise ValueError("why")
         except ValueError:
-            logging.getLogger("fastgru.serve").exception("it failed")
+            logging.getLogger("fastgru.serve").exception("it failed\n")
     finally:
         undo()
     event("stop", "not written")

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
@@ -20,6 +21,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("orjson", reason="not installed: the extra `serve`")
+pytest.importorskip("websockets", reason="not installed: the extra `serve`")
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from bench.serve.process import free_port
 from fastgru import GRU, Gate, Linear, Model, Sequential, serve
@@ -63,7 +68,8 @@ def running(models: Any, **options: Any) -> Iterator[tuple[Any, asyncio.Abstract
     try:
         yield server, loop
     finally:
-        loop.call_soon_threadsafe(server.stop)
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            loop.call_soon_threadsafe(server.stop)
         thread.join(30)
         assert not thread.is_alive()
 
@@ -145,6 +151,27 @@ def test_a_busy_port_is_told_before_a_model_is_read(tmp_path):
         serve.run(tmp_path / "none.onnx", port=taken.getsockname()[1])
     with pytest.raises(OSError, match=r"none\.onnx"):
         serve.run(tmp_path / "none.onnx", port=0)
+
+
+def test_a_start_that_fails_promises_no_answers(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "fastgru.serve"), pytest.raises(OSError, match=r"none\.onnx"):
+        serve.run(tmp_path / "none.onnx", port=0)
+    assert not [record for record in caplog.records if record.name == "fastgru.serve"]
+
+
+def test_a_second_stop_cuts_websockets_off_without_a_traceback(caplog):
+    with (
+        caplog.at_level(logging.INFO),
+        running({"m": net()}) as (server, loop),
+        connect(server.urls[0].replace("http", "ws") + "/v2/models/m/stream", proxy=None) as client,
+    ):
+        loop.call_soon_threadsafe(server.stop)
+        assert "the server shuts down in 5 s" in json.loads(client.recv(20))["message"]
+        loop.call_soon_threadsafe(server.stop)
+        with pytest.raises(ConnectionClosed):
+            client.recv(20)
+    assert "1 WebSocket is open; the server waits at most 5 s for it to close" in caplog.messages
+    assert all(record.levelno == logging.INFO for record in caplog.records)
 
 
 def test_it_serves_on_for_a_while_when_it_is_not_ready_any_more():
