@@ -129,7 +129,7 @@ def _symbols(form: FileForm, tree: int, heap: int, path: str) -> Iterator[tuple[
     header.expect(b"HEAP")
     header.take(4)
     size, _, address = header.length(), header.length(), header.offset()
-    names = form.block(address, size, f"the names of {path!r}")  # checks that they lie in the file
+    names = form.block(address, size, f"the names of {path!r}")  # checks that the names are inside the file
     for _, node in walk_tree(form, tree, 0, form.length_size, f"the group {path!r}"):
         table = form.block(node, None, f"the group {path!r}")
         table.expect(b"SNOD")

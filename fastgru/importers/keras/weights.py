@@ -257,7 +257,7 @@ class _NumberedWeights(LayerWeights):
         """Find layers by class and position, and check the layer names that newer files have."""
         container = f"{self._folder}layers/"
         file = self._store.file
-        # Archives of TensorFlow 2.12 and 2.13 called the container by another name.
+        # Archives of TensorFlow 2.12 and 2.13 have another name for the container.
         if not any(p.startswith(container) for p in file.datasets):
             older = f"{self._folder}_layer_checkpoint_dependencies/"
             container = older if any(p.startswith(older) for p in file.datasets) else container

@@ -1,9 +1,9 @@
 """ONNX files, opsets 7 to 28.
 
     graph = read_onnx("model.onnx")
-    operators()                           # what is imported: one `OnnxOperator` each, for tables and for `inspect`
+    operators()                           # an `OnnxOperator` for each imported operator, for tables and `inspect`
 
-`ops` has one module a family of operators; `registry` holds them all.
+`ops` has one module for each family of operators; `registry` has them all.
 """
 
 from fastgru.importers.onnx.reader import read_onnx

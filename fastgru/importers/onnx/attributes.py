@@ -48,7 +48,7 @@ def named(attribute: AttributeProto, name: str) -> AttributeProto:
 
 
 class Attributes:
-    """Typed access to a node's attributes. `unread` names those that nobody asked for."""
+    """Typed access to a node's attributes. `unread` returns the names of those that were never read."""
 
     def __init__(self, protos: Mapping[str, AttributeProto], what: str) -> None:
         self._protos = protos

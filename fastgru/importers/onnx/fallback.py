@@ -1,4 +1,4 @@
-"""A node that is not implemented, kept as it is for onnx's own reference implementation."""
+"""Keeps nodes that are not implemented, for onnx's own reference implementation to run."""
 
 from collections.abc import Mapping, Sequence
 

@@ -23,7 +23,7 @@ class Functions:
         self._calls: list[tuple[str, str, str]] = []
 
     def find(self, site: Site) -> FunctionProto | None:
-        """The function that a node calls."""
+        """Return the function that a node calls, or None if the model defines none of this name."""
         return self._functions.get(_key(site)) if self._functions else None
 
     @contextmanager

@@ -85,7 +85,7 @@ def main_domain(domain: str) -> str:
 
 
 def check_text(message: Message) -> None:
-    """Raise `InvalidModelError` for a string field, at any depth, that is not UTF-8: protobuf hands it out as bytes."""
+    """Raise `InvalidModelError` if a string field at any depth is not UTF-8; protobuf returns such a field as bytes."""
     stack: list[Any] = [message]
     while stack:
         current = stack.pop()

@@ -1,4 +1,4 @@
-"""An ONNX file to a `Graph`."""
+"""Reads an ONNX file into a `Graph`."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence

@@ -25,7 +25,7 @@ __all__ = ["StateDict", "choose_state_dict"]
 
 MAX_DEPTH: Final = 6
 MAX_LIST: Final = 1000  # longer lists are not searched
-MAX_CHARACTERS: Final = 64 << 20  # of all paths together
+MAX_CHARACTERS: Final = 64 << 20  # in all paths together
 SHOWN: Final = 20
 
 _NESTS: Final = (dict, list, tuple, Inert)

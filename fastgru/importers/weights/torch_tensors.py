@@ -43,7 +43,7 @@ STORAGES: Final = {
 ITEM_SIZES: Final = {"complex128": 16, "complex64": 8, "qint32": 4, "": 1}  # of dtypes not in DTYPES; 1 by default
 
 MAX_AXES: Final = 32
-MAX_EXPANDED: Final = 1 << 24  # elements that a tensor with a stride of 0 may seem to have
+MAX_EXPANDED: Final = 1 << 24  # most elements of a tensor that repeats its storage by strides of 0
 
 
 @dataclass(frozen=True)

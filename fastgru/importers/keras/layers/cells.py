@@ -168,7 +168,7 @@ def _functions(call: Call, layer: LayerConfig, op: str, cudnn: bool) -> dict[str
 
 def _take_arrays(layer: LayerConfig, op: str, weights: LayerWeights, use_bias: bool) -> list[Any]:
     letters = _KERAS_1_GATES.get(op, "")
-    if letters and weights.has(f"W_{letters[0]}"):  # Keras 1 wrote a gate at a time
+    if letters and weights.has(f"W_{letters[0]}"):  # Keras 1 wrote one array per gate
         rows = [weights.take(layer, *(f"{k}_{gate}" for gate in letters)) for k in ("W", "U", "b")]
         try:
             return [np.concatenate(row, axis=-1) for row in rows]

@@ -2,7 +2,7 @@
 
 ONNX, with G gates (3: z, r, h; 4: i, o, f, c; 1): X (T, N, I), W (D, GH, I), R (D, GH, H), B (D, 2GH),
 sequence_lens (N,), initial_h and initial_c (D, N, H), P (D, 3H) in the order i, o, f -> Y (T, D, N, H), Y_h and Y_c
-(D, N, H); layout 1 has the batch first in X, Y (N, T, D, H), and the states (N, D, H).
+(D, N, H). With layout 1 the batch comes first: X (N, T, I), Y (N, T, D, H), and states (N, D, H).
 """
 
 from collections.abc import Callable, Mapping, Sequence
