@@ -134,13 +134,13 @@ def _csv(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
     )
     waiting = deque[tuple[int, Torn]]()  # those of a block, which comes after them
-    with path.open("rb") as lines:
-        filled = (number for number, line in enumerate(lines, 1) if line.strip(b"\r\n"))
+    with path.open(encoding="latin-1") as lines:  # whose lines also end at a lone CR, as those of pyarrow do
+        filled = (number for number, line in enumerate(lines, 1) if line.strip("\n"))
         passed = 0
 
         def tear(row: Any) -> str:
             nonlocal passed
-            *_, line = islice(filled, row.number - passed)
+            line = next(islice(filled, row.number - passed - 1, None), row.number)
             passed = row.number
             fault = f"line {line}: expected {row.expected_columns} fields, got {row.actual_columns}: {row.text[:80]!r}"
             waiting.append((row.number - 2, Torn(fault, dict(zip(names, _fields(row.text), strict=False)))))

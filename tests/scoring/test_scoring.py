@@ -237,6 +237,14 @@ def test_a_line_of_csv_with_other_fields_is_a_fault_of_its_sequence(
         assert [y for y in found if y is not None] == expected(model, [whole]).tolist()
 
 
+def test_a_lone_cr_ends_a_line_of_csv(model: fastgru.Model, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.csv").write_bytes(b"id,a,b,c\ns0,1,2\r,3\r\ns1,1\r,2,3\ns2,1,2,3\r")
+    done = score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", ids=["id"], outputs=["y"], on_error="null")
+    assert [(fault.row, fault.reason[:7]) for fault in done.faults] == [(k, f"line {k + 2}:") for k in range(4)]
+    assert read(tmp_path / "out.jsonl")["id"][-1] == "s2"
+    assert capfd.readouterr().err == ""
+
+
 def test_a_file_of_csv_without_a_good_line(model: fastgru.Model, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("id,a,b,c\n1,2\n3\n")
     with pytest.raises(
