@@ -200,6 +200,26 @@ def test_wrong_inputs_are_the_same_errors(wrong):
         assert str(mine).split() == str(theirs).split()
 
 
+@pytest.mark.parametrize("feed", [[X, IDS], (), X, None])
+def test_a_feed_without_names_is_refused(feed):
+    session = ours.InferenceSession(small())
+    for call, more in ((session.run, ()), (session.run_async, (print, None)), (session.run_with_ort_values, ())):
+        with pytest.raises(TypeError, match=f"input_feed: got {type(feed).__name__}, expected a dict .*: x, ids,"):
+            call(None, feed, *more)
+    with pytest.raises(ours.onnxruntime_pybind11_state.RuntimeException, match="input x: got an array of str"):
+        session.run(None, {"x": "text", "ids": IDS})
+
+
+@pytest.mark.parametrize("names", ["y", 3, {"x": X}, [3]])
+def test_names_of_outputs_are_a_list(names):
+    session = ours.InferenceSession(small())
+    with pytest.raises(TypeError, match=f"output_names: got {type(names).__name__}, expected None or a list"):
+        session.run(names, {"x": X, "ids": IDS})
+    every = session.run(None, {"x": X, "ids": IDS})
+    names = (arg.name for arg in session.get_outputs())
+    np.testing.assert_equal(session.run(names, {"x": X, "ids": IDS}), every)
+
+
 def test_wrong_files_are_the_same_errors(tmp_path):
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"no model")
@@ -215,7 +235,9 @@ def test_wrong_files_are_the_same_errors(tmp_path):
         mine = caught(ours.InferenceSession, source)
         assert isinstance(mine, error)
         assert isinstance(mine, root)
-        assert type(caught(theirs.InferenceSession, source)).__name__ == error.__name__
+        other = caught(theirs.InferenceSession, source)
+        assert type(other).__name__ == error.__name__
+        assert str(source) not in str(other) or f"Load model from {source} failed" in str(mine)
     for package in BOTH:
         module = importlib.import_module(package)
         with pytest.raises(module.capi.onnxruntime_pybind11_state.InvalidGraph, match="Mystery1"):

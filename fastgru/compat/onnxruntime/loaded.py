@@ -130,7 +130,7 @@ class LoadedFile:
             array = value if type(value) is np.ndarray else _as_array(name, value, dtype)
             if array.dtype is not dtype and array.dtype != dtype:
                 if array.dtype.newbyteorder("=") != dtype:
-                    came = type_name(array.dtype)
+                    came = type_name(array.dtype, f"input {name}: ")
                     raise InvalidArgument(
                         f"Unexpected input data type. Actual: ({came}) , expected: ({type_name(dtype)})"
                     )
@@ -153,6 +153,12 @@ class LoadedFile:
         return self._overriding[fed]
 
     def _check_missing(self, feed: Mapping[str, Any]) -> None:
+        if type(feed) is not dict and not isinstance(feed, Mapping):  # a dict is known faster by its type
+            names = ", ".join(self._expected)
+            raise TypeError(
+                f"input_feed: got {type(feed).__name__}, expected a dict of arrays by name: {names},"
+                f" such as {{{next(iter(self._expected), 'x')!r}: array}}"
+            )
         if missing := [name for name in self._expected if name not in feed]:
             raise ShapeError(f"Required inputs ({missing}) are missing from input feed ({list(feed)}).")
 
@@ -194,7 +200,7 @@ def _read(
     folder = str(options._entries.get(EXTERNAL_FOLDER, ""))
     try:
         with opened(source, limit=_PROTOBUF_LIMIT) as content:
-            proto = _parse(content)
+            proto = _parse(content, source)
             with translated(proto):
                 # onnxruntime drops what nothing reads.
                 return proto, load_graph(options._edits.applied(proto, content, folder, fed), allow_unread=True)
@@ -203,8 +209,10 @@ def _read(
         raise NoSuchFile(f"Load model from {name} failed. File doesn't exist") from None
     except OSError as error:
         raise Fail(f"Load model failed: {error}") from error
-    except _NUMBERED:
-        raise
+    except _NUMBERED as error:
+        if isinstance(source, bytes):
+            raise
+        raise type(error)(f"Load model from {os.fspath(source)} failed: {error.detail}") from error.__cause__
     except InvalidModelError as error:
         if not isinstance(source, bytes) and os.path.isdir(source):
             raise InvalidProtobuf(f"Load model from {os.fspath(source)} failed: it is a directory") from None
@@ -217,7 +225,7 @@ def _overridable(proto: ModelProto) -> dict[str, TensorSpec]:
     return {info.name: tensor_spec(info) for info in proto.graph.input if info.name in listed}
 
 
-def _parse(content: Content) -> ModelProto:
+def _parse(content: Content, source: str | bytes | os.PathLike[str]) -> ModelProto:
     """The file as it is, without its external data, for what it says of itself."""
     if bytes(content[4:8]) == b"ORTM":
         raise OrtNotImplemented("models in ORT's format are not implemented; load the original ONNX file")
@@ -225,7 +233,8 @@ def _parse(content: Content) -> ModelProto:
     try:
         proto.ParseFromString(content.tobytes())
     except (DecodeError, ValueError):
-        raise InvalidProtobuf("Failed to load model because protobuf parsing failed.") from None
+        text = "Failed to load model because protobuf parsing failed."
+        raise InvalidProtobuf(text if isinstance(source, bytes) else "Protobuf parsing failed.") from None
     if not proto.HasField("graph"):
         raise InvalidArgument("No graph was found in the protobuf.")
     return proto

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn
 
@@ -231,14 +231,20 @@ class InferenceSession(LoadedFile):
         return NativeSession(self)
 
     def _wanted(self, output_names: Sequence[str] | None) -> list[str]:
-        if isinstance(output_names, str) or not all(isinstance(name, str) for name in output_names or ()):
-            raise TypeError(f"output_names is {output_names!r}, expected a list of names")
-        if not output_names:
-            return [arg.name for arg in self._outputs]
-        for name in output_names:
+        known = [arg.name for arg in self._outputs]
+        if output_names is None:
+            return known
+        listed = isinstance(output_names, Iterable) and not isinstance(output_names, str | Mapping)
+        names = list(output_names) if listed else []
+        if not listed or not all(isinstance(name, str) for name in names):
+            raise TypeError(
+                f"output_names: got {type(output_names).__name__}, expected None or a list of some of"
+                f" {', '.join(known)}"
+            )
+        for name in names:
             if name not in self._declared:
                 raise InvalidArgument(f"Invalid output name: {name}")
-        return list(output_names)
+        return names or known
 
 
 class NativeSession:

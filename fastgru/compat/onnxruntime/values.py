@@ -36,11 +36,11 @@ _ELEMENTS: Final = {
 }
 
 
-def type_name(dtype: Any) -> str:
-    """ "tensor(float)" and the like."""
+def type_name(dtype: Any, what: str = "") -> str:
+    """ "tensor(float)" and the like. what: the beginning of the message for a dtype that is no tensor's."""
     name = np.dtype(dtype).name if dtype != "bfloat16" else "bfloat16"
     if name not in _ELEMENTS:
-        raise RuntimeException(f"got an array of {name}, expected one of {', '.join(_ELEMENTS)}")
+        raise RuntimeException(f"{what}got an array of {name}, expected one of {', '.join(_ELEMENTS)}")
     return f"tensor({_ELEMENTS[name]})"
 
 
