@@ -176,7 +176,7 @@ class Assembly:
         def heads() -> Heads:
             return Heads(
                 service.find,
-                self._guard.identify,
+                self._guard,
                 max_bytes=settings.max_header_bytes,
                 max_headers=settings.max_headers,
             )

@@ -78,12 +78,15 @@ class Guard:
     On a server without keys, every client has the name None, and the role admin if the server listens on this machine
     only. On a server with keys, clients without a key may ask whether the server is live and ready, and get the page at
     /, without data.
+
+    reads: how often the file of keys has been read. Identities and refusals from before the last time are obsolete.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.api_key_file
         self._keys: tuple[Key, ...] | None = None
         self._identities: dict[str, Identity] = {}
+        self.reads = 0
         self.reload()
         self._nobody = Identity(None, is_admin=settings.is_local)
         self.check_origin: Callable[[bytes, bytes | None], None] = Origins(settings).check
@@ -101,6 +104,7 @@ class Guard:
             key.name: Identity(key.name, True, names) if key.role == "admin" else Identity(key.name)
             for key in self._keys
         }
+        self.reads += 1
         return frozenset([key.name for key in before.difference(self._keys)])
 
     def __call__(self, scope: Scope) -> Identity:

@@ -1,10 +1,10 @@
 """The heads of calls, decoded: the method, the identity of the client, and the timeout.
 
 A client repeats its headers for every call, mostly as references to HPACK's dynamic table. So the meaning of a block is
-cached for as long as that table does not change.
+cached for as long as neither that table nor the API keys change.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from hpack import Decoder, HPACKError
@@ -14,30 +14,31 @@ from fastgru.serve.errors import ServeError
 from fastgru.serve.grpc.call import Method, Opened
 from fastgru.serve.grpc.frames import COMPRESSION, Fault
 from fastgru.serve.grpc.head import read_head
+from fastgru.serve.keys import Guard
 
 __all__ = ["Heads"]
 
 _REMEMBERED: Final = 256  # how many blocks are cached
 _REMEMBERED_BYTES: Final = 1_024  # the largest block that is cached
-Identify = Callable[[Mapping[bytes, bytes], bool], Identity]
 
 
 class Heads:
     """Reads the heads of one connection.
 
-    find: returns the method of a path; for an unknown path, one that refuses every call. identify: returns the client's
-    identity, given the headers and whether the method tells the health of the server; raises `ServeError`.
+    find: returns the method of a path; for an unknown path, one that refuses every call. guard: identifies the client.
     """
 
-    def __init__(
-        self, find: Callable[[bytes], Method], identify: Identify, *, max_bytes: int, max_headers: int
-    ) -> None:
-        self._find, self._identify, self._most, self._most_headers = find, identify, max_bytes, max_headers
+    def __init__(self, find: Callable[[bytes], Method], guard: Guard, *, max_bytes: int, max_headers: int) -> None:
+        self._find, self._guard, self._most, self._most_headers = find, guard, max_bytes, max_headers
         self._decoder = Decoder(4 * max_bytes)
         self._known: dict[bytes, Opened] = {}
+        self._reads = guard.reads
 
     def read(self, block: bytes) -> Opened:
         """Return the head in a block. Raises `HeadError` for an invalid head, `Fault` for a block that is not HPACK."""
+        if self._reads != self._guard.reads:
+            self._reads = self._guard.reads
+            self._known.clear()
         opened = self._known.get(block)
         if opened is not None:
             return opened
@@ -69,7 +70,7 @@ class Heads:
                 raise ServeError(431, f"the headers have more than {self._most} bytes", reason="head")
             if len(given) > self._most_headers:
                 raise ServeError(431, f"got {len(given)} headers, expected at most {self._most_headers}", reason="head")
-            identity = self._identify(head.headers, method.is_health)
+            identity = self._guard.identify(head.headers, method.is_health)
             if head.timeout_ns == -1:
                 raise ServeError(400, "grpc-timeout must be a whole number and a unit, such as 100m", reason="header")
         except ServeError as refused:

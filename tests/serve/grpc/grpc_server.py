@@ -7,6 +7,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,7 +43,13 @@ def served(models: Any, **options: Any) -> Iterator[tuple[Any, int]]:
     assert ready.wait(60)
     (server, loop) = found[0]
     server.stop_soon = lambda: loop.call_soon_threadsafe(server.stop)
-    server.reload_soon = lambda: loop.call_soon_threadsafe(server.reload)
+
+    def reload_soon() -> Future[None]:
+        done: Future[None] = Future()
+        loop.call_soon_threadsafe(lambda: done.set_result(server.reload()))
+        return done
+
+    server.reload_soon = reload_soon
     try:
         yield server, port
     finally:

@@ -20,11 +20,11 @@ from hpack import Encoder
 from protocol_models import normal, stateful
 
 from bench.serve.process import free_port
-from fastgru.serve.app import Identity
 from fastgru.serve.grpc.frames import PREFACE, frame
 from fastgru.serve.grpc.heads import Heads
 from fastgru.serve.grpc.messages import message
 from fastgru.serve.grpc.service import _absent
+from fastgru.serve.keys import Guard
 from fastgru.serve.settings import Settings, SettingsError
 
 MODEL = stateful()
@@ -473,6 +473,24 @@ def test_calls_of_a_key_that_has_gone_end(tmp_path: Path) -> None:
         assert bob.until("data") is None
 
 
+def test_a_refusal_holds_until_the_keys_are_read_again(tmp_path: Path) -> None:
+    def write(*names: str) -> None:
+        lines = [f"{name} user {hashlib.sha256(name.encode()).hexdigest()}\n" for name in names]
+        (tmp_path / "keys").write_text("".join(lines))
+
+    def metadata(number: int) -> str:
+        raw.open(number, "ServerMetadata", x_api_key="bob")
+        raw.call(number, b"")
+        return raw.trailers()["grpc-status"]
+
+    write("ann")
+    with served({"gru": MODEL}, api_key_file=tmp_path / "keys") as (server, port), Raw(port) as raw:
+        assert [metadata(number) for number in (1, 3, 5)] == ["16", "16", "16"]
+        write("ann", "bob")
+        server.reload_soon().result(30)
+        assert metadata(7) == "0"
+
+
 def test_answers_that_are_not_taken_have_a_bound() -> None:
     long = request("gru", {"x": normal(20_000, 1, 8)}).SerializeToString()  # whose answer has 240,000 bytes
     bounds = dict.fromkeys(("max_body_bytes", "max_in_flight_bytes", "max_message_bytes"), 1 << 20)
@@ -507,7 +525,7 @@ def test_answers_that_are_not_taken_have_a_bound() -> None:
 
 def test_long_heads_are_read_each_time() -> None:
     """What a client makes a server remember is small."""
-    heads = Heads(_absent, lambda headers, _: Identity(), max_bytes=1 << 14, max_headers=100)
+    heads = Heads(_absent, Guard(Settings()), max_bytes=1 << 14, max_headers=100)
     given = [(":method", "POST"), (":scheme", "http"), (":path", "/a"), (":authority", "localhost")]
     for size, remembered in ((100, True), (4_000, False)):
         block = Encoder().encode([(*pair, True) for pair in [*given, ("more", size * "~")]])  # in no table
