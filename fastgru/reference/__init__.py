@@ -3,8 +3,8 @@
     OPS[op](inputs, attrs) -> tuple of outputs
 
 `inputs` is a list of arrays, None for an absent optional one. Floating-point work is done in the dtype of the inputs:
-give float64 and the answer is the definition that kernels are tested against. Integer tensors that say *where*
-(shapes, indices, axes, pads) stay integers. One module a family, the same stem as the kernel and the layer.
+float64 inputs give the values that kernels are tested against. Integer tensors that hold positions or sizes (shapes,
+indices, axes, pads) stay integers. Each family has one module, with the same stem as the kernel and the layer.
 
 | op | inputs | attributes | outputs |
 |---|---|---|---|
@@ -37,7 +37,7 @@ give float64 and the answer is the definition that kernels are tested against. I
 | expand | x, shape (int64) | | y (broadcast both ways) |
 | tile | x, repeats (int64) | | y |
 | concat | x0, x1... | axis | y |
-| split | x, sizes? | axis, sizes? (a list; or parts, a number: equal parts, the last may be smaller) | y0, y1... |
+| split | x, sizes? | axis, sizes? (a list), or parts (a number of equal parts, of which the last may be smaller) | y0, y1... |
 | slice | x, starts, ends, axes?, steps? (int64) | | y (ONNX rules for clamping) |
 | gather | x, indices (negative from the end) | axis | y |
 | gather_elements | x, indices | axis | y |
@@ -68,13 +68,14 @@ give float64 and the answer is the definition that kernels are tested against. I
 | group_norm | x (N, C, ...), scale (C,), bias (C,) | epsilon, groups (absent: C) | y |
 | batch_norm | x, scale, bias, mean, var (each (C,)) | axis, epsilon | y |
 | last | x (N, T, C), lengths (N,) | | x[n, max(lengths[n] - 1, 0)] (N, C) |
-| loop | limit?, condition?, initial states, sequences, then what the body reads | body (`Subgraph`: the iteration, the states, the slices, the rest -> whether to go on or "", the states, what is stacked), states (how many), axes, backward (of the sequences), output_axes, output_backward, max_iterations (100,000) | the last states, what is stacked |
-| branch | condition, then what the branches read | then, otherwise (`Subgraph`) | those of the branch |
+| loop | limit?, condition?, initial states, sequences, then other values that the body reads | body (`Subgraph`: the iteration, the states, the slices, the other values -> whether to go on or "", the states, the values to stack), states (how many), axes, backward (of the sequences), output_axes, output_backward, max_iterations (100,000) | the last states, the stacked values |
+| branch | condition, then the values that the branches read | then, otherwise (`Subgraph`) | those of the branch |
 
-Besides these there is `foreign`, one node of an ONNX file that onnx's own implementation carries out: `reference.foreign`.
-A name, an input or an attribute that is not in this table is refused when a model is made of a graph, never passed over;
-so is an attribute of another kind than the definition's annotations say (`reference.attributes`). What follows of a node
-before any input came (dtypes, sizes, which axis is which, weights, flops) stands beside its definition: `reference.facts`.
+There is also `foreign`, one node of an ONNX file that onnx's own implementation carries out: see `reference.foreign`.
+A name, an input or an attribute that is not in this table is refused when a model is made from a graph, never ignored.
+So is an attribute of another kind than the definition's annotations allow (`reference.attributes`). Everything that is
+known of a node before it runs (dtypes, sizes, roles of axes, weights, flops) stands beside its definition: see
+`reference.facts`.
 """  # noqa: E501
 
 from fastgru.reference.evaluate import bind_inputs, check_node, evaluate, run_graph

@@ -1,7 +1,7 @@
-"""What an attribute may hold: named kinds for the definitions' annotations, and the check that follows from one.
+"""The kinds of values that an attribute may have: names for the definitions' annotations, and the check of a value.
 
-Values are JSON-plain and exact: a bool is no integer, and a float that is whole is none either. A float is any number,
-NaN and infinity among them; `Bound` excludes NaN, `Finite` both.
+Values are JSON-plain and exact: neither a bool nor a whole float is an integer. A float is any number, also NaN or
+infinity. `Bound` excludes NaN; `Finite` excludes NaN and infinity.
 """
 
 import math
@@ -36,7 +36,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Length:
-    """Lists of so many entries."""
+    """Lists of `count` entries."""
 
     count: int
 
@@ -49,7 +49,7 @@ class Length:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Texts that name something: one that is not among them is unsupported, not invalid."""
+    """Texts from a list of names. Another text is unsupported, not invalid."""
 
     names: Collection[str]
 
@@ -63,7 +63,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Made:
-    """What a function takes without an error of this package."""
+    """Values that a function takes without raising an error of this package."""
 
     make: Callable[[Any], object]
 
@@ -95,9 +95,9 @@ _PLAIN: Final[Mapping[Any, str]] = {
 
 
 def check_attribute(name: str, kind: Any, test: Callable[[Any], bool], value: Any) -> None:
-    """Raise unless `value` is of a kind, an annotation: the error names the attribute, what came, what was expected.
+    """Raise unless `value` is of `kind`, an annotation. The error names the attribute, the value and the kind.
 
-    test: `test_of` the kind. `UnsupportedModelError` for a text that names nothing, `InvalidModelError` for all else.
+    test: `test_of(kind)`. Raises `UnsupportedModelError` for an unknown name, `InvalidModelError` for all other values.
     """
     try:
         if test(value):
@@ -108,7 +108,7 @@ def check_attribute(name: str, kind: Any, test: Callable[[Any], bool], value: An
 
 
 def test_of(kind: Any) -> Callable[[Any], bool]:
-    """Whether a value is of a kind: what its annotation says, read once."""
+    """Return a function that tells whether a value is of `kind`, so that the annotation is read only once."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         plain, conditions = test_of(arguments[0]), arguments[1:]

@@ -1,8 +1,10 @@
-"""What onnx's reference implementation may carry out: the forms of operators in which it was proved to give the numbers
-of onnxruntime. Everything else is refused, for that implementation is wrong here and there, and says nothing.
+"""The forms of operators for which onnx's reference implementation was proved to compute the numbers of onnxruntime.
 
-`AUDITED` is the whole of it, and the documents are made of it. `pytest -m slow tests/importers/test_onnx_audit.py` is
-the proof: onnx's own node tests, and random nodes of every version, dtype and form that the table lets through.
+All other forms are refused, because that implementation has errors and reports none of them.
+
+`AUDITED` is the complete table, and the documentation is generated from it. The proof is
+`pytest -m slow tests/importers/test_onnx_audit.py`: onnx's own node tests, and random nodes of every version, dtype and
+form that the table allows.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ ONNX_VERSIONS: Final = ((1, 23),)
 class Audited:
     """The forms of an operator that were proved.
 
-    versions: of ONNX's definition. dtypes: by type parameter of the definition, separated by blanks. attributes: those
-    that were proved for some values alone, or for none. inputs: at least and at most so many, outputs: at most so many,
-    where others were not proved. gaps: an input may be absent before one that is there.
+    versions: the versions of ONNX's definition. dtypes: for each type parameter of the definition, separated by blanks.
+    attributes: {name: values} for attributes that were proved for these values only, which may be none. inputs: the
+    least and the largest number of inputs, outputs: the largest number of outputs; None if any number was proved.
+    gaps: whether an input may be absent before a present one.
     """
 
     versions: tuple[int, ...]
@@ -40,7 +43,7 @@ class Audited:
     gaps: bool = False
 
 
-# AttributeProto's FLOAT, INT, STRING, FLOATS, INTS and STRINGS: no graph, and no tensor, whose data may be in a file.
+# AttributeProto's FLOAT, INT, STRING, FLOATS, INTS and STRINGS. No graphs, and no tensors: their data may be in a file.
 _PLAIN: Final = (1, 2, 3, 6, 7, 8)
 _FLOATS: Final = "float32 float64"
 _SIZES: Final = "int32 int64"
@@ -95,7 +98,7 @@ AUDITED: Final[Mapping[tuple[str, str], Audited]] = {
     ("", "DFT"): Audited((17, 20), {"T1": _FLOATS, "T2": _SIZES}, gaps=True),
     ("", "STFT"): Audited((17,), {"T1": _FLOATS, "T2": _SIZES}, gaps=True),
     ("", "MelWeightMatrix"): Audited((17,), {"T1": _SIZES, "T2": "float32"}, {"output_datatype": (1,)}),
-    # sequences, from one such node to another
+    # sequences, which only these nodes take from each other
     ("", "ConcatFromSequence"): Audited((11,)),
     ("", "SequenceAt"): Audited((11,), {"I": _SIZES}),
     ("", "SequenceConstruct"): Audited((11,), {"T": f"{_NUMBERS} bool"}),
@@ -120,7 +123,7 @@ AUDITED: Final[Mapping[tuple[str, str], Audited]] = {
 
 
 def refusal(proto: NodeProto, opsets: Mapping[str, int], dtypes: Sequence[str | None]) -> str | None:
-    """Why the node must not be carried out, None where it may. dtypes: of its inputs, None where one is not known."""
+    """Return why the node is refused, None if it is not. dtypes: of its inputs, None for an unknown one."""
     from onnx import defs, helper
 
     domain = "" if proto.domain == "ai.onnx" else proto.domain
@@ -170,7 +173,7 @@ def _unproved_onnx() -> str | None:
 
 
 def _of_dtype(entry: Audited, schema: Any, index: int, name: str, dtype: str | None) -> str | None:
-    """What is wrong with the dtype of an input."""
+    """Return what is wrong with the dtype of an input, None if nothing is."""
     formal = schema.inputs[min(index, len(schema.inputs) - 1)]
     if formal.type_str not in entry.dtypes:  # a dtype that the definition itself fixes, or a sequence
         return None

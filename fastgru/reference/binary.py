@@ -1,4 +1,4 @@
-"""Two elements in, one element out, with NumPy's broadcasting between the inputs.
+"""Operators that make one element from two, with NumPy's broadcasting between the inputs.
 
 Formulas and corner cases are those of the ONNX operators of the same names: integer division truncates towards
 zero, `mod` takes the sign of the divisor and `fmod` that of the dividend, NaN passes through minimum and maximum.
@@ -30,12 +30,12 @@ def prelu(x: Array, slope: Array) -> Array:
 def _divide(a: Array, b: Array) -> Array:
     if is_floating(a.dtype):
         return a / b
-    quotient = a // b  # rounded down; the least integer has no magnitude to divide by
+    quotient = a // b  # rounded down; abs() of the least integer would overflow
     return np.asarray(quotient + ((quotient * b != a) & ((a < 0) != (b < 0))))
 
 
 def _shift(a: Array, b: Array, *, left: bool) -> Array:
-    """Zero where the bits move out altogether, which a machine's shift does not say."""
+    """Shift the bits of a. Counts that move all bits out, which a machine leaves undefined, give 0, or -1 if a < 0."""
     width = 8 * a.dtype.itemsize
     far = (b < 0) | (b >= width)
     moved = (np.left_shift if left else np.right_shift)(a, np.where(far, 0, b).astype(a.dtype))
@@ -76,7 +76,7 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Size, Size], Size]]] = {
     "binary", Facts(broadcast, elements=lambda a, b, kind: pairwise(_ARITHMETIC[kind], a, b), flops=1, mixes=apart)
 )
 def binary(a: Array, b: Array, *, kind: Annotated[str, OneOf(_BINARY)]) -> Array:
-    """a and b of one dtype; pow alone lets them differ, and then answers in the dtype of a."""
+    """f(a, b), element by element. Both have one dtype, except for pow, whose result has the dtype of a."""
     if kind == "pow":
         exponent = b.astype(a.dtype) if is_floating(a.dtype) else b
         return np.asarray(np.power(a, exponent)).astype(a.dtype)
@@ -160,7 +160,7 @@ def _selected(condition: Size, a: Size, b: Size) -> Size:
     ),
 )
 def where(condition: Array, a: Array, b: Array) -> Array:
-    """a where condition, else b; a selection, so NaN in the branch not taken stays there."""
+    """a where condition, else b. NaN in an element that is not selected has no effect."""
     need_bool("where", condition)
     same_dtype(a=a, b=b)
     return np.where(condition, a, b)

@@ -1,4 +1,4 @@
-"""What loops and branches share: nodes that hold graphs."""
+"""Functions that loops and branches share, as nodes that hold graphs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ __all__ = ["check_body", "decides", "no_dims", "number", "run_body", "weights_in
 
 
 def no_dims(*_: Operand | None, **__: Any) -> Dims:
-    """Facts of bodies say what the outputs are."""
+    """Raise `UnknownError`: the axes of the outputs follow from `Facts.bodies`."""
     raise UnknownError
 
 
 def check_body(body: Subgraph) -> None:
-    """Raise as `check_node` unless every node of the body is one of ours that is whole."""
+    """Raise as `check_node` unless every node of the body is a complete node of a known operator."""
     for node in body.nodes:
         if node.op in OUTSIDE:
             raise UnsupportedModelError(
@@ -30,7 +30,7 @@ def check_body(body: Subgraph) -> None:
 
 
 def _read_as_weights(body: Subgraph, name: str) -> list[int | None]:
-    """How nodes read a value: the axis of the outputs in a matrix of weights, None for anything else."""
+    """Return, for each use of a value, the axis of the outputs in a matrix of weights, None for any other use."""
     return [
         weights(node.op, node.attrs, len(node.inputs)).get(i)
         for node in body.nodes
@@ -40,7 +40,7 @@ def _read_as_weights(body: Subgraph, name: str) -> list[int | None]:
 
 
 def weights_inside(count: int, **attrs: Any) -> dict[int, int | None]:
-    """What all readers in all bodies take as weights, along one axis."""
+    """Return {number of the input: axis} for inputs that all nodes in all bodies read as weights along one axis."""
     found = {}
     for i in range(count):
         axes = [
@@ -55,20 +55,20 @@ def weights_inside(count: int, **attrs: Any) -> dict[int, int | None]:
 
 
 def decides(node: Node) -> bool:
-    """Whether it goes by its data what runs, and how often: a branch, or a loop that ends by a condition."""
+    """Return whether data decides what runs in a node, or how often: a branch, or a loop that a condition ends."""
     ends = node.op == "loop" and (bool(node.inputs[1]) or bool(node.attrs["body"].outputs[0]))
     return node.op == "branch" or ends or any(decides(inner) for body in node.bodies.values() for inner in body.nodes)
 
 
 def number(value: Array, what: str, kinds: str) -> int:
-    """The one integer ("i") or bool ("b") that `value` must be, or `ShapeError`."""
+    """Return the one integer (kinds "i") or bool ("b") in `value`. Raises `ShapeError` for anything else."""
     if value.size != 1 or value.dtype.kind not in kinds:
         raise ShapeError(f"{what} is {value.dtype} {value.shape}, expected one {'bool' if kinds == 'b' else 'integer'}")
     return int(value.reshape(-1)[0])
 
 
 def run_body(body: Subgraph, given: Sequence[Array], captured: Sequence[Array]) -> list[Any]:
-    """Its outputs, None for one that there is not."""
+    """Return the outputs of a body, None for an absent one."""
     if len(captured) != len(body.captured):
         raise ShapeError(
             f"got {len(captured)} values, expected {len(body.captured)} that the body reads from the graph around it"

@@ -1,10 +1,10 @@
-"""Convolutions over any number of spatial axes, in groups: in the sense of neural networks, without a flip.
+"""Convolutions over any number of spatial axes, in groups, as neural networks define them: without a flip.
 
     conv            y[n, o, i] = bias[o] + sum over c, k of x[n, c, i * stride + k * dilation - begin] * w[o, c, k]
     conv_transpose  y[n, o, i * stride + k * dilation - begin] += x[n, c, i] * w[c, o, k], starting from bias[o]
 
-Dumoulin, Visin 2016, "A guide to convolution arithmetic for deep learning". Both end, where asked to, with a clamp and
-a slope for what is negative: y = min(max(y, low), high), then y if y >= 0 else slope * y.
+Dumoulin, Visin 2016, "A guide to convolution arithmetic for deep learning". Both may end with a clamp and a slope for
+negative values: y = min(max(y, low), high), then y if y >= 0 else slope * y.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,18 +64,21 @@ def _check_vectors(O: int, bias: Shape | None, slope: Shape | None) -> None:
 def conv_dims(
     x: Operand, weight: Operand, *_: Operand | None, strides: Counts, pads: Pads, dilations: Counts, **__: Any
 ) -> Dims:
-    """(N, O, E1, ...) of x (N, C, D1, ...) and weight (O, C / group, K1, ...)."""
+    """Return the axes (N, O, E1, ...) for x (N, C, D1, ...) and weight (O, C / group, K1, ...)."""
     return [x.dims[0], weight.dims[0], *slid(x.dims[2:], weight.sizes[2:], strides, dilations, pads)]
 
 
 def conv_mixes(x: Operand, weight: Operand, *_: Operand | None, pads: Pads, **__: Any) -> Mapping[int, bool]:
-    """Of windows of several taps; without padding behind, one that keeps the size of its axis ends at its own place."""
+    """Return {axis: whether an output may read later elements} for the axes on which the window has several taps.
+
+    Without padding after the axis, a window that keeps the size of its axis ends at the place of its output.
+    """
     ahead = [True] * (x.rank - 2) if isinstance(pads, str) else [n != 0 for n in pads[x.rank - 2 :]]
     return {2 + i: ahead[i] for i, taps in enumerate(weight.sizes[2:]) if taps != 1}
 
 
 def conv_flops(x: Operand, weight: Operand, *_: Operand | None, **attrs: Any) -> Size:
-    """Two for each weight that an output reads."""
+    """Return the flops: two for each weight that an output reads."""
     return multiply(2, *(dim.size for dim in conv_dims(x, weight, **attrs)), *weight.sizes[1:])
 
 
@@ -160,13 +163,13 @@ def conv_transpose(
 
 
 def _at(array: Array, places: Sequence[Any]) -> Array:
-    """A view: `places` along the last axes."""
+    """Return a view of `array` at `places` along its last axes."""
     there: Array = array[(..., *places)]
     return there
 
 
 def _room(spatial: Sequence[int], windows: Windows) -> list[tuple[int, int]]:
-    """Padding before and after each axis, none of it where no window reaches."""
+    """Return the padding before and after each axis, without the part after the axis that no window reads."""
     room = []
     for i, n in enumerate(spatial):
         last = (windows.sizes[i] - 1) * windows.strides[i] + (windows.taps[i] - 1) * windows.dilations[i] + 1

@@ -1,13 +1,13 @@
-"""The words in which an operator says what its outputs are, and what becomes of the axes of its inputs.
+"""The facts of an operator: how it describes its outputs, and where their axes come from.
 
-A function for `Facts.dims` takes what the definition takes, an `Operand` in the place of each array, and returns the
-axes of the outputs: a list where all outputs have the same ones, a tuple of a list each where they differ. An axis
-that is handed on as it is keeps its size and its meaning; that alone says rank, sizes and where each axis comes from.
+A function for `Facts.dims` takes what the definition takes, with an `Operand` in place of each array, and returns the
+axes of the outputs: a list if all outputs have the same axes, otherwise a tuple with a list for each. An axis that is
+passed on unchanged keeps its size and its meaning, so the list tells the rank, the sizes and the origin of each axis.
 
     list(x.dims)                     the same axes, in the same order
-    [*x.dims[:-1], weight.dims[0]]   the last one replaced by the first of another input
-    dim.resized(size)                of another size, but still time where it was time
-    Dim(size)                        an axis that comes from nowhere
+    [*x.dims[:-1], weight.dims[0]]   the last axis replaced by the first of another input
+    dim.resized(size)                an axis of another size, which is still time if it was time
+    Dim(size)                        a new axis
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,16 +25,17 @@ __all__ = [
     "reduced", "regrouped", "same",
 ]  # fmt: skip
 
-FIRST: Final = slice(1)  # of the inputs
+FIRST: Final = slice(1)  # the first input
 
-Tie: TypeAlias = tuple[str | None, Sequence[Place]]  # "N" (batch), "T" (time) or None, and the axes that are one
+Tie: TypeAlias = tuple[str | None, Sequence[Place]]  # "N" (batch), "T" (time) or None, and the axes that are the same
 
 
 class Bodies(NamedTuple):
-    """Of an operator whose attributes hold graphs. All functions take the inputs as `ValueFacts`, and the attributes.
+    """The facts of an operator whose attributes hold graphs. All functions take the inputs as `ValueFacts`, and attrs.
 
-    given: what is known of the own inputs of each body, by the name of its attribute. found: of the outputs of the
-    operator; it takes that of the outputs of each body, too. times: how often each body runs, None where not known.
+    given: returns {attribute: facts of the own inputs of that body}.
+    found: returns the facts of the operator's outputs. It also takes {attribute: facts of the outputs of that body}.
+    times: returns how often each body runs, None if that is not known.
     """
 
     given: Callable[..., Mapping[str, Sequence[ValueFacts]]]
@@ -45,16 +46,21 @@ class Bodies(NamedTuple):
 class Facts(NamedTuple):
     """Everything that is true of an operator beside its definition. The functions take what the definition takes.
 
-    dims: the axes of the outputs. dtype: of every output, or a tuple of one each: a name, the number of the input that
-    has the same, or a function of the attributes that gives one of these. elements: of the first output, where it is a
-    small vector of integers. ties: axes of inputs that are one axis, with the role that the operator gives them.
-    weights: the inputs that training made, and the axis of the outputs in those that may be quantised, else None; a
-    function takes the number of inputs and the attributes. flops: for each element of the first output, or a function
-    that gives them all. bound: elements of the largest array on the way, where an output is not that. moves: the inputs
-    of whose elements the outputs consist. domains: by input, what its integers or bools mean, "ids", "lengths" or
-    "mask", and the size of the axis that they point into. bodies: of an operator that holds graphs, and has no dims.
-    mixes: the axes of the first input along which an element of the outputs depends on others than those at its own
-    place, where the axis is kept, and whether on some behind it, too; None where any axis may be one of these.
+    dims: the axes of the outputs.
+    dtype: the dtype of every output, or a tuple with one entry for each. An entry is a name, the number of an input
+        with the same dtype, or a function of the attributes that returns one of these.
+    elements: the elements of the first output, if it is a small vector of integers.
+    ties: axes of inputs that are the same axis, with the role that the operator gives them.
+    weights: {input: axis} for the inputs that were trained. The axis is that of the outputs in a matrix that may be
+        quantised, None for other inputs. A function takes the number of inputs and the attributes.
+    flops: the flops for each element of the first output, or a function that returns all flops.
+    bound: an upper bound on the elements of the largest array that the operator makes, if `dims` does not tell it.
+    moves: the inputs whose elements make up the outputs.
+    domains: {input: (meaning, size)}. The meaning of its integers or bools is "ids", "lengths" or "mask"; the size is
+        that of the axis that they point into.
+    bodies: the facts of an operator that holds graphs, instead of `dims`.
+    mixes: {axis of the first input: whether an output reads later elements}, for the axes that an output keeps, and
+        along which an element of the output depends on elements at other places. None if that may be any axis.
     """
 
     dims: Callable[..., Dims | tuple[Dims, ...]]
@@ -71,32 +77,32 @@ class Facts(NamedTuple):
 
 
 def apart(*_: Operand | None, **__: Any) -> Mapping[int, bool]:
-    """An element depends on those at its own place alone, along every axis that is kept."""
+    """Return the `mixes` of an operator whose output elements depend only on elements at the same place."""
     return {}
 
 
 def along(_: Operand, *, axis: int, **__: Any) -> Mapping[int, bool]:
-    """It depends on all along `axis`."""
+    """Return the `mixes` of an operator whose output elements depend on all elements along `axis`."""
     return {axis: True}
 
 
 def from_axis(x: Operand, *_: Operand | None, axis: int, **__: Any) -> Mapping[int, bool]:
-    """It depends on all along `axis` and those behind it."""
+    """Return the `mixes` of an operator whose output elements depend on all elements along the axes from `axis` on."""
     return dict.fromkeys(range(x.rank)[axis:], True)
 
 
 def same(x: Operand, *_: Operand | None, **__: Any) -> Dims:
-    """Those of the first input."""
+    """Return the axes of the first input."""
     return list(x.dims)
 
 
 def broadcast(*operands: Operand | None, **_: Any) -> Dims:
-    """As `broadcast_dims`, of all inputs."""
+    """Return the axes of all inputs, broadcast as by `broadcast_dims`."""
     return broadcast_dims(*(operand.dims for operand in operands if operand is not None))
 
 
 def broadcast_dims(*shapes: Sequence[Dim]) -> Dims:
-    """By NumPy's rules. An axis of a free size counts as the output's, not as one of 1 that is stretched."""
+    """Broadcast axes by NumPy's rules. An axis of a free size is taken for the output's, not for a 1 to stretch."""
     if len(shapes) == 1:
         return list(shapes[0])
     rank = max(map(len, shapes))
@@ -117,13 +123,13 @@ def _stretched(column: Sequence[Dim]) -> Dim:
 
 
 def joined(size: Size, axes: Iterable[Dim]) -> Dim:
-    """An axis of this size that is each of these."""
+    """Return an axis of this size that is the same as all of these."""
     found = list(axes)
     return Dim(size, frozenset().union(*[axis.same for axis in found]), frozenset().union(*[a.kin for a in found]))
 
 
 def equal(*axes: Dim) -> Dim:
-    """The one axis that these must be, of the plainest of their sizes."""
+    """Return the one axis that these must be, with the simplest of their sizes. Raises `ShapeError` for two numbers."""
     sizes = [axis.size for axis in axes]
     fixed = {size for size in sizes if isinstance(size, int)}
     if len(fixed) > 1:
@@ -133,12 +139,12 @@ def equal(*axes: Dim) -> Dim:
 
 
 def per_input(count: int) -> Callable[..., Size]:
-    """So many flops for each element of the first input."""
+    """Return a function for `Facts.flops`: `count` flops for each element of the first input."""
     return lambda x, *_, **__: multiply(count, *x.sizes)
 
 
 def pairwise(function: Callable[..., Size], *operands: Operand) -> list[Size]:
-    """The function of the elements of vectors or scalars, by NumPy's rules."""
+    """Apply a function to the elements of vectors or scalars, broadcast by NumPy's rules."""
     vectors = [operand.elements for operand in operands]
     count = next((len(v) for v in vectors if len(v) != 1), 1)
     if any(len(v) not in (1, count) for v in vectors):
@@ -147,13 +153,13 @@ def pairwise(function: Callable[..., Size], *operands: Operand) -> list[Size]:
 
 
 def reduced(x: Operand, axes: Iterable[int], *, keepdims: bool = False) -> Dims:
-    """Without these axes, or with 1 in the place of each."""
+    """Return the axes of x without these, or with size 1 in place of each if `keepdims`."""
     gone = {range(x.rank)[axis] for axis in axes}
     return [Dim(1) if i in gone else axis for i, axis in enumerate(x.dims) if keepdims or i not in gone]
 
 
 def changed(axes: Sequence[Dim], sizes: Mapping[int, Size]) -> Dims:
-    """The axes, some of them of another size; one that keeps its size stays what it is."""
+    """Return the axes, with other sizes for some. An axis that keeps its size stays the same axis."""
     places = {range(len(axes))[axis]: size for axis, size in sizes.items()}
     return [
         axis if i not in places or places[i] == axis.size else axis.resized(places[i]) for i, axis in enumerate(axes)
@@ -161,10 +167,10 @@ def changed(axes: Sequence[Dim], sizes: Mapping[int, Size]) -> Dims:
 
 
 def regrouped(axes: Sequence[Dim], sizes: Sequence[Size]) -> Dims:
-    """The axes of the same elements in another shape, in the same order.
+    """Return the axes of the same elements, in the same order, in another shape.
 
-    An axis before which, or after which, there are as many elements as there were is the same. Where several become
-    one or others, a free one that becomes the only free one is its kin: frames that are stacked, or cut.
+    An axis is the same if it has the same size, and as many elements before or after it, as an old axis. If exactly one
+    free axis is left among the old and one among the new, the new one is kin of the old one: frames stacked or cut.
     """
     found, used = [Dim(size) for size in sizes], set()
     old = [axis.size for axis in axes]
@@ -183,6 +189,6 @@ def regrouped(axes: Sequence[Dim], sizes: Sequence[Size]) -> Dims:
 
 
 def _running(sizes: Sequence[Size]) -> list[Size]:
-    """The product of the sizes before each."""
+    """Return, for each size, the product of the sizes before it."""
     start: list[Size] = [1]
     return list(accumulate([*start, *sizes], multiply))[:-1]

@@ -29,9 +29,11 @@ def check_equation(*, equation: str) -> None:
 
 
 def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]:
-    """The labels of each operand's axes, and of the output's: single letters, and "0", "1"... for those of "...".
+    """Return the labels of each operand's axes, and of the output's: letters, and "0", "1"... for the axes of "...".
 
-    The axes of an ellipsis are counted from its right end, so that they broadcast as NumPy's do.
+    The axes of an ellipsis are counted from its right end, so that they broadcast by NumPy's rules.
+
+    Raises `InvalidModelError` for an equation that does not make sense, `ShapeError` for operands of other ranks.
     """
     check_equation(equation=equation)
     text = equation.replace(" ", "")
@@ -66,7 +68,7 @@ def _term_labels(term: str, rank: int, equation: str) -> Labels:
 
 
 def label_sizes(labels: Sequence[Labels], shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
-    """The size of every label. Axes of an ellipsis broadcast, all others must agree."""
+    """Return the size of every label. Axes of an ellipsis broadcast. Raises `ShapeError` if others do not agree."""
     sizes: dict[str, int] = {}
     for axes, shape in zip(labels, shapes, strict=True):
         for label, size in zip(axes, shape, strict=True):
@@ -79,7 +81,7 @@ def label_sizes(labels: Sequence[Labels], shapes: Sequence[tuple[int, ...]]) -> 
 
 
 def _labelled(operands: Sequence[Operand], equation: str) -> tuple[dict[str, Dim], Labels]:
-    """The axis that each label stands for, and the labels of the output."""
+    """Return the axis that each label stands for, and the labels of the output."""
     labels, output = parse_equation(equation, [operand.rank for operand in operands])
     columns: dict[str, list[Dim]] = {}
     for axes, operand in zip(labels, operands, strict=True):
@@ -114,9 +116,10 @@ def _flops(*operands: Operand, equation: str) -> Size:
     agree=check_equation,
 )
 def einsum(x: Array, *others: Array, equation: str) -> Array:
-    """The sum over every label that the output has not, of the products of the operands' elements.
+    """The products of the operands' elements, summed over every label that the output does not have.
 
-    equation: as numpy.einsum has it, "bij,bjk->bik"; without an arrow the output has the labels that come once, sorted.
+    equation: as for numpy.einsum, such as "bij,bjk->bik". Without an arrow, the output has the labels that occur once,
+        sorted.
     """
     arrays = (x, *others)
     same_dtype(**{f"x{i}": a for i, a in enumerate(arrays)})

@@ -1,7 +1,7 @@
-"""One element in, one element out.
+"""Operators that make one element from one.
 
-Formulas and corner cases are those of the ONNX operators of the same names: `round` goes to the even neighbour, NaN
-passes through clip.
+Formulas and corner cases are those of the ONNX operators of the same names: `round` rounds halves to even, NaN passes
+through clip.
 """
 
 import math
@@ -65,7 +65,7 @@ _UNARY: Final[Mapping[str, Callable[..., Array]]] = {
 
 
 def check_activation(*, kind: str, alpha: float = math.nan, beta: float = math.nan) -> None:
-    """Raise `InvalidModelError` unless there is such an `Activation`."""
+    """Raise `InvalidModelError` unless `Activation` takes these values."""
     try:
         Activation(kind, alpha, beta)
     except SpecError as error:
@@ -109,7 +109,7 @@ def _negated(x: Operand, *, kind: str, **_: Any) -> list[Size]:
 def unary(
     x: Array, *, kind: Annotated[str, OneOf(_UNARY)], alpha: Finite | None = None, gamma: Finite | None = None
 ) -> Array:
-    """f(x). alpha and gamma belong to selu alone: gamma * (x if x > 0 else alpha * (exp(x) - 1))."""
+    """f(x). Only selu takes alpha and gamma: gamma * (x if x > 0 else alpha * (exp(x) - 1))."""
     if alpha is not None and gamma is not None:
         need_floating(kind, x)
         return _selu(x, alpha, gamma)
@@ -128,7 +128,7 @@ def unary(
 
 @operator("clip", Facts(same, flops=2, mixes=apart))
 def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array:
-    """min(max(x, low), high): where low > high, high wins."""
+    """min(max(x, low), high). If low > high, the result is high."""
     for name, bound in (("low", low), ("high", high)):
         if bound is not None and bound.size != 1:
             raise ShapeError(f"clip: {name} has shape {bound.shape}, expected a scalar")
@@ -142,5 +142,5 @@ def _converted(x: Operand, *, to: str) -> list[Size]:
 
 @operator("cast", Facts(same, dtype=lambda to: to, elements=_converted, moves=FIRST, mixes=apart), converts=True)
 def cast(x: Array, *, to: DType) -> Array:
-    """x in the dtype `to`: floats to integers towards zero, anything that is not zero to True."""
+    """x in the dtype `to`. Floats are rounded towards zero for integers; anything but zero becomes True for bool."""
     return x.astype(numpy_dtype(to))

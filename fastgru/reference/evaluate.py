@@ -1,4 +1,4 @@
-"""One node, or a whole graph, by the definitions."""
+"""Compute one node, or a whole graph, by the definitions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,9 +20,10 @@ Compute: TypeAlias = Callable[[Node, Sequence[Array | None]], tuple[Array, ...]]
 
 
 def check_node(node: Node) -> None:
-    """Raise unless the operator is known and has the inputs and attributes of its definition, none missing or unknown.
+    """Check that a node has a known operator, and the inputs and attributes of its definition.
 
-    `UnsupportedModelError` for what is unknown, `InvalidModelError` for what is missing.
+    Raises `UnsupportedModelError` for an unknown operator, input or attribute, and `InvalidModelError` for a missing or
+    invalid one.
     """
     if node.op in OUTSIDE:
         check_foreign(node)
@@ -38,13 +39,13 @@ def check_node(node: Node) -> None:
 
 
 def evaluate(node: Node, inputs: Sequence[Array | None], *, max_elements: int | None = None) -> tuple[Array, ...]:
-    """The outputs of `node` for `inputs`, None for an absent one.
+    """Return the outputs of `node` for `inputs`, None for an absent one.
 
-    max_elements: refuse, before any memory is taken, a node whose largest output has more elements (folding the
-    constants of a file that may be hostile).
+    max_elements: refuse a node whose largest output has more elements, before any memory is taken. This is for the
+    constants of a file that may be hostile.
 
-    Raises `ShapeError` naming the node and what came for whatever NumPy refuses, `UnsupportedModelError` for an
-    operator, kind or attribute that is not defined, `InvalidModelError` for a missing one.
+    Raises `ShapeError`, which names the node and its inputs, if NumPy refuses the inputs, `UnsupportedModelError` for
+    an operator, kind or attribute that is not defined, and `InvalidModelError` for a missing one.
     """
     if node.op in OUTSIDE:
         return evaluate_foreign(node, inputs)
@@ -84,13 +85,13 @@ def run_graph(
     intermediates: bool = False,
     compute: Compute = evaluate,
 ) -> dict[str, Array]:
-    """The outputs of `graph` by name, in the order of `graph.outputs`; with `intermediates`, every value by name.
+    """Return the outputs of `graph` by name, in the order of `graph.outputs`, or with `intermediates` every value.
 
-    Floating-point inputs and constants are converted to `dtype`, and so is what a cast or a constant_of_shape makes
-    floating: the whole graph is computed in one precision. Integers and bools stay as they are.
+    The whole graph is computed in one precision: floating-point inputs and constants, and floating-point results of
+    cast and constant_of_shape, are converted to `dtype`. Integers and bools stay as they are.
 
-    compute: what makes the outputs of a node of its inputs. Raises `ShapeError` where an input does not fit its
-    `TensorSpec`, and what `evaluate` raises.
+    compute: a function that computes the outputs of a node from its inputs. Raises `ShapeError` if an input does not
+    fit its `TensorSpec`, and what `evaluate` raises.
     """
     kind = numpy_dtype(dtype)
     if not is_floating(kind):
@@ -106,14 +107,14 @@ def run_graph(
 def run_nodes(
     nodes: Iterable[Node], values: dict[str, Array], kind: np.dtype[Any] | None = None, compute: Compute = evaluate
 ) -> None:
-    """Add what the nodes make to `values`. kind: the floating dtype of what a foreign node makes."""
+    """Run the nodes and add their outputs to `values`. kind: the dtype for floating outputs of foreign nodes."""
     for node in nodes:
         try:
             arrays = [values[name] if name else None for name in node.inputs]
         except KeyError as error:
             raise InvalidModelError(f"{node}: no node before it defines input {error}") from None
         outputs = compute(node, arrays)
-        if node.op in OUTSIDE and kind is not None:  # which computes in the dtype of its file
+        if node.op in OUTSIDE and kind is not None:  # a foreign node computes in the dtype of its file
             outputs = tuple(_floats_as(a, kind) if isinstance(a, np.ndarray) else a for a in outputs)
         values.update((name, a) for name, a in zip(node.outputs, outputs, strict=False) if name)
 
@@ -123,7 +124,7 @@ def _floats_as(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def in_precision(node: Node, dtype: str) -> Node:
-    """The node, with what it makes floating in `dtype`, and so the nodes inside it."""
+    """Return the node with `dtype` for any floating dtype that it names. The nodes inside it are changed as well."""
     if node.bodies:
         inner = {
             key: replace(body, nodes=tuple(in_precision(n, dtype) for n in body.nodes))
@@ -137,7 +138,7 @@ def in_precision(node: Node, dtype: str) -> Node:
 
 
 def with_plain_weights(graph: Graph) -> Graph:
-    """The graph without `precisions`: constants behind a `dequantize`, and in bfloat16, as the float32 they mean."""
+    """Return the graph without `precisions`: bfloat16 constants and dequantized constants become float32 constants."""
     if not graph.precisions:
         return graph
     constants = {name: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for name, a in graph.constants.items()}
@@ -155,10 +156,10 @@ def with_plain_weights(graph: Graph) -> Graph:
 
 
 def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """`inputs` as arrays, each checked against its spec; named dimensions must agree between inputs.
+    """Return `inputs` as arrays, each checked against its spec. Named dimensions must agree between inputs.
 
-    A floating-point input takes any float, an integer input any integer whose values fit, a bool input only bool.
-    Raises `ShapeError` that lists missing and unknown names, or gives the name, what came and what was expected.
+    A floating-point input takes any float, an integer input any integers that fit its dtype, a bool input only bools.
+    Raises `ShapeError` that lists missing and unknown names, or tells the name, the array and the expected form.
     """
     wanted = [spec.name for spec in specs]
     if not isinstance(inputs, Mapping):
@@ -199,7 +200,7 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, ArrayLike]) ->
 def _convert(spec: TensorSpec, value: ArrayLike) -> Array:
     array, dtype = as_array(f"input {spec.name!r}", value), numpy_dtype(spec.dtype)
     if array.size == 0 and not isinstance(value, np.ndarray):
-        array = array.astype(dtype)  # a list of nothing has no dtype of its own
+        array = array.astype(dtype)  # an empty list has no dtype of its own
     if is_floating(dtype):
         fits = is_floating(array.dtype)
     elif dtype == np.bool_:
@@ -215,7 +216,7 @@ def _convert(spec: TensorSpec, value: ArrayLike) -> Array:
 
 
 def _hint(spec: TensorSpec, array: Array) -> str:
-    """What to do with an array of another dtype."""
+    """Return the end of a message about an array of another dtype: what to do with it."""
     if array.dtype.kind in "iu" and not is_floating(spec.dtype) and spec.dtype != "bool":
         return f", which does not hold its values, from {array.min()} to {array.max()}"
     plain = array.dtype.kind in "biuf" and spec.dtype != "bfloat16"

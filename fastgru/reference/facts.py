@@ -1,24 +1,24 @@
-"""What is true of a node, or of every value of a graph, before any input came.
+"""Infer what is true of a node, or of every value of a graph, before it runs.
 
     infer(op, inputs, attrs, outputs)    -> ValueFacts of each output: dtype, sizes, elements
     infer_graph(graph)                   -> ValueFacts of every value, by name
-    ties(op, inputs, attrs, outputs)     -> Ties: axes that are one and the same, and roles ("N" batch, "T" time)
-    dtypes(op, inputs, attrs, outputs)   -> names of the dtypes alone, from those of the inputs
+    ties(op, inputs, attrs, outputs)     -> Ties: axes that are the same, and their roles ("N" batch, "T" time)
+    dtypes(op, inputs, attrs, outputs)   -> names of the dtypes only, from those of the inputs
     weights(op, attrs, inputs)           -> {number of the input: the axis of the outputs in it, or None}
-    sources(op, inputs)                  -> those of the inputs of whose elements the outputs consist
+    sources(op, inputs)                  -> the inputs whose elements make up the outputs
     domains(op, inputs, attrs)           -> {number of the input: ("ids", "lengths" or "mask", size)}
     mixes(op, inputs, attrs)             -> {axis of the first input along which it mixes: whether it looks ahead}
-    bound(node, arrays)                  -> at most so many elements in the largest array that the node makes
+    bound(node, arrays)                  -> an upper bound on the elements of the largest array that the node makes
     work(op, inputs, attrs)              -> Work: flops, bytes that are read and written
-    flops(op, inputs, attrs, found)      -> those alone, where `infer` found this of the outputs
+    flops(op, inputs, attrs, found)      -> the flops only, given what `infer` found of the outputs
 
-`inputs` are `ValueFacts`, None for an absent one: `ValueFacts.of_array(a)`, `ValueFacts.of_spec(spec)`, those that
-`infer` gave, or `ValueFacts(dtype, sizes)`. A size is a number, the name of a free dimension, a `Polynomial` of such
-names (T + 2, N * T), or None where nothing is known; two that are equal are equal whenever the model runs. A free
-dimension of a graph that has no name is a size of its own (`free_axis`).
+`inputs` are `ValueFacts`, None for an absent one: `ValueFacts.of_array(a)`, `ValueFacts.of_spec(spec)`, results of
+`infer`, or `ValueFacts(dtype, sizes)`. A size is a number, the name of a free dimension, a `Polynomial` of such names
+(T + 2, N * T), or None if nothing is known. Sizes that are equal here are equal whenever the model runs. A free
+dimension without a name is a size of its own (`free_axis`).
 
-Nothing here raises for a node that cannot run: nothing is known of it, and its definition says what is wrong with it.
-What each operator says of itself stands beside its definition; `fastgru.reference.dims` has the words for it.
+Nothing here raises for a node that cannot run. Nothing is known of such a node, and its definition reports the fault.
+The facts of each operator stand beside its definition, in the terms of `fastgru.reference.dims`.
 """
 
 import math
@@ -57,17 +57,20 @@ __all__ = [
 
 Inputs = Sequence[ValueFacts | None]
 
-# What a function of the facts may end in where inputs or attributes contradict each other.
+# What a function of the facts may raise if inputs or attributes contradict each other.
 _FAULTS: Final = (
     UnknownError, FastGRUError, ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError,
 )  # fmt: skip
 
 
 class Ties(NamedTuple):
-    """same: (place in the inputs, place in the outputs) of one and the same axis. kin: of axes that are made of
-    another, of another size: time stays time where frames are cut off or taken together. roles: axes of inputs that
-    are one axis, with the role that the operator gives it, "N" (batch), "T" (time) or None. A place is (number of the
-    value, axis)."""
+    """The relations between the axes of a node. A place is (number of the value, axis).
+
+    same: (place in the inputs, place in the outputs) of one and the same axis.
+    kin: as `same`, of an axis that became one of another size: time stays time if frames are cut off or stacked.
+    roles: axes of inputs that are the same axis, with the role that the operator gives it: "N" (batch), "T" (time) or
+        None.
+    """
 
     same: tuple[tuple[Place, Place], ...] = ()
     kin: tuple[tuple[Place, Place], ...] = ()
@@ -75,14 +78,14 @@ class Ties(NamedTuple):
 
 
 class Work(NamedTuple):
-    """flops: a multiply-add counts two. nbytes: of the inputs and outputs. A `Size` each, for free dimensions too."""
+    """flops: a multiply-add counts as two. nbytes: of the inputs and outputs. Each may depend on free dimensions."""
 
     flops: Size
     nbytes: Size
 
 
 def infer(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> tuple[ValueFacts, ...]:
-    """What is known of the outputs of a node of which `outputs` are named."""
+    """Return what is known of the outputs of a node. outputs: how many outputs the node names."""
     if _has_bodies(op):
         return _through(op, inputs, attrs, outputs, {})
     operands = _operands(inputs)
@@ -96,7 +99,7 @@ def infer(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -
 
 
 def infer_graph(graph: Graph) -> dict[str, ValueFacts]:
-    """What is known of every value of a graph, constants among them, and of those inside nodes."""
+    """Return what is known of every value of a graph, constants and values inside nodes included."""
     known = {spec.name: ValueFacts.of_spec(spec) for spec in graph.inputs}
     known.update((name, ValueFacts.of_array(np.asarray(a))) for name, a in graph.constants.items())
     _follow(graph.nodes, known)
@@ -117,7 +120,7 @@ def _follow(nodes: Iterable[Node], known: dict[str, ValueFacts]) -> None:
 def _through(
     op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int, known: dict[str, ValueFacts]
 ) -> tuple[ValueFacts, ...]:
-    """As `infer`, of a node with bodies; what is known of the values inside goes into `known`."""
+    """Return the same as `infer`, for a node with bodies. What is known of the values inside is added to `known`."""
     found = _call(_carried_through, [op, inputs, attrs, known], {})
     return (*(found or ()), *[ValueFacts()] * outputs)[:outputs]
 
@@ -140,7 +143,7 @@ def _carried_through(
 
 
 def ties(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Ties:
-    """Which axes are one and the same, as far as it is known."""
+    """Return which axes are the same, as far as that is known."""
     every = [
         (j, i, dim)
         for j, dims in enumerate(_dims(op, _operands(inputs), attrs, outputs))
@@ -158,7 +161,7 @@ def ties(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) ->
 
 
 def dtypes(op: str, inputs: Sequence[str | None], attrs: Mapping[str, Any], outputs: int = 1) -> tuple[str | None, ...]:
-    """The dtypes of the outputs; None where one is not known."""
+    """Return the dtypes of the outputs, None for an unknown one."""
     if op not in OPS:
         return (None,) * outputs
     if _has_bodies(op):
@@ -178,9 +181,9 @@ def _dtype(rule: Any, inputs: Sequence[str | None], attrs: Mapping[str, Any]) ->
 
 
 def weights(op: str, attrs: Mapping[str, Any], inputs: int) -> Mapping[int, int | None]:
-    """Of a node of so many inputs those that training made, and in each the axis of the outputs, or None.
+    """Return {number of the input: the axis of the outputs in it}, for the inputs of a node that were trained.
 
-    None: it is no matrix, or one that is never quantised.
+    The axis is None if the input is no matrix, or one that is never quantised. inputs: how many the node has.
     """
     found = OPS[op].facts.weights if op in OPS else {}
     named = _call(found, [inputs], attrs) or {} if callable(found) else found
@@ -188,33 +191,39 @@ def weights(op: str, attrs: Mapping[str, Any], inputs: int) -> Mapping[int, int 
 
 
 def sources(op: str, inputs: Sequence[Any]) -> Sequence[Any]:
-    """The inputs of whose elements the outputs consist; none where a node computes."""
+    """Return the inputs whose elements make up the outputs, none if the node computes new elements."""
     moves = OPS[op].facts.moves if op in OPS else None
     return () if moves is None else inputs[moves]
 
 
 def domains(op: str, inputs: Inputs, attrs: Mapping[str, Any]) -> Mapping[int, tuple[str, Size]]:
-    """By input, what its integers or bools mean, and the size of the axis that they point into."""
+    """Return {number of the input: (what its integers or bools mean, the size of the axis that they point into)}."""
     function = OPS[op].facts.domains if op in OPS else None
     found = {} if function is None else _ask(function, inputs, attrs) or {}
     return {i: (kind, public(size)) for i, (kind, size) in found.items() if i < len(inputs) and inputs[i] is not None}
 
 
 def mixes(op: str, inputs: Inputs, attrs: Mapping[str, Any]) -> Mapping[int, bool] | None:
-    """The axes of the first input along which an element of the outputs depends on others than those at its own place,
-    where the axis is kept, and whether on some behind it, too; None where that may be so of any axis."""
+    """Return the axes of the first input along which an output depends on elements at other places than its own.
+
+    The value tells whether an output depends on later elements. Axes that the output does not keep do not count.
+    Returns None if an output may mix elements along any axis.
+    """
     function = OPS[op].facts.mixes if op in OPS else None
     rank = (inputs[0].rank if inputs and inputs[0] is not None else 0) or 0
     found = None if function is None else _ask(function, inputs, attrs)
     return None if found is None else {axis % rank: ahead for axis, ahead in found.items() if -rank <= axis < rank}
 
 
-# Operators of which no output has more elements than the first input.
+# Operators whose outputs never have more elements than the first input.
 VIEWS: Final = frozenset({"flatten", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"})
 
 
 def bound(node: Node, arrays: Sequence[Array | None]) -> int:
-    """An upper bound on the elements of the largest output. A shape error is left to the definition to report."""
+    """Return an upper bound on the elements of the largest array that a node makes.
+
+    Shapes that do not fit raise nothing here, because the definition reports them.
+    """
     facts = OPS[node.op].facts if node.op in OPS else None
     if facts is not None and facts.bound is None and (facts.dims in (same, broadcast) or node.op in VIEWS):
         return _stretched([a.shape for a in (arrays if facts.dims is broadcast else arrays[:1]) if a is not None])
@@ -229,7 +238,7 @@ def bound(node: Node, arrays: Sequence[Array | None]) -> int:
 
 
 def _stretched(shapes: Sequence[tuple[int, ...]]) -> int:
-    """The elements of arrays that are stretched to one shape; 0 where they do not fit each other."""
+    """Return the number of elements that arrays of these shapes broadcast to, 0 if they do not fit each other."""
     if not shapes or shapes.count(shapes[0]) == len(shapes):
         return math.prod(shapes[0]) if shapes else 0
     sizes = [{*column} - {1} for column in zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)]
@@ -237,7 +246,7 @@ def _stretched(shapes: Sequence[tuple[int, ...]]) -> int:
 
 
 def work(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -> Work:
-    """What a node has to do, and to read and to write: None each where that is not known."""
+    """Return the flops of a node and the bytes that it reads and writes, None for an unknown number."""
     known: dict[str, ValueFacts] = {}
     found = _through(op, inputs, attrs, outputs, known) if _has_bodies(op) else infer(op, inputs, attrs, outputs)
     nbytes = add(*(_nbytes(v) for v in (*inputs, *found) if v is not None))
@@ -247,7 +256,7 @@ def work(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) ->
 
 
 def flops(op: str, inputs: Inputs, attrs: Mapping[str, Any], found: Sequence[ValueFacts]) -> Size:
-    """Those of an operator without bodies. found: what is known of its outputs."""
+    """Return the flops of an operator without bodies. found: what is known of its outputs."""
     each = OPS[op].facts.flops if op in OPS else None
     if callable(each):
         return public(_ask(each, inputs, attrs))
@@ -260,7 +269,7 @@ def _has_bodies(op: str) -> bool:
 
 
 def _flops_inside(op: str, inputs: Inputs, attrs: Mapping[str, Any], known: Mapping[str, ValueFacts]) -> Size:
-    """Those of the smallest body, as often as it runs."""
+    """Return the flops of the body with the fewest, times the number of its runs."""
     rules = OPS[op].facts.bodies
     assert rules is not None
     bodies = [body for body in attrs.values() if isinstance(body, Subgraph)]
@@ -282,10 +291,10 @@ def _nbytes(value: ValueFacts) -> Size:
 def _dims(
     op: str, operands: Sequence[Operand | None], attrs: Mapping[str, Any], outputs: int | None = None
 ) -> list[Dims | None]:
-    """Those of each output, of all that there are where their number is None."""
+    """Return the axes of each output. outputs: how many, None for all outputs of the operator."""
     found = _call(OPS[op].facts.dims, operands, attrs) if op in OPS else None
     every = list(found) if isinstance(found, tuple) else [found] * (1 if outputs is None else outputs)
-    # An attribute of another kind than its annotation says may have become a size.
+    # An attribute of a kind that its annotation does not allow may have become a size.
     fit = [dims if dims is not None and all(isinstance(dim.size, Size) for dim in dims) else None for dims in every]
     return fit if outputs is None else [*fit, *[None] * outputs][:outputs]
 
@@ -305,7 +314,7 @@ def _elements(
 
 
 def _ask(function: Callable[..., Any], inputs: Inputs, attrs: Mapping[str, Any]) -> Any:
-    """What a function of the facts says of these inputs."""
+    """Return the result of a function of the facts for these inputs, None if it has none."""
     return _call(function, _operands(inputs), attrs)
 
 
@@ -314,7 +323,7 @@ def _operands(inputs: Inputs) -> list[Operand | None]:
 
 
 def _call(function: Callable[..., Any], arguments: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
-    """What the function gives; None where something that it asks for is not known, or does not fit."""
+    """Call the function. Return None if something that it needs is not known or does not fit."""
     try:
         return function(*arguments, **attrs)
     except _FAULTS:

@@ -1,12 +1,12 @@
-"""Nodes that are no operators of ours: one ONNX node each, carried out by onnx's own reference implementation.
+"""Foreign nodes: each is one ONNX node, which onnx's own reference implementation runs.
 
 attrs of a node "foreign", all JSON-plain:
     node      base64 of the NodeProto; its inputs and outputs keep the names of the file
     opsets    {domain: version}
-    dtypes    the dtype that the file gives each input, or None: floats are converted to it, for onnx computes in it
+    dtypes    the dtype of each input in the file, or None; floats are converted to it, because onnx computes in it
 
-Slow, and only what `fastgru.reference.audited` has proof of. Only what was loaded with fallback="reference" contains
-such nodes.
+Foreign nodes are slow, and limited to the forms in `fastgru.reference.audited`. Only a model that was loaded with
+fallback="reference" contains such nodes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 FOREIGN: Final = "foreign"
-OUTSIDE: Final = frozenset({FOREIGN, PYTHON})  # what no kernel carries out
+OUTSIDE: Final = frozenset({FOREIGN, PYTHON})  # operators without a kernel
 _FIELDS: Final = frozenset({"dtypes", "node", "opsets"})
 
 
@@ -50,7 +50,7 @@ def foreign_node(
     dtypes: Sequence[str | None],
     name: str = "",
 ) -> Node:
-    """The node, checked as by `check_foreign`."""
+    """Return the node, checked by `check_foreign`."""
     attrs = {
         "node": late("base64").b64encode(proto.SerializeToString(deterministic=True)).decode("ascii"),
         "opsets": dict(sorted(opsets.items())),
@@ -62,9 +62,10 @@ def foreign_node(
 
 
 def check_foreign(node: Node) -> None:
-    """Raise `InvalidModelError` for attributes that `foreign_node` did not write, or of no function.
+    """Check a foreign or python node.
 
-    `UnsupportedModelError` for a node that onnx's reference implementation was not proved to carry out rightly.
+    Raises `InvalidModelError` for attributes that `foreign_node` did not write, or that hold no function, and
+    `UnsupportedModelError` for a node for which onnx's reference implementation was not proved right.
     """
     if node.op == PYTHON:
         check_python(node)
@@ -79,7 +80,7 @@ def check_foreign(node: Node) -> None:
 
 
 def describe_foreign(node: Node) -> str:
-    """Node, operator, domain and opset, for a person."""
+    """Return a text for messages: the node, its operator, domain and opset, or the layer of a python node."""
     if node.op == PYTHON:
         return str(node.attrs["function"].layer)
     proto = _parse(node)
@@ -88,14 +89,14 @@ def describe_foreign(node: Node) -> str:
 
 
 def describe_nodes(graph: Graph) -> tuple[str, ...]:
-    """What `describe_foreign` says of every foreign node of a graph."""
+    """Return the text of `describe_foreign` for every foreign node of a graph."""
     return tuple(describe_foreign(node) for node in graph.nodes if node.op == FOREIGN)
 
 
 def evaluate_foreign(node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """The outputs: arrays, or whatever else ONNX hands between nodes, such as lists of arrays.
+    """Return the outputs: arrays, or other values that ONNX passes between nodes, such as lists of arrays.
 
-    Raises `ShapeError` naming the node for whatever the implementation refuses.
+    Raises `ShapeError`, which names the node, for any exception of the implementation.
     """
     if node.op == PYTHON:
         return evaluate_python(node, inputs)
@@ -104,7 +105,7 @@ def evaluate_foreign(node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
     try:
         with np.errstate(all="ignore"):
             results = run(given)
-    except Exception as error:  # another project's code: it fails in any way
+    except Exception as error:  # another project's code may raise anything
         came = ", ".join("-" if a is None else f"{getattr(a, 'dtype', type(a).__name__)} {np.shape(a)}" for a in given)
         raise ShapeError(
             f"{describe_foreign(node)}: onnx's reference implementation: {type(error).__name__}: {str(error)[:300]}"
@@ -160,7 +161,7 @@ def _open(node: Node) -> _Runner:
     attrs = node.attrs
     try:
         return _runner(attrs["node"], tuple(attrs["opsets"].items()))
-    except Exception as error:  # NotImplementedError, or what its loading of an operator ends in
+    except Exception as error:  # NotImplementedError, or any error while onnx loads an operator
         raise UnsupportedModelError(
             f"node {node.name or proto.name!r}: operator {proto.op_type} ({proto.domain or 'ai.onnx'} opset"
             f" {_opset(node, proto.domain)}) is unknown to onnx's reference implementation, too"
@@ -169,7 +170,7 @@ def _open(node: Node) -> _Runner:
 
 
 class _Runner:
-    """One node's evaluator. Called under a lock: onnx does not say that it may be shared."""
+    """The evaluators of one node. Each runs one call at a time, because onnx does not say that one may be shared."""
 
     def __init__(self, proto: NodeProto, opsets: Mapping[str, int]) -> None:
         with importing:
@@ -187,7 +188,7 @@ class _Runner:
         )
         imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
         self._make = partial(ReferenceEvaluator, helper.make_model(graph, opset_imports=imports))
-        self._idle = [self._make()]  # an evaluator is for one call at a time
+        self._idle = [self._make()]  # evaluators that no call is using
         self._wanted = wanted
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:

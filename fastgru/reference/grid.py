@@ -1,7 +1,7 @@
-"""Weights that were quantised before: rows of which every number is a whole multiple of one step.
+"""Weights that were quantised before: rows in which every number is a whole multiple of one step.
 
-A file that comes quantised is read as floats; so are weights trained to be quantised. Quantised once more by the scale
-max|w| / 127, a row whose largest number stood at less than 127 steps would be rounded a second time.
+Weights of a quantised file are read as floats, and so are weights from quantisation-aware training. If they were
+quantised again with the scale max|w| / 127, a row whose largest number is less than 127 steps would be rounded twice.
 """
 
 from typing import Final
@@ -16,17 +16,17 @@ __all__ = ["LEAST_PEAK", "MOST_STEPS", "grid_steps", "integer_rows"]
 
 LEAST_PEAK: Final = 2.0**-100  # the magnitude below which a row counts as zero
 MOST_STEPS: Final = 127
-_TOLERANCE: Final = 2.0**-14  # in steps: what float32 makes of 127 steps, four times rounded
+_TOLERANCE: Final = 2.0**-14  # in steps: the error of 127 steps after four roundings to float32
 _SEEN_COLUMNS: Final = 256
 _ROWS_AT_ONCE: Final = 1024
-_LEVELS: Final = (0.3, 0.5, 0.7, 0.9)  # of the largest, near which numbers are taken that a wrong step does not fit
+_LEVELS: Final = (0.3, 0.5, 0.7, 0.9)  # of the largest: the numbers nearest to these rule out most steps
 
 
 def grid_steps(rows: Array, peak: Array) -> NDArray[np.float32]:
-    """How many steps the largest number of each row is; 127, as for any other row, where there is no such step.
+    """Return how many steps the largest number of each row is, (O,) float32; 127 for a row without a common step.
 
-    rows: (O, K) of float32, peak: (O,), the largest magnitudes. Of several the most steps, up to 127, count. Two or
-    three numbers have a common step by chance: from four on it is taken for one.
+    rows: (O, K) float32. peak: (O,), the largest magnitudes. If several numbers of steps fit, the largest up to 127 is
+    taken. Rows of up to three numbers count as rows without a step, because these may have one by chance.
     """
     steps = np.full(len(rows), MOST_STEPS, np.float32)
     usable = np.flatnonzero(np.isfinite(peak) & (peak >= LEAST_PEAK) & (rows.shape[1] > 3))
@@ -37,7 +37,7 @@ def grid_steps(rows: Array, peak: Array) -> NDArray[np.float32]:
 
 
 def integer_rows(rows: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-    """rows (O, K) of float32 as q (O, K) int8 and scale (O,): scale * q; None where a row is not on a grid."""
+    """Return q (O, K) int8 and scale (O,) with rows = scale * q, or None if a row is not on a grid. rows: float32."""
     peak = np.abs(rows).max(axis=1, initial=0)
     if not np.isfinite(peak).all() or ((peak > 0) & (peak < LEAST_PEAK)).any():
         return None

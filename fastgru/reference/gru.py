@@ -1,6 +1,6 @@
-"""GRU, in float64 or whatever dtype comes in: the textbook recurrence, one time step a pass of the loop.
+"""GRU in float64, or in the dtype of the inputs: the textbook recurrence, one time step in each pass of the loop.
 
-With sigma the gate activation f and g the candidate activation, at each step and row
+With f the gate activation and g the candidate activation, at each step and row
 
     r = f(x Wr^T + h Rr^T + b_r)
     z = f(x Wz^T + h Rz^T + b_z)
@@ -29,7 +29,7 @@ Product = Callable[[Array, Array], Array]
 
 
 def activate(activation: Activation, x: Array) -> Array:
-    """f(x) for one of the eleven activations that the ONNX operator GRU names."""
+    """Return f(x) for one of the eleven activations that the ONNX operator GRU names."""
     a, b = activation.alpha, activation.beta
     match activation.kind:
         case "affine":
@@ -68,12 +68,11 @@ def gru_cell(
     update_gate: str = "keeps",
     product: Product = linear,
 ) -> Array:
-    """One step of one direction: x (N, I), h (N, H) -> h' (N, H).
+    """Compute one step of one direction: x (N, I), h (N, H) -> h' (N, H).
 
-    `product` is x (N, I), weight (O, I) -> x weight^T, exact or of a lower precision (`reference.lowp`); another one
-    than `linear` gets the weights in the dtype that they have.
-    `update_gate` is "keeps" everywhere inside the package; "replaces" is here so that a book's other form can be
-    written down as it stands.
+    product: x (N, I), weight (O, I) -> x weight^T, exact or in a lower precision (`reference.lowp`). Any product but
+        `linear` gets the weights in their own dtype.
+    update_gate: "keeps" everywhere inside the package. "replaces" is the other form of the textbooks.
     """
     f, g = spec.functions(direction)
     full = as_dtype(weights, spec, np.result_type(x, h), matrices=product is linear)
@@ -100,14 +99,14 @@ def gru(
     update_gate: str = "keeps",
     product: Product = linear,
 ) -> tuple[Array, Array]:
-    """A whole sequence, every direction.
+    """Run a whole sequence, in every direction.
 
     x (T, N, I), or (N, T, I) with `spec.batch_first`; h0 (D, N, H), zeros if None.
-    lengths (N,): row n has steps 0 to lengths[n] - 1; the reverse direction starts at the last of them, outputs
-        beyond are zero, and a row of length zero keeps its initial state.
+    lengths (N,): row n has steps 0 to lengths[n] - 1. The reverse direction starts at the last of them, outputs beyond
+        are zero, and a row of length zero keeps its initial state.
     mask, shaped as the first two axes of x, bool: a hidden step leaves the state as it is; see `spec.mask_output`.
 
-    Returns y (T, N, D * H), or (N, T, D * H), and h_n (D, N, H), the state after the last step each direction took.
+    Returns y (T, N, D * H), or (N, T, D * H), and h_n (D, N, H), the state after the last step of each direction.
     Raises `ShapeError` or `SpecError`.
     """
 
@@ -127,6 +126,6 @@ def _gru(
     *weights: Array | None,
     spec: Annotated[Mapping[str, Any], Made(GRUSpec.from_dict)],
 ) -> tuple[Array, Array]:
-    """`gru`, with weight_ih, weight_hh, bias_ih, bias_hh of each direction in a row."""
+    """`gru`, with weight_ih, weight_hh, bias_ih, bias_hh of each direction, one after another."""
     form = GRUSpec.from_dict(spec)
     return gru(form, weights_of_each(GRUWeights, form, weights), x, initial_h, lengths, mask)

@@ -1,4 +1,4 @@
-"""Elements by their positions, which are integers and stay integers, and arrays made larger."""
+"""Operators that select elements by integer positions, or make arrays larger."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,14 +38,14 @@ def _gathered_elements(x: Operand, indices: Operand, *, axis: int) -> list[Size]
 
 @operator("gather", Facts(_gathered, elements=_gathered_elements, moves=FIRST, domains=_positions_in, mixes=apart))
 def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
-    """x taken at `indices` along `axis`, which the axes of `indices` replace; -1 is the last."""
+    """The elements of x at `indices` along `axis`. The axes of `indices` replace that axis; index -1 is the last."""
     axis = normal_axis(axis, x.ndim)
     check_positions("indices", indices, -x.shape[axis], x.shape[axis] - 1)
     return np.take(x, indices, axis=axis)
 
 
 def _picked(x: Operand, indices: Operand, *, axis: int) -> Dims:
-    """The axes of the indices; where these are as long as x, or both of a free size, they are those of x."""
+    """Return the axes of the indices. Except for `axis`, one of the same or a free size is also the axis of x."""
     at = range(x.rank)[axis]
     dims = []
     for i, (there, dim) in enumerate(zip(x.dims, indices.dims, strict=True)):
@@ -67,7 +67,7 @@ def gather_elements(x: Array, indices: Array, *, axis: Axis) -> Array:
 
 
 def check_beside(op: str, indices: tuple[int, ...], x: tuple[int, ...], axis: int) -> None:
-    """Raise `ShapeError` unless indices have the axes of x, none of them larger but for `axis`."""
+    """Raise `ShapeError` unless indices have the rank of x, and no axis but `axis` is larger than that of x."""
     if len(indices) != len(x) or any(n > s for i, (n, s) in enumerate(zip(indices, x, strict=True)) if i != axis):
         raise ShapeError(f"{op}: indices {indices} do not fit x {x} on axis {axis}")
 
@@ -98,7 +98,7 @@ def _padded(x: Operand, pads: Operand, value: Operand | None = None, *, mode: st
 
 
 def _padded_size(size: Size, pads: Sequence[Size]) -> Size:
-    """What negative pads leave of an axis, and the others."""
+    """Return the size of an axis after `pads`, of which negative ones take elements away."""
     grown = [n for n in pads if at_least(n, 0)]
     kept = add(size, *(n for n in pads if n not in grown))
     kept = kept if at_least(kept, 0) else 0 if isinstance(kept, int) else None
@@ -109,10 +109,10 @@ def _padded_size(size: Size, pads: Sequence[Size]) -> Size:
 def pad(
     x: Array, pads: Array, value: Array | None = None, *, mode: Annotated[str, OneOf(PADS)], axes: Axes | None = None
 ) -> Array:
-    """x with `pads` (begins, then ends, of `axes` or of all) elements added; a negative one takes away.
+    """x with `pads` elements added (begins, then ends, of `axes` or of all axes). Negative pads remove elements.
 
-    mode constant: value, 0 if absent. reflect: mirrored without the edge. edge: the edge itself again and again.
-    wrap: from the other end.
+    mode: constant adds `value`, 0 if absent; reflect mirrors x without the edge; edge repeats the edge; wrap continues
+        from the other end.
     """
     widths = pad_widths(pads, axes, x.ndim)
     kept = x[tuple(slice(max(-b, 0), max(s - max(-e, 0), 0)) for s, (b, e) in zip(x.shape, widths, strict=True))]
@@ -125,7 +125,7 @@ def pad(
 
 
 def pad_widths(pads: Array, axes: Sequence[int] | None, rank: int) -> list[tuple[int, int]]:
-    """What `pad` adds before and after every axis of x. Raises `ShapeError` unless there are two pads an axis."""
+    """Return what `pad` adds before and after every axis of x. Raises `ShapeError` unless each axis has two pads."""
     amounts = integers("pads", pads)
     named = list(range(rank)) if axes is None else [normal_axis(a, rank) for a in axes]
     if len(amounts) != 2 * len(named) or len(set(named)) != len(named):

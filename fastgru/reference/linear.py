@@ -1,4 +1,4 @@
-"""Products: the affine map of torch.nn.Linear, NumPy's matrix product, and the look-up that is a one-hot product."""
+"""Matrix products: the affine map of torch.nn.Linear, NumPy's matrix product, and the look-up of rows."""
 
 from typing import Any
 
@@ -39,24 +39,24 @@ def check_linear(x: Any, weight: Any, bias: Any | None) -> None:
 
 
 def matmul_dims(a: Operand, b: Operand, *_: Operand | None) -> Dims:
-    """By NumPy's rules: a vector has no axis of its own in the output."""
+    """Return the axes of the output by NumPy's rules: a vector has no axis in the output."""
     tail = [*a.dims[-2:-1], *(b.dims[-1:] if b.rank > 1 else ())]
     return [*broadcast_dims(a.dims[:-2], b.dims[:-2]), *tail]
 
 
 def matmul_ties(a: Operand, b: Operand, *_: Operand | None) -> list[Tie]:
-    """The axis of which the sum is taken."""
+    """Return the axes over which the sum is taken, as the same axis."""
     return [(None, [(0, a.rank - 1), (1, max(b.rank - 2, 0))])]
 
 
 def matmul_flops(a: Operand, b: Operand, *_: Operand | None) -> Size:
-    """Two for each factor of each sum."""
+    """Return the flops: two for each product of each sum."""
     return multiply(2, a.sizes[-1], *(dim.size for dim in matmul_dims(a, b)))
 
 
 @operator("matmul", Facts(matmul_dims, ties=matmul_ties, weights={0: None, 1: 1}, flops=matmul_flops, mixes=apart))
 def matmul(a: Array, b: Array) -> Array:
-    """a @ b, vectors and stacks of matrices as NumPy has them."""
+    """a @ b, with NumPy's rules for vectors and stacks of matrices."""
     same_dtype(a=a, b=b)
     return np.asarray(np.matmul(a, b))
 
@@ -73,7 +73,7 @@ def matmul(a: Array, b: Array) -> Array:
     ),
 )
 def embedding(ids: Array, weight: Array) -> Array:
-    """ids (...), weight (V, D) -> the rows weight[ids] (..., D); an id from 0 to V - 1."""
+    """ids (...), weight (V, D) -> the rows weight[ids] (..., D). Each id is from 0 to V - 1."""
     if weight.ndim != 2:
         raise ShapeError(f"embedding: weight has shape {weight.shape}, expected (V, D)")
     check_positions("ids", ids, 0, weight.shape[0] - 1)

@@ -1,12 +1,12 @@
-"""Loops: nodes that carry out a graph again and again.
+"""Loops: nodes that run a graph again and again.
 
-One form stands for ONNX's Loop and Scan. Behind `limit` and `condition` come the initial states, the sequences, and
-what the body reads of the graph around it. An iteration gives the body its number, the states, a slice of each
-sequence, and the rest as it is; it takes from the body whether to go on, the next states, and what is stacked,
-iteration by iteration. A body whose first output is "" always goes on. A state keeps its shape and dtype.
+One operator stands for ONNX's Loop and Scan. Its inputs are `limit`, `condition`, the initial states, the sequences,
+and the other values that the body reads from the graph around it. In each iteration, the body takes the number of the
+iteration, the states, a slice of each sequence, and the other values. It returns whether to go on, the next states, and
+the values to stack. A body whose first output is "" always goes on. A state keeps its shape and dtype.
 
-A loop over sequences alone has as many iterations as these are long. All others are counted, with those of the loops
-inside them, and are an error where they are more than `max_iterations`.
+A loop over sequences ends after their last step at the latest. The iterations of a loop without sequences, and of all
+loops inside another, are counted together, and more than `max_iterations` of them are an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ Inputs = Sequence[ValueFacts | None]
 
 MAX_ITERATIONS: Final = 100_000
 
-_FIRST: Final = 2  # of the inputs of a loop behind limit and condition
-# Iterations of the loop that runs, and of those within it.
+_FIRST: Final = 2  # the first input after limit and condition
+# The iterations of the outermost running loop and of the loops inside it.
 _count: ContextVar[list[int] | None] = ContextVar("_count", default=None)
 
 
@@ -55,7 +55,7 @@ def _agree(
 
 
 def _given_to_loop(inputs: Inputs, attrs: Mapping[str, Any]) -> dict[str, list[ValueFacts]]:
-    """The iteration, the states of which only the shape stays, and a slice of each sequence."""
+    """Return the facts of the body's inputs: the iteration, the states, whose elements are unknown, and the slices."""
     values, K, axes = [v or ValueFacts() for v in inputs[_FIRST:]], attrs["states"], attrs["axes"]
     states = [ValueFacts(v.dtype, v.sizes) for v in values[:K]]
     slices = [
@@ -66,7 +66,7 @@ def _given_to_loop(inputs: Inputs, attrs: Mapping[str, Any]) -> dict[str, list[V
 
 
 def iterations(inputs: Inputs, attrs: Mapping[str, Any]) -> Extent:
-    """How many iterations there are; None where that is known only when it ran."""
+    """Return how many iterations there are, None if that is not known before the loop runs."""
     limit, condition, *values = inputs
     if condition is not None or attrs["body"].outputs[0]:
         return None
@@ -106,8 +106,11 @@ def loop(
     axes: Axes, backward: Sequence[bool], output_axes: Axes, output_backward: Sequence[bool],
     max_iterations: Count = MAX_ITERATIONS,
 ) -> tuple[Array, ...]:  # fmt: skip
-    """The states after the last iteration, then what is stacked along `output_axes`, from the last iteration on where
-    `output_backward`. axes, backward: where each sequence is read, and whether from its end."""
+    """The states after the last iteration, then the values that are stacked along `output_axes`.
+
+    axes, backward: along which axis each sequence is read, and whether from its end. output_backward: whether the last
+    iteration comes first.
+    """
     if len(values) < states + len(axes):
         raise ShapeError(
             f"got {len(values)} inputs for {states} states and {len(axes)} sequences, expected one for each"
@@ -136,7 +139,7 @@ def loop(
             )
             goes_on = going is None or bool(number(going, "whether a loop goes on", "b"))
             rows.append(stacked)
-        if not rows and output_axes:  # their shapes are those of an iteration that nobody asked for
+        if not rows and output_axes:  # an extra iteration on zeros tells the shapes
             zeros = [np.zeros(np.delete(x.shape, axis), x.dtype) for x, axis in zip(sequences, axes, strict=True)]
             rows = [_iteration(body, 0, carried, zeros, rest)[2]]
             empty = [np.zeros((0, *a.shape), a.dtype) for a in rows[0]]
@@ -158,7 +161,7 @@ def _slices(sequences: Sequence[Array], axes: Sequence[int], backward: Sequence[
 def _iteration(
     body: Subgraph, number: int, states: Sequence[Array], slices: Sequence[Array], rest: Sequence[Array]
 ) -> tuple[Array | None, list[Array], tuple[Array, ...]]:
-    """Whether it goes on, the next states, and what is stacked."""
+    """Return whether the loop goes on, the next states, and the values to stack."""
     going, *found = run_body(body, [np.array(number, np.int64), *states, *slices], rest)
     following = found[: len(states)]
     for i, (before, after) in enumerate(zip(states, following, strict=True)):

@@ -1,4 +1,4 @@
-"""LSTM, in float64 or whatever dtype comes in: the formulas of `fastgru.spec.lstm`, one step a pass of the loop."""
+"""LSTM in float64, or in the dtype of the inputs: the formulas of `fastgru.spec.lstm`, one step in each pass."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ __all__ = ["lstm", "lstm_cell"]
 def lstm_cell(
     spec: LSTMSpec, weights: LSTMWeights, x: Array, h: Array, c: Array, *, direction: int = 0
 ) -> tuple[Array, Array]:
-    """One step of one direction: x (N, I), h and c (N, H) -> h', c' (N, H)."""
+    """Compute one step of one direction: x (N, I), h and c (N, H) -> h', c' (N, H)."""
     s, g, k = spec.functions(direction)
     full = as_dtype(weights, spec, np.result_type(x, h))
     W, R, b_i, b_h = (np.split(a, 4) for a in (full.weight_ih, full.weight_hh, full.bias_ih, full.bias_hh))
@@ -43,10 +43,10 @@ def lstm(
     mask: Array | None = None,
     c0: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """A whole sequence, every direction: y, h_n and c_n (D, N, H).
+    """Run a whole sequence, in every direction. Returns y, h_n and c_n (D, N, H).
 
-    c0 (D, N, H), zeros if None; the rest as for `fastgru.reference.gru.gru`, where a row of length zero keeps both its
-    states. Raises `ShapeError` or `SpecError`.
+    c0 (D, N, H), zeros if None. The other arguments are those of `fastgru.reference.gru.gru`. A row of length zero
+    keeps both its states. Raises `ShapeError` or `SpecError`.
     """
 
     def cell(d: int, w: LSTMWeights, x_t: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -66,6 +66,6 @@ def _lstm(
     *weights: Array | None,
     spec: Annotated[Mapping[str, Any], Made(LSTMSpec.from_dict)],
 ) -> tuple[Array, Array, Array]:
-    """`lstm`, with the arrays of `LSTMWeights` of each direction in a row."""
+    """`lstm`, with the arrays of `LSTMWeights` of each direction, one after another."""
     form = LSTMSpec.from_dict(spec)
     return lstm(form, weights_of_each(LSTMWeights, form, weights), x, initial_h, lengths, mask, initial_c)

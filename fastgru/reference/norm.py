@@ -23,7 +23,7 @@ __all__ = ["batch_norm", "check_factors", "check_group_norm", "check_row_norm", 
 def layer_norm(
     x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: Axis, epsilon: Finite
 ) -> Array:
-    """(x - mean) / sqrt(var + epsilon) * scale + bias, mean and variance over the axes from `axis` on."""
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, with mean and variance over the axes from `axis` on."""
     need_floating("layer_norm", x)
     axis = normal_axis(axis, x.ndim)
     axes = tuple(range(axis, x.ndim))
@@ -55,9 +55,9 @@ def _of_groups(x: Operand, *_: Operand | None, **__: Any) -> Mapping[int, bool]:
 
 @operator("group_norm", Facts(same, weights=dict.fromkeys((1, 2)), flops=8, mixes=_of_groups))
 def group_norm(x: Array, scale: Array, bias: Array, *, epsilon: Finite, groups: Size | None = None) -> Array:
-    """x (N, C, ...) normalised over each group of channels, then times scale (C,) plus bias (C,) a channel.
+    """x (N, C, ...) normalised over each group of channels, then times scale (C,) plus bias (C,).
 
-    groups: how many; None for one a channel, which is instance normalisation.
+    groups: how many. None makes each channel a group, which is instance normalisation.
     """
     need_floating("group_norm", x)
     same_dtype(x=x, scale=scale, bias=bias)
@@ -72,7 +72,7 @@ def group_norm(x: Array, scale: Array, bias: Array, *, epsilon: Finite, groups: 
 
 
 def check_group_norm(x: tuple[int, ...], scale: tuple[int, ...], bias: tuple[int, ...], groups: int | None) -> int:
-    """The number of groups. Raises `ShapeError` where the shapes do not fit."""
+    """Return the number of groups. Raises `ShapeError` if the shapes do not fit."""
     if len(x) < 2:
         raise ShapeError(f"group_norm: x has shape {x}, expected (N, C, ...)")
     C = x[1]
@@ -86,7 +86,7 @@ def check_group_norm(x: tuple[int, ...], scale: tuple[int, ...], bias: tuple[int
 
 @operator("rms_norm", Facts(same, weights={1: None}, flops=4, mixes=from_axis))
 def rms_norm(x: Array, scale: Array | None = None, *, axis: Axis, epsilon: Finite) -> Array:
-    """x / sqrt(mean(x^2) + epsilon) * scale, the mean over the axes from `axis` on."""
+    """x / sqrt(mean(x^2) + epsilon) * scale, with the mean over the axes from `axis` on."""
     need_floating("rms_norm", x)
     axis = normal_axis(axis, x.ndim)
     check_row_norm(x, axis, scale=scale)
@@ -96,14 +96,14 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axis, epsilon: Finit
 
 
 def check_row_norm(x: Any, axis: int, **factors: Any) -> None:
-    """Raise `ShapeError` unless x has elements from `axis` on, and the factors that are there as many axes as that."""
+    """Raise `ShapeError` unless x has elements from `axis` on, and each factor the shape of those axes or is None."""
     if math.prod(x.shape[axis:]) == 0:
         raise ShapeError(f"x of shape {x.shape} has no elements to normalise from axis {axis} on")
     check_factors(x, x.shape[axis:], **factors)
 
 
 def check_factors(x: Any, expected: tuple[int, ...], **factors: Any) -> None:
-    """Raise `ShapeError` unless the factors that are there have the shape `expected`."""
+    """Raise `ShapeError` unless each factor has the shape `expected` or is None."""
     for name, factor in factors.items():
         if factor is not None and factor.shape != expected:
             raise ShapeError(f"{name} has shape {factor.shape}, expected {expected} for x of shape {x.shape}")

@@ -1,4 +1,4 @@
-"""What is known of the inputs of a node: of values, their axes and their elements."""
+"""What is known of the inputs of a node: their dtypes, axes and elements."""
 
 import math
 from collections.abc import Iterable
@@ -25,16 +25,16 @@ class UnknownError(Exception):
 
 @lru_cache(maxsize=64)
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """`dtype.name`, which NumPy puts together anew each time."""
+    """Return `dtype.name` from a cache, because NumPy composes the text at each call."""
     return dtype.name
 
 
 @dataclass(frozen=True, eq=False)
 class ValueFacts:
-    """What is known of a value: each None where it is not.
+    """What is known of a value. None stands for anything unknown.
 
-    dtype: a name of `graph.DTYPES`. sizes: of its axes, None each where not known. elements: of a small vector or
-    scalar of integers or bools (as 0 and 1), in the same way. array: the value itself, where it is constant.
+    dtype: a name of `graph.DTYPES`. sizes: the sizes of its axes; each may be None. elements: the elements of a small
+    vector or scalar of integers or bools (as 0 and 1); each may be None. array: the value itself, if it is constant.
     """
 
     dtype: str | None = None
@@ -48,14 +48,14 @@ class ValueFacts:
 
     @classmethod
     def of_array(cls, array: Array) -> Self:
-        """A constant."""
+        """Return the facts of a constant."""
         small = array.dtype.kind in "iub" and array.ndim < 2 and array.size <= MOST_ELEMENTS
         elements = tuple(map(int, array.reshape(-1).tolist())) if small else None
         return cls(dtype_name(array.dtype), tuple(array.shape), elements, array)
 
     @classmethod
     def of_spec(cls, spec: TensorSpec) -> Self:
-        """An input of a graph; each of its free dimensions without a name is a size of its own."""
+        """Return the facts of an input of a graph. Each free dimension without a name is a size of its own."""
         if spec.shape is None:
             return cls(spec.dtype)
         names = spec.dims or (None,) * len(spec.shape)
@@ -69,14 +69,14 @@ class ValueFacts:
 
 
 class Dim(NamedTuple):
-    """An axis of an output. same: the axes of inputs that it is; kin: those that it was made of, of another size."""
+    """An axis of an output. same: the axes of inputs that it is the same as. kin: those from which it was resized."""
 
     size: Size
     same: frozenset[Place] = frozenset()
     kin: frozenset[Place] = frozenset()
 
     def resized(self, size: Size) -> Self:
-        """What a cut, a window or a repetition makes of this axis."""
+        """Return the axis after a cut, a window or a repetition."""
         return self._replace(size=size, same=frozenset(), kin=self.same | self.kin)
 
 
@@ -85,12 +85,12 @@ Dims: TypeAlias = list[Dim]
 
 @lru_cache(maxsize=4096)
 def _dim(size: Size, index: int, axis: int) -> Dim:
-    """An axis of an input."""
+    """Return an axis of an input."""
     return Dim(axis_atom(index, axis) if size is None else size, frozenset({(index, axis)}))
 
 
 class Operand:
-    """An input of a node, as the functions of `Facts` see it. What is not known raises `UnknownError`."""
+    """An input of a node, as the functions of `Facts` see it. Properties that are not known raise `UnknownError`."""
 
     def __init__(self, facts: ValueFacts, index: int) -> None:
         self.dtype, self.array, self.known = facts.dtype, facts.array, facts.elements
@@ -116,12 +116,12 @@ class Operand:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes, where all of them are numbers."""
+        """The sizes, if all of them are numbers."""
         return numbers(self.sizes)
 
     @property
     def elements(self) -> list[Size]:
-        """Of a vector or scalar of integers; None each where only their count is known."""
+        """The elements of a vector or scalar of integers. Each is None if only their count is known."""
         if self.array is not None and self.array.dtype.kind in "iub":
             return list(map(int, self.array.reshape(-1)[: 2 * MOST_ELEMENTS].tolist()))
         if self.known is not None:
@@ -133,12 +133,12 @@ class Operand:
 
     @property
     def integers(self) -> tuple[int, ...]:
-        """The elements, where all of them are numbers."""
+        """The elements, if all of them are numbers."""
         return numbers(self.elements)
 
 
 def numbers(sizes: Iterable[Size]) -> tuple[int, ...]:
-    """The sizes, where all of them are numbers."""
+    """Return the sizes if all of them are numbers. Raises `UnknownError` otherwise."""
     found = tuple(sizes)
     if not all(isinstance(n, int) for n in found):
         raise UnknownError

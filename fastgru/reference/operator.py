@@ -1,13 +1,13 @@
-"""How a definition becomes an operator: its Python signature is its schema, and nothing outside the schema passes.
+"""Make a definition an operator. Its Python signature is the schema, and nothing outside the schema is accepted.
 
-Positional parameters are the inputs (a default of None marks an optional one, *rest any number), keyword-only
-parameters are the attributes, and their annotations say what these may hold: see `fastgru.reference.attributes`.
-Everything else that is true of an operator stands beside the definition, as the `Facts` of its decorator:
+Positional parameters are the inputs (a default of None marks an optional one, *rest any number). Keyword-only
+parameters are the attributes, and their annotations tell which values these take: see `fastgru.reference.attributes`.
+Everything else that is true of an operator stands beside the definition, in the `Facts` of its decorator:
 
     @operator("softmax", Facts(same, flops=5))
     def softmax(x, *, axis): ...
 
-`OPS` imports the modules of this folder, each when an operator of it is asked for.
+`OPS` imports each module of this folder when one of its operators is first used.
 """
 
 import inspect
@@ -38,7 +38,7 @@ Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 
 def as_array(what: str, value: ArrayLike) -> Array:
-    """`value` as an array. Raises `ShapeError` naming `what` for lists of different lengths and other objects."""
+    """Return `value` as an array. Raises `ShapeError`, which names `what`, for ragged lists and other objects."""
     try:
         array: Array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -51,25 +51,25 @@ def as_array(what: str, value: ArrayLike) -> Array:
 
 
 def is_floating(dtype: Any) -> bool:
-    """True for the floating-point dtypes, bfloat16 among them."""
+    """Return whether a dtype is a floating-point dtype, bfloat16 included."""
     dtype = np.dtype(dtype)
     return bool(dtype.kind == "f" or dtype_name(dtype) == "bfloat16")
 
 
 def need_floating(what: str, x: Array) -> None:
-    """Raise `ShapeError` for integers and bools."""
+    """Raise `ShapeError` unless x is floating-point."""
     if not is_floating(x.dtype):
         raise ShapeError(f"{what}: x has dtype {x.dtype}, expected a float")
 
 
 def need_bool(what: str, x: Array) -> None:
-    """Raise `ShapeError` for numbers."""
+    """Raise `ShapeError` unless x is bool."""
     if x.dtype != np.bool_:
         raise ShapeError(f"{what}: got dtype {x.dtype}, expected bool")
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The dtype of a name in `graph.DTYPES`."""
+    """Return the dtype of a name in `graph.DTYPES`. Raises `UnsupportedModelError` for another name."""
     if name not in DTYPES:
         raise UnsupportedModelError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
     if name == "bfloat16":
@@ -78,7 +78,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def same_dtype(**arrays: Array | None) -> None:
-    """Raise `ShapeError` unless the arrays that are there have one dtype: no operator but cast converts."""
+    """Raise `ShapeError` unless all arrays but None have one dtype: only cast converts."""
     dtypes = {name: a.dtype for name, a in arrays.items() if a is not None}
     if len(set(dtypes.values())) > 1:
         came = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
@@ -87,10 +87,10 @@ def same_dtype(**arrays: Array | None) -> None:
 
 @dataclass(frozen=True)
 class Schema:
-    """Names of the inputs, and the kinds of the attributes; what a definition's signature says of a node.
+    """The names of the inputs and the kinds of the attributes of a node, from the signature of its definition.
 
-    rest: the name of the inputs without number, or None; gaps: whether some of them may be absent. outputs: how many
-    there are, None for any number. agree: raises where attributes, each fine by itself, contradict each other.
+    rest: the name of the *rest inputs, None if there are none. gaps: whether some of these may be absent. outputs: how
+    many there are, None for any number. agree: raises if attributes that are valid alone contradict each other.
     """
 
     required_inputs: tuple[str, ...]
@@ -125,13 +125,13 @@ class Schema:
 
     @once
     def tests(self) -> dict[str, Callable[[Any], bool]]:
-        """Of the attributes, by name."""
+        """The tests of the attributes, by name."""
         return {name: test_of(kind) for name, kind in self.kinds.items()}
 
     def check(self, present: Sequence[bool], attrs: Mapping[str, Any], outputs: int | None = None) -> None:
-        """Raise `InvalidModelError` for what is missing or wrong, `UnsupportedModelError` for what is unknown.
+        """Check the inputs and attributes of a node. present: whether each input is. outputs: how many the node names.
 
-        outputs: how many a node names.
+        Raises `InvalidModelError` for a missing or wrong one, `UnsupportedModelError` for an unknown one.
         """
         named, required = len(self.required_inputs) + len(self.optional_inputs), len(self.required_inputs)
         if len(present) < required or not all(present[:required]):
@@ -155,7 +155,7 @@ class Schema:
 
 
 class Operator:
-    """`operator(inputs, attrs) -> outputs`, made of a function `f(*inputs, **attrs) -> array or tuple of arrays`.
+    """`operator(inputs, attrs) -> outputs`, made from a function `f(*inputs, **attrs) -> array or tuple of arrays`.
 
     bfloat16 is computed in float32 and rounded once at the end; every other dtype is computed in itself.
     """
@@ -177,7 +177,7 @@ class Operator:
         return self.compute(arrays, attrs)
 
     def compute(self, arrays: Sequence[Array | None], attrs: Mapping[str, Any]) -> tuple[Array, ...]:
-        """As a call, of what is checked already."""
+        """Return what a call returns, without a check of the inputs and attributes."""
         short = next((a.dtype for a in arrays if a is not None and dtype_name(a.dtype) == "bfloat16"), None)
         if short is None or self._converts:
             return _as_tuple(self.function(*arrays, **attrs))
@@ -197,9 +197,9 @@ OPS: Final[Mapping[str, Operator]] = Families("fastgru.reference", _operators, h
 def operator(
     name: str, facts: Facts, *, converts: bool = False, agree: Callable[..., None] | None = None
 ) -> Callable[[Definition], Definition]:
-    """Make a definition the operator `name`; the function itself stays what it is.
+    """Make a definition the operator `name`. The function itself is not changed.
 
-    converts: it handles bfloat16 itself. agree: raises where attributes, each fine by itself, contradict each other.
+    converts: it handles bfloat16 itself. agree: raises if attributes that are valid alone contradict each other.
     """
 
     def register(function: Definition) -> Definition:

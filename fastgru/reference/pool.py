@@ -1,4 +1,4 @@
-"""Pools: the greatest, the mean or the sum of what each window sees, channel by channel."""
+"""Pools: the maximum, the mean or the sum of the elements in each window, channel by channel."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -19,9 +19,10 @@ POOLS = ("average", "max", "sum")
 
 
 def seen_counts(spatial: Sequence[int], windows: Windows, *, include_padding: bool) -> list[Array]:
-    """For each axis, by how many elements the sum of each window is divided: those of the input, or of the padding too.
+    """Return, for each axis, the count by which each window's sum is divided: elements of the input, or padding too.
 
-    What a last window sees beyond the padding (ceil_mode) never counts. At least 1: the mean of nothing is zero.
+    Positions beyond the padding, which the last window may reach (ceil_mode), never count. A count is at least 1, so
+    that the mean of no elements is zero.
     """
     counts = []
     for i, n in enumerate(spatial):
@@ -40,7 +41,7 @@ def _pooled(
 
 
 def _mixes(x: Operand, *, kernel: Counts, pads: Pads, ceil_mode: bool = False, **_: Any) -> Mapping[int, bool]:
-    """As of a convolution; a last window that sees beyond the padding (ceil_mode) is not told from others here."""
+    """Return the same as `conv_mixes`. With ceil_mode, the last window may reach beyond the padding, so look ahead."""
     behind = [True] * len(kernel) if isinstance(pads, str) or ceil_mode else [n != 0 for n in pads[len(kernel) :]]
     return {2 + i: behind[i] for i, taps in enumerate(kernel) if taps != 1}
 
@@ -65,7 +66,7 @@ def pool(
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> Array:
-    """x (N, C, D1, ...) -> (N, C, E1, ...). Padding is below everything for max, nothing for sum and average."""
+    """x (N, C, D1, ...) -> (N, C, E1, ...). Padding is the least number for max, and 0 for sum and average."""
     if kind != "max" and not is_floating(x.dtype):
         raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected a float")
     windows = slide(x.shape[2:], kernel, strides, dilations, pads, ceil_mode=ceil_mode)

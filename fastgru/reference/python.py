@@ -1,7 +1,7 @@
-"""Nodes that are functions of the caller's: they run in Python, on NumPy arrays, between the native parts of a model.
+"""Nodes that call a function of the caller: it runs in Python, on NumPy arrays, between the native parts of a model.
 
 attrs of a node "python":
-    function    a `PythonFunction`; of all attributes of nodes only this one is no plain data, so no file can hold it
+    function    a `PythonFunction`; it is the only attribute of any node that is no plain data, so no file can hold it
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class PythonFunction:
-    """A function and what it is called with.
+    """A function and its arguments.
 
-    layer: what messages call the layer that it stands for. keywords: the names under which it takes its last inputs.
-    arguments: what else it is called with, by name. shapes: of its outputs, None for a free size; None where that is
-    to be found out. per_step: what it gives for a step depends on that step alone.
+    layer: the name of its layer in messages. keywords: the names under which it takes its last inputs. arguments: other
+    arguments, by name. shapes: those of its outputs, with None for a free size; None if they are unknown. per_step:
+    whether each step of an output depends only on the same step of the inputs.
     """
 
     layer: str
@@ -55,10 +55,10 @@ class PythonFunction:
         return ".".join(part for part in (module, name) if part) or type(self.function).__qualname__
 
     def __call__(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
-        """The outputs for inputs that it may not write to.
+        """Return the outputs. The function gets read-only views of the inputs.
 
-        Raises `FunctionError` with what the function raised as its cause, `ShapeError` for outputs that are no arrays,
-        or of other shapes than it was said to give.
+        Raises `FunctionError`, with the exception of the function as its cause, and `ShapeError` for outputs that are
+        no arrays or have other shapes than `shapes`.
         """
         given = [_read_only(a) for a in inputs]
         plain = len(given) - len(self.keywords)
@@ -66,7 +66,7 @@ class PythonFunction:
             results = self.function(
                 *given[:plain], **dict(zip(self.keywords, given[plain:], strict=True)), **self.arguments
             )
-        except Exception as error:  # the caller's code: it fails in any way
+        except Exception as error:  # the caller's code may raise anything
             raise FunctionError(
                 f"{self.layer}: its function {self}: {type(error).__name__}: {str(error)[:300]}"
                 f" (inputs: {', '.join(f'{a.dtype} {a.shape}' for a in given)})"
@@ -78,7 +78,7 @@ class PythonFunction:
         for n, result in enumerate(results):
             try:
                 array = np.asarray(result)
-            except ValueError:  # a list of lists of several lengths
+            except ValueError:  # a ragged list
                 array = np.asarray(None)
             if array.dtype.name not in DTYPES:
                 raise ShapeError(
@@ -116,25 +116,25 @@ def _function(node: Node) -> PythonFunction:
 
 
 def check_python(node: Node) -> None:
-    """Raise `InvalidModelError` for a node that is no call of a function."""
+    """Raise `InvalidModelError` unless the node has a function, and as many outputs as this returns."""
     shapes = _function(node).shapes
     if shapes is not None and len(shapes) != len(node.outputs):
         raise InvalidModelError(f"{node}: {len(node.outputs)} outputs, but its function returns {len(shapes)}")
 
 
 def evaluate_python(node: Node, inputs: Sequence[Any]) -> tuple[Array, ...]:
-    """The outputs; raises as a call of its `PythonFunction`."""
+    """Return the outputs. Raises as a call of its `PythonFunction`."""
     return _function(node)(inputs)
 
 
 def describe_functions(graph: Graph) -> tuple[str, ...]:
-    """The layers of a graph that run in Python, each with its function."""
+    """Return the layers of a graph that run in Python, each with its function."""
     found = [_function(node) for node in graph.nodes if node.op == PYTHON]
     return tuple(f"{function.layer}: {function}" for function in found)
 
 
 def with_named_functions(graph: Graph) -> Graph:
-    """The graph with the name of each function in its place: plain data, which nothing runs."""
+    """Return the graph with each function replaced by its name. Such a graph is plain data and cannot run."""
     if not any(node.op == PYTHON for node in graph.nodes):
         return graph
     nodes = [replace(n, attrs={"function": str(_function(n))}) if n.op == PYTHON else n for n in graph.nodes]
@@ -142,7 +142,7 @@ def with_named_functions(graph: Graph) -> Graph:
 
 
 def unknown_axes(graph: Graph) -> str:
-    """The end of messages about axes that cannot be followed: the functions in their way, "" where there is none."""
+    """Return the end of messages about axes that cannot be followed: the functions that hide them, "" for none."""
     found = describe_functions(graph)
     if not found:
         return ""
@@ -153,7 +153,7 @@ def unknown_axes(graph: Graph) -> str:
 
 
 def refuse_file(graph: Graph) -> None:
-    """Raise `UnsupportedModelError` where a function runs in the graph, which no file can hold."""
+    """Raise `UnsupportedModelError` if the graph calls a function, because no file can hold one."""
     if found := describe_functions(graph):
         raise UnsupportedModelError(
             f"{', '.join(found[:8])} runs in Python, and a file of a model cannot hold a function: load the model with"
@@ -163,7 +163,7 @@ def refuse_file(graph: Graph) -> None:
 
 
 def refuse_steps(graph: Graph) -> None:
-    """Raise `UnsupportedModelError` where a function of which nobody said that it is one of single steps runs."""
+    """Raise `UnsupportedModelError` if the graph calls a function that is not declared `per_step`."""
     found = [_function(node) for node in graph.nodes if node.op == PYTHON]
     if whole := [str(function.layer) for function in found if not function.per_step]:
         raise UnsupportedModelError(

@@ -1,4 +1,4 @@
-"""Integers that stand for reals, as ONNX has them: real = (integer - zero_point) * scale.
+"""Integers that stand for reals, as in ONNX: real = (integer - zero_point) * scale.
 
     quantize          y = saturate(round(x / scale) + zero_point), halves to even
     dequantize        y = (x - zero_point) * scale
@@ -6,8 +6,8 @@
     matmul_integer    (a - a_zero_point) (b - b_zero_point), summed in int32, which wraps around
     conv_integer      the convolution of x - x_zero_point and weight - weight_zero_point, in int32; padding is zero
 
-Scale and zero point are numbers, vectors along `axis`, or, with a `block_size`, tensors of which each element counts
-for that many neighbours along `axis`. NaN becomes the smallest integer; a dynamic scale of data with a NaN is NaN.
+Scale and zero point are numbers, vectors along `axis`, or, with a `block_size`, tensors in which each element applies
+to that many neighbours along `axis`. NaN becomes the smallest integer; a dynamic scale of data with a NaN is NaN.
 """
 
 import math
@@ -39,7 +39,7 @@ STORED_DTYPES: Final = ("int16", "int32", "int8", "uint16", "uint8")
 
 
 def vector_axis(name: str, parameter: Shape, x: Shape, axis: int) -> int | None:
-    """The axis of x along which a vector lies, None for a number; `ShapeError` where it does not fit."""
+    """Return the axis of x along which a vector lies, None for a number. Raises `ShapeError` if it does not fit."""
     if parameter in ((), (1,)):
         return None
     at = normal_axis(axis, len(x))
@@ -49,7 +49,7 @@ def vector_axis(name: str, parameter: Shape, x: Shape, axis: int) -> int | None:
 
 
 def check_blocks(name: str, parameter: Shape, x: Shape, axis: int, block_size: int) -> int:
-    """The axis that blocks divide; `ShapeError` unless each element of `parameter` counts for a block of x."""
+    """Return the axis that is cut into blocks. Raises `ShapeError` unless `parameter` has an element for each block."""
     at = normal_axis(axis, len(x))
     expected = tuple(-(-n // block_size) if i == at else n for i, n in enumerate(x)) if block_size > 0 else ()
     if block_size < 1 or parameter != expected:
@@ -58,13 +58,13 @@ def check_blocks(name: str, parameter: Shape, x: Shape, axis: int, block_size: i
 
 
 def check_stored(name: str, dtype: str, known: Sequence[str]) -> None:
-    """Raise `UnsupportedModelError` for integers of another kind."""
+    """Raise `UnsupportedModelError` unless the dtype is one of `known`."""
     if dtype not in known:
         raise UnsupportedModelError(f"{name} has dtype {dtype}, expected one of {', '.join(known)}")
 
 
 def spread_parameter(name: str, parameter: Array, x: Shape, axis: int, block_size: int) -> Array:
-    """The scale or zero point of every element, to broadcast with x."""
+    """Return the scale or zero point of every element, in a shape that broadcasts with x."""
     if block_size:
         at = check_blocks(name, parameter.shape, x, axis, block_size)
         return np.repeat(parameter, min(block_size, x[at]), axis=at)[(slice(None),) * at + (slice(x[at]),)]
@@ -77,7 +77,7 @@ def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def check_pair(scale: Any, zero_point: Any | None, dtype: Any) -> None:
-    """Raise `ShapeError` unless the scale is of floats, and a zero point of its shape and of this dtype."""
+    """Raise `ShapeError` unless the scale is floating-point, and a zero point has its shape and this dtype."""
     if not is_floating(scale.dtype):
         raise ShapeError(f"scale has dtype {scale.dtype}, expected a float")
     if zero_point is None:
@@ -89,7 +89,7 @@ def check_pair(scale: Any, zero_point: Any | None, dtype: Any) -> None:
 
 
 def check_factor(name: str, x: Any, zero_point: Any | None) -> None:
-    """Raise unless x is of 8 bits, and its zero point of the same dtype."""
+    """Raise unless x has integers of 8 bits, and its zero point the same dtype."""
     check_stored(name, str(x.dtype), PRODUCT_DTYPES)
     if zero_point is not None and zero_point.dtype != x.dtype:
         raise ShapeError(f"the zero point of {name} has dtype {zero_point.dtype}, expected {x.dtype}")
@@ -105,7 +105,7 @@ def quantize(
     block_size: Size = 0,
     to: Annotated[str, OneOf(TARGET_DTYPES)] = "uint8",
 ) -> Array:
-    """x of floats or int32, scale, zero_point of the dtype `to` -> integers of the dtype `to`."""
+    """x (floats or int32), scale, zero_point (of the dtype `to`) -> integers of the dtype `to`."""
     check_pair(scale, zero_point, to)
     if not is_floating(x.dtype) and x.dtype != np.int32:
         raise ShapeError(f"x has dtype {x.dtype}, expected a float or int32")
@@ -121,7 +121,7 @@ def quantize(
 def dequantize(
     x: Array, scale: Array, zero_point: Array | None = None, *, axis: Axis = 1, block_size: Size = 0
 ) -> Array:
-    """x of integers, scale, zero_point of the dtype of x -> floats of the dtype of scale."""
+    """x (integers), scale, zero_point (of the dtype of x) -> floats of the dtype of scale."""
     check_stored("x", x.dtype.name, STORED_DTYPES)
     check_pair(scale, zero_point, x.dtype)
     moved = x.astype(np.int64)
@@ -134,7 +134,7 @@ def dequantize(
 
 @operator("dynamic_quantize", Facts(lambda x: (list(x.dims), [], []), dtype=("uint8", 0, "uint8"), flops=4))
 def dynamic_quantize(x: Array) -> tuple[Array, Array, Array]:
-    """x -> y (uint8), scale and zero_point (uint8), numbers; the scale is 1 where x is 0 everywhere."""
+    """x -> y (uint8), scale and zero_point (uint8), both single numbers. The scale is 1 if x is 0 everywhere."""
     if not is_floating(x.dtype):
         raise ShapeError(f"x has dtype {x.dtype}, expected a float")
     real = _wide(x.dtype)
@@ -151,8 +151,8 @@ def dynamic_quantize(x: Array) -> tuple[Array, Array, Array]:
 def matmul_integer(a: Array, b: Array, a_zero_point: Array | None = None, b_zero_point: Array | None = None) -> Array:
     """a (..., M, K), b (..., K, N), by NumPy's rules -> int32.
 
-    Zero points: numbers, or a vector over the rows of a and one over the columns of b; or of the axes of a and b, with
-    size 1 for K.
+    Zero points are numbers, vectors over the rows of a and the columns of b, or arrays with the axes of a and b, in
+    which K has size 1.
     """
     given = {"a": (a, a_zero_point), "b": (b, b_zero_point)}
     parts = [_less(name, x, zero_point, of_rows=name == "a") for name, (x, zero_point) in given.items()]
@@ -161,7 +161,7 @@ def matmul_integer(a: Array, b: Array, a_zero_point: Array | None = None, b_zero
 
 
 def _less(name: str, x: Array, zero_point: Array | None, *, of_rows: bool) -> Array:
-    """x less its zero point, in float64."""
+    """Return x - zero_point in float64."""
     check_factor(name, x, zero_point)
     if zero_point is None:
         return x.astype(np.float64)
@@ -186,7 +186,7 @@ def conv_integer(
 ) -> Array:
     """x (N, C, D1, ...), weight (O, C / group, K1, ...) -> int32 (N, O, E1, ...).
 
-    x_zero_point: a number; weight_zero_point: a number, or one for each output channel.
+    x_zero_point: a number. weight_zero_point: a number, or one for each output channel.
     """
     if x_zero_point is not None and x_zero_point.size != 1:
         raise ShapeError(f"the zero point of x has shape {x_zero_point.shape}, expected a number")

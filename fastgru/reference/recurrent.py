@@ -1,4 +1,4 @@
-"""How a recurrent layer goes through a sequence: direction, lengths, mask, initial states.
+"""Run a recurrent layer over a sequence, with directions, lengths, a mask and initial states.
 
 Nothing here is fast, and nothing is shared with the kernels.
 """
@@ -20,7 +20,10 @@ Cell = Callable[[int, Any, Array, tuple[Array, ...]], tuple[Array, ...]]
 
 
 def as_dtype(weights: Any, spec: RecurrentSpec, dtype: Any, *, matrices: bool = True) -> Any:
-    """The arrays of one direction in `dtype`, zeros for a bias that is absent. matrices: False to leave those."""
+    """Return the arrays of one direction in `dtype`, with zeros for an absent bias.
+
+    matrices: False leaves all arrays but the biases in their own dtype.
+    """
 
     def one(name: str, shape: tuple[int, ...]) -> Array | None:
         array = getattr(weights, name)
@@ -32,7 +35,7 @@ def as_dtype(weights: Any, spec: RecurrentSpec, dtype: Any, *, matrices: bool = 
 
 
 def limited(spec: RecurrentSpec, a: Array) -> Array:
-    """`a` within the clip of the spec."""
+    """Return `a` clipped as the spec says."""
     return a if spec.clip is None else np.clip(a, -spec.clip, spec.clip)
 
 
@@ -45,10 +48,11 @@ def unroll(
     lengths: Array | None = None,
     mask: Array | None = None,
 ) -> tuple[Array, tuple[Array, ...]]:
-    """y (T, N, D * H), and each state (D, N, H) after the last step, of `cell(direction, weights, x_t, states)`.
+    """Run `cell(direction, weights, x_t, states) -> next states` over a sequence.
 
-    A cell gives the next states, of which y shows the first; it gets the weights of its direction in the dtype of x.
-    x, initial, lengths and mask as for `fastgru.reference.gru.gru`; so is the layout. Raises `ShapeError`, `SpecError`.
+    Returns y (T, N, D * H), which shows the first state, and each state (D, N, H) after the last step. A cell gets the
+    weights of its direction in the dtype of x. x, initial, lengths, mask and the layout are as for
+    `fastgru.reference.gru.gru`. Raises `ShapeError` or `SpecError`.
     """
     check_weights(spec, weights)
     if x.ndim != 3 or x.shape[2] != spec.input_size:
@@ -86,9 +90,9 @@ def unroll(
 
 
 def weights_of_each(kind: Any, spec: RecurrentSpec, weights: Sequence[Array | None]) -> list[Any]:
-    """The inputs of an operator after the states as the arrays of each direction, a `kind` each.
+    """Return the weight inputs of an operator as a `kind` for each direction.
 
-    Those that are absent in the end need not be named. Raises `ShapeError` for too many.
+    Absent inputs at the end need not be given. Raises `ShapeError` for too many inputs.
     """
     count = len(spec.weight_shapes)
     most = count * spec.num_directions
@@ -99,7 +103,10 @@ def weights_of_each(kind: Any, spec: RecurrentSpec, weights: Sequence[Array | No
 
 
 def recurrent_facts(kind: type[RecurrentSpec]) -> Facts:
-    """Of an operator that reads x, initial_h, lengths, mask, further states and weights, and gives y and the states."""
+    """Return the facts of an operator that takes x, initial_h, lengths, mask, other states and weights.
+
+    Its outputs are y and the states.
+    """
     first = 3 + len(kind.STATES)
 
     def dims(x: Operand, *_: Operand | None, spec: Mapping[str, Any]) -> tuple[Dims, ...]:

@@ -1,4 +1,4 @@
-"""Many elements to one along axes, and the running sum."""
+"""Operators that reduce many elements to one along axes, and running sums and products."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
@@ -36,7 +36,7 @@ def _sum(x: Array, axes: Named) -> Array:
 
 
 def _real(x: Array) -> Array:
-    """Integers as float64: their roots and logarithms are computed of the whole sum, and cut off at the end."""
+    """Return integers as float64, so that roots and logarithms of their sums are only truncated at the end."""
     return x if is_floating(x.dtype) else x.astype(np.float64)
 
 
@@ -49,7 +49,7 @@ def _min(x: Array, axes: Named) -> Array:
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """The least and the greatest number of a dtype."""
+    """Return the least and the greatest number of a dtype."""
     if is_floating(dtype):
         return -np.inf, np.inf
     return (False, True) if dtype == np.bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -88,9 +88,9 @@ def _totals(x: Operand, *, kind: str, **_: Any) -> list[Size]:
     ),
 )
 def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdims: bool) -> Array:
-    """x reduced over `axes`, over all of them when `axes` is empty, in the dtype of x.
+    """x reduced over `axes`, or over all axes if `axes` is empty, in the dtype of x.
 
-    Over no element, max is the least number there is, min the greatest, and mean NaN.
+    Over no elements, max is the least number of the dtype, min the greatest, and mean NaN.
     """
     if kind in ("all", "any") and x.dtype != np.bool_:
         raise ShapeError(f"{kind}: x has dtype {x.dtype}, expected bool")
@@ -111,7 +111,7 @@ def reduce(x: Array, *, kind: Annotated[str, OneOf(_KINDS)], axes: Axes, keepdim
 def arg(
     x: Array, *, kind: Annotated[str, OneOf(("max", "min"))], axis: Axis, keepdims: bool, select_last: bool
 ) -> Array:
-    """Where the largest or smallest element along `axis` is: the first of equals, or the last with select_last."""
+    """The position of the largest or smallest element along `axis`: the first of equals, or the last (select_last)."""
     axis = normal_axis(axis, x.ndim)
     find = np.argmax if kind == "max" else np.argmin
     if select_last:
@@ -124,7 +124,7 @@ def arg(
 def _running(
     function: Callable[..., Array], x: Array, axis: int, *, first: int, exclusive: bool, reverse: bool
 ) -> Array:
-    """`function` along an axis; exclusive begins with `first` and leaves the last out."""
+    """Return the running `function` along an axis. exclusive: begin with `first` and leave the last result out."""
     axis = normal_axis(axis, x.ndim)
     y = function(np.flip(x, axis) if reverse else x, axis=axis, dtype=x.dtype)
     if exclusive:

@@ -1,6 +1,7 @@
-"""Resampling axis by axis: every output is a weighted sum of a few neighbours of the place it comes from.
+"""Resampling, axis by axis: every output is a weighted sum of a few elements around its coordinate in the input.
 
-Places, neighbours and weights are those of ONNX Resize; cubic weights are Keys' (1981), with coefficient `cubic`.
+Coordinates, neighbours and weights are those of ONNX Resize; cubic weights are those of Keys (1981), with coefficient
+`cubic`.
 """
 
 import math
@@ -32,7 +33,7 @@ _MOST_WEIGHTS: Final = 1 << 25
 
 
 class Axis:
-    """One axis that changes: `size` becomes `out`; `scale` as given or as the sizes make it, `crop` start and end."""
+    """An axis that is resized from `size` to `out`. scale: as given, or out / size. crop: (start, end)."""
 
     def __init__(self, axis: int, size: int, out: int, scale: float, crop: tuple[float, float]) -> None:
         self.axis, self.size, self.out, self.scale, self.crop = axis, size, out, scale, crop
@@ -42,7 +43,7 @@ def resize_axes(
     shape: tuple[int, ...], roi: Array | None, scales: Array | None, sizes: Array | None,
     axes: Sequence[int] | None, policy: str, coordinates: str,
 ) -> list[Axis]:  # fmt: skip
-    """The axes of x and what becomes of each. Raises `ShapeError` where the vectors do not fit."""
+    """Return the axes of x that are resized. Raises `ShapeError` if the vectors do not fit."""
     rank = len(shape)
     named = list(range(rank)) if axes is None else [normal_axis(a, rank) for a in axes]
     if len(set(named)) != len(named) or (scales is None) == (sizes is None):
@@ -71,7 +72,7 @@ def resize_axes(
 
 
 def _places(axis: Axis, coordinates: str) -> Array:
-    """Where in x each output comes from."""
+    """Return the coordinate in x that each output comes from."""
     i, n, out, scale = np.arange(axis.out), axis.size, axis.out, axis.scale
     match coordinates:
         case "asymmetric":
@@ -98,7 +99,7 @@ def _places(axis: Axis, coordinates: str) -> Array:
 def taps(
     axis: Axis, *, mode: str, coordinates: str, nearest: str, cubic: float, exclude_outside: bool, antialias: bool
 ) -> tuple[Array, Array, Array]:
-    """(neighbours (out, K) as positions in x, weights (out, K), whether the place is inside of x (out,))."""
+    """Return neighbours' positions in x (out, K), their weights (out, K), and whether coordinates are in x (out,)."""
     if axis.out == 0:
         return np.zeros((0, 1), np.int64), np.zeros((0, 1)), np.zeros(0, np.bool_)
     x = _places(axis, coordinates)
@@ -135,7 +136,7 @@ def taps(
 
 
 def _snapped(x: Array) -> Array:
-    """Places that miss an integer or a half by what float32 rounds away are there: scales come in float32."""
+    """Move coordinates that are within a rounding error of an integer or a half to it, because scales are float32."""
     grid = np.rint(2 * x) / 2
     return np.where(np.abs(x - grid) < _ROUNDED, grid, x)
 
@@ -150,7 +151,7 @@ def _changed(
     x: Operand, roi: Operand | None, scales: Operand | None, sizes: Operand | None,
     axes: Axes | None, policy: str, coordinates: str,
 ) -> list[Axis]:  # fmt: skip
-    """The axes of an input whose sizes are all known, and those that are asked for as well."""
+    """Return the axes that are resized. Raises `UnknownError` unless all sizes of x and the vectors are known."""
     arrays = []
     for vector in (roi, scales, sizes):
         if vector is not None and vector.array is None:
@@ -186,7 +187,7 @@ def _bound(
     x: Operand, roi: Operand | None = None, scales: Operand | None = None, sizes: Operand | None = None, *,
     coordinates: str, axes: Axes | None = None, policy: str = "stretch", **_: Any,
 ) -> int:  # fmt: skip
-    """Axes are resized one after another."""
+    """Return the elements of the largest array: axes are resized one after another."""
     total = list(x.shape)
     largest = math.prod(total)
     for axis in _changed(x, roi, scales, sizes, axes, policy, coordinates):
@@ -203,7 +204,7 @@ def resize(
     exclude_outside: bool = False, antialias: bool = False, outside: float = 0.0,
     axes: Axes | None = None, policy: Annotated[str, OneOf(POLICIES)] = "stretch",
 ) -> Array:  # fmt: skip
-    """x at other sizes. `outside` is the value of what lies beyond x under tf_crop_and_resize."""
+    """x resized. outside: the value for coordinates outside x with tf_crop_and_resize."""
     if mode != "nearest" and not is_floating(x.dtype):
         raise ShapeError(f"resize: x has dtype {x.dtype}, expected a float for mode {mode}")
     y = x

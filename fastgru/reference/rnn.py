@@ -1,4 +1,4 @@
-"""The simple recurrent layer, in float64 or whatever dtype comes in: h' = g(x W^T + b_i + h R^T + b_h)."""
+"""The simple recurrent layer in float64, or in the dtype of the inputs: h' = g(x W^T + b_i + h R^T + b_h)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ def rnn(
     lengths: Array | None = None,
     mask: Array | None = None,
 ) -> tuple[Array, Array]:
-    """A whole sequence, every direction: y and h_n, as for `fastgru.reference.gru.gru`.
+    """Run a whole sequence, in every direction. Returns y and h_n, as `fastgru.reference.gru.gru` does.
 
     Raises `ShapeError` or `SpecError`.
     """
@@ -45,6 +45,6 @@ def _rnn(
     *weights: Array | None,
     spec: Annotated[Mapping[str, Any], Made(RNNSpec.from_dict)],
 ) -> tuple[Array, Array]:
-    """`rnn`, with the arrays of `RNNWeights` of each direction in a row."""
+    """`rnn`, with the arrays of `RNNWeights` of each direction, one after another."""
     form = RNNSpec.from_dict(spec)
     return rnn(form, weights_of_each(RNNWeights, form, weights), x, initial_h, lengths, mask)

@@ -1,4 +1,4 @@
-"""Tensors with elements or blocks of them replaced, or combined with others, at given positions."""
+"""Operators that replace elements or blocks of a tensor at given positions, or combine them with others."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
@@ -39,10 +39,10 @@ def _blocks(x: Operand, indices: Operand, updates: Operand, **_: Any) -> list[Ti
 
 @operator("scatter_nd", Facts(same, ties=_blocks))
 def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction) -> Array:
-    """x with x[indices[i]] = updates[i] for every i, or combined with it by add, mul, max or min.
+    """x with x[indices[i]] = updates[i] for every i, or with x[indices[i]] combined by add, mul, max or min.
 
-    The last axis of `indices` (..., k) names the first k axes of x; updates (..., the other axes of x). Positions that
-    are named twice are combined one after the other; with "none" the last one stands.
+    The last axis of `indices` (..., k) holds positions along the first k axes of x. updates has the shape (..., the
+    other axes of x). Updates of the same position are combined one after another; with "none" the last one is kept.
     """
     same_dtype(x=x, updates=updates)
     k = check_scatter_nd(x.shape, indices.shape, updates.shape)
@@ -53,7 +53,7 @@ def scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: Reduction
 
 
 def check_scatter_nd(x: tuple[int, ...], indices: tuple[int, ...], updates: tuple[int, ...]) -> int:
-    """How many axes of x the indices name. Raises `ShapeError` unless the shapes fit each other."""
+    """Return k, the number of axes of x that the indices select on. Raises `ShapeError` unless the shapes fit."""
     if not indices or indices[-1] > len(x):
         raise ShapeError(f"scatter_nd: indices {indices} do not fit x {x}")
     k = indices[-1]

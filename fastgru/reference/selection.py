@@ -1,4 +1,4 @@
-"""Elements by tuples of positions, rows reversed, positions of what is not zero."""
+"""Operators that select elements by tuples of positions, reverse rows, or find elements that are not zero."""
 
 import math
 
@@ -21,9 +21,9 @@ def _picked(x: Operand, indices: Operand, *, batch_dims: int = 0) -> Dims:
 
 @operator("gather_nd", Facts(_picked, moves=FIRST))
 def gather_nd(x: Array, indices: Array, *, batch_dims: Size = 0) -> Array:
-    """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...]: the last axis of indices is a tuple of positions.
+    """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...]: the last axis of indices holds tuples of positions.
 
-    batch_dims: leading axes that x and indices share; a negative position counts from the end.
+    batch_dims: how many leading axes x and indices share. A negative position counts from the end.
     """
     check_gather_nd(x.shape, indices.shape, batch_dims)
     depth = indices.shape[-1]
@@ -52,7 +52,7 @@ def check_gather_nd(x: tuple[int, ...], indices: tuple[int, ...], batch_dims: in
     ),
 )
 def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: Axis) -> Array:
-    """Each row's first lengths[n] steps in the other order, the rest as it was. The axes are 0 and 1."""
+    """x with the first lengths[n] steps of each row reversed. The axes of time and batch are 0 and 1, in any order."""
     check_reverse(x.shape, lengths.shape, time_axis, batch_axis)
     T = x.shape[time_axis]
     check_positions("lengths", lengths, 0, T)
@@ -64,7 +64,7 @@ def reverse_sequence(x: Array, lengths: Array, *, time_axis: Axis, batch_axis: A
 
 
 def check_reverse(x: tuple[int, ...], lengths: tuple[int, ...], time_axis: int, batch_axis: int) -> None:
-    """Raise `ShapeError` unless time and batch are axes 0 and 1 of x, and lengths has one number a row."""
+    """Raise `ShapeError` unless time and batch are axes 0 and 1 of x, and lengths has a number for each row."""
     if len(x) < 2 or {time_axis, batch_axis} != {0, 1}:
         raise ShapeError(
             f"reverse_sequence: time_axis is {time_axis} and batch_axis is {batch_axis} for {x}, expected 0 and 1"

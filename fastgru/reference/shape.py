@@ -1,4 +1,4 @@
-"""The same elements in another shape, and the shapes themselves as integers."""
+"""Operators that put the same elements into another shape, or return shapes as integers."""
 
 import math
 from collections.abc import Sequence
@@ -44,14 +44,17 @@ __all__ = [
 
 
 def integers(name: str, vector: Array) -> list[int]:
-    """The values of an integer vector (or scalar) that says where."""
+    """Return the values of an integer vector or scalar. Raises `ShapeError` for any other array."""
     if vector.dtype.kind not in "iu" or vector.ndim > 1:
         raise ShapeError(f"{name}: got {vector.dtype} {vector.shape}, expected a vector of integers")
     return [int(v) for v in vector.reshape(-1)]
 
 
 def check_positions(what: str, numbers: Array, low: Any, high: Any) -> None:
-    """Raise `ShapeError` unless these are integers from low to high: numbers, or one for each along the last axis."""
+    """Raise `ShapeError` unless `numbers` are integers from low to high.
+
+    low, high: numbers, or one for each position along the last axis.
+    """
     if numbers.dtype.kind not in "iu":
         raise ShapeError(f"{what} have dtype {numbers.dtype}, expected an integer")
     if numbers.size and ((numbers < np.asarray(low)) | (numbers > np.asarray(high))).any():
@@ -59,14 +62,14 @@ def check_positions(what: str, numbers: Array, low: Any, high: Any) -> None:
 
 
 def normal_axis(axis: int, rank: int) -> int:
-    """`axis` counted from 0, or `ShapeError`."""
+    """Return `axis` counted from 0. Raises `ShapeError` if it is outside the rank."""
     if not -rank <= axis < rank:
         raise ShapeError(f"axis {axis} is outside {rank} axes")
     return axis % rank
 
 
 def _reshaped(x: Operand, shape: Operand, *, allow_zero: bool = False) -> Dims:
-    """One size that is not known follows from the others; an element that may be -1 or 0 is not known."""
+    """Return the axes of the output. A size whose element may be -1 or 0 is unknown; a single one is computed."""
     sizes: list[Size] = []
     for i, n in enumerate(shape.elements):
         known = isinstance(n, int) or at_least(n, 1)
@@ -85,12 +88,12 @@ def _kept(x: Operand, *_: Any, **__: Any) -> list[Size]:
 
 @operator("reshape", Facts(_reshaped, elements=_kept, moves=FIRST, mixes=apart))
 def reshape(x: Array, shape: Array, *, allow_zero: bool = False) -> Array:
-    """x in `shape`; 0 copies the size of the same axis of x unless allow_zero, one -1 is inferred."""
+    """x in `shape`. A size of 0 copies the size of the same axis of x unless allow_zero; one -1 is inferred."""
     return x.reshape(new_shape(x.shape, integers("shape", shape), allow_zero=allow_zero))
 
 
 def new_shape(old: tuple[int, ...], sizes: list[int], *, allow_zero: bool) -> list[int]:
-    """The sizes that `reshape` gives an array of shape `old`. Raises `ShapeError` where there are none."""
+    """Return the shape that `reshape` gives an array of shape `old`. Raises `ShapeError` if there is none."""
     if not allow_zero:
         if any(s == 0 and i >= len(old) for i, s in enumerate(sizes)):
             raise ShapeError(f"reshape: shape {sizes} copies an axis that shape {old} does not have")
@@ -120,7 +123,7 @@ def _squeezed(x: Operand, *, axes: Axes) -> Dims:
 
 @operator("squeeze", Facts(_squeezed, elements=_kept, moves=FIRST, mixes=apart))
 def squeeze(x: Array, *, axes: Axes) -> Array:
-    """x without the axes named, each of size 1; without every axis of size 1 when none is named."""
+    """x without `axes`, each of size 1. Empty `axes` stand for every axis of size 1."""
     named = sorted({normal_axis(a, x.ndim) for a in axes}) or [i for i, s in enumerate(x.shape) if s == 1]
     if wrong := [a for a in named if x.shape[a] != 1]:
         raise ShapeError(f"squeeze: axes {wrong} of shape {x.shape} are not of size 1")
@@ -135,7 +138,7 @@ def _unsqueezed(x: Operand, *, axes: Axes) -> Dims:
 
 @operator("unsqueeze", Facts(_unsqueezed, elements=_kept, moves=FIRST, mixes=apart))
 def unsqueeze(x: Array, *, axes: Axes) -> Array:
-    """x with axes of size 1, which stand at `axes` of the output."""
+    """x with axes of size 1 inserted, so that they are `axes` of the output."""
     rank = x.ndim + len(axes)
     named = [normal_axis(a, rank) for a in axes]
     if len(set(named)) != len(named):
@@ -157,7 +160,7 @@ def flatten(x: Array, *, axis: Axis) -> Array:
 
 
 def flat_shape(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
-    """The sizes that `flatten` gives an array of this shape, or `ShapeError`."""
+    """Return the shape that `flatten` gives an array of this shape. Raises `ShapeError` for an axis outside it."""
     rank = len(shape)
     if not -rank <= axis <= rank:
         raise ShapeError(f"flatten: axis {axis} is outside {rank} axes")
@@ -180,7 +183,7 @@ def _repeated(x: Operand, shape: Operand) -> list[Size]:
     ),
 )
 def expand(x: Array, shape: Array) -> Array:
-    """x and `shape` broadcast against each other: a size of 1 gives way on either side."""
+    """x broadcast with `shape`: a size of 1 on either side is replaced by the size on the other."""
     sizes = integers("shape", shape)
     if min(sizes, default=0) < 0:
         raise ShapeError(f"expand: shape is {sizes}, expected sizes of at least 0")
@@ -227,7 +230,7 @@ def arange(start: Array, limit: Array, delta: Array) -> Array:
 
 
 def check_constant(*, value: float, dtype: str) -> None:
-    """Raise `InvalidModelError` for a value that an integer or bool of `dtype` does not hold."""
+    """Raise `InvalidModelError` if `dtype` is integer or bool and cannot hold the value."""
     kind = numpy_dtype(dtype)
     if is_floating(kind):
         return

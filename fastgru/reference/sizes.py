@@ -1,7 +1,7 @@
-"""Sizes before any input came: numbers, names of free dimensions, and polynomials of those.
+"""Sizes that are known before a model runs: numbers, names of free dimensions, and polynomials of those.
 
-Two sizes that are equal here are equal whenever the model runs. A free dimension has at least one element; what holds
-for an empty one is for the definition to say.
+Two sizes that are equal here are equal whenever the model runs. A free dimension is assumed to have at least one
+element. The definitions handle empty ones.
 """
 
 import math
@@ -16,8 +16,8 @@ __all__ = [
     "free_axis", "is_name", "multiply", "public", "quotient", "remainder", "subtract",
 ]  # fmt: skip
 
-# A name; ("free", input, axis) of a dimension without one; ("axis", input, axis) of a size that is not known, within
-# one operator; ("floor", size, divisor).
+# A name; ("free", input, axis) for a dimension without a name; ("axis", input, axis) for an unknown size, within one
+# operator; ("floor", size, divisor) for size // divisor.
 Atom: TypeAlias = str | tuple[str, Any, int]
 Monomial: TypeAlias = frozenset[tuple[Atom, int]]
 
@@ -27,7 +27,7 @@ _MOST_TERMS, _MOST_DEGREE, _MOST_DEPTH, _MOST_FACTOR = 16, 16, 4, 1 << 62
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A sum of terms, each a product of atoms, as pairs of an atom and its power, and a whole number."""
+    """A sum of terms. Each is a pair of a monomial, which is a set of (atom, power), and an integer factor."""
 
     terms: frozenset[tuple[Monomial, int]]
 
@@ -55,17 +55,17 @@ def _of_atom(atom: Atom) -> Polynomial:
 
 
 def free_axis(name: str, axis: int) -> Polynomial:
-    """The size of a free dimension that has no name: of an axis of an input of a graph."""
+    """Return the size of a free dimension without a name, given an input of a graph and its axis."""
     return _of_atom(("free", name, axis))
 
 
 def axis_atom(index: int, axis: int) -> Polynomial:
-    """Whatever size this axis of an input of an operator has; `public` makes None of it."""
+    """Return the size of an axis whose size is unknown, for use within one operator; `public` turns it into None."""
     return _of_atom(("axis", index, axis))
 
 
 def is_name(size: Size) -> bool:
-    """Whether it is the size of a free dimension itself, named or not."""
+    """Return whether a size is a free dimension itself, named or not."""
     if not isinstance(size, Polynomial) or len(size.terms) != 1:
         return isinstance(size, str)
     ((monomial, factor),) = size.terms
@@ -73,7 +73,7 @@ def is_name(size: Size) -> bool:
 
 
 def public(size: Size) -> Size:
-    """The size as it can be told outside of one operator."""
+    """Return the size, or None if it only has a meaning within one operator."""
     return None if isinstance(size, Polynomial) and "axis" in set(_kinds(size)) else size
 
 
@@ -100,7 +100,7 @@ def _terms(size: int | str | Polynomial) -> dict[Monomial, int]:
 
 
 def _made(terms: Mapping[Monomial, int]) -> Size:
-    """The plainest form of a sum: a number, a name, else a polynomial; None where it grows beyond all use."""
+    """Return the simplest form of a sum: a number, a name, or a polynomial. Return None if it is too long."""
     kept = {monomial: factor for monomial, factor in terms.items() if factor}
     if not kept.keys() - {_ONE}:
         return kept.get(_ONE, 0)
@@ -117,7 +117,7 @@ def _made(terms: Mapping[Monomial, int]) -> Size:
 
 
 def add(*sizes: Size) -> Size:
-    """The sum; None where one of them is not known."""
+    """Return the sum, None if one of the sizes is unknown."""
     if all(type(size) is int for size in sizes):
         return sum(sizes)  # type: ignore[arg-type]
     total: Counter[Monomial] = Counter()
@@ -130,12 +130,12 @@ def add(*sizes: Size) -> Size:
 
 
 def subtract(a: Size, b: Size) -> Size:
-    """a - b; None where one of them is not known."""
+    """Return a - b, None if one of them is unknown."""
     return add(a, multiply(-1, b))
 
 
 def multiply(*sizes: Size) -> Size:
-    """The product; None where one of them is not known."""
+    """Return the product, None if one of the sizes is unknown."""
     result: Size = math.prod(s for s in sizes if isinstance(s, int))
     for size in sizes:
         if size is None or result is None:
@@ -155,7 +155,7 @@ def _multiplied(a: int | str | Polynomial, b: str | Polynomial) -> Size:
 
 
 def divide(a: Size, b: Size) -> Size:
-    """a / b where it is known to be whole; else None."""
+    """Return a / b if that is certain to be an integer or a polynomial, otherwise None."""
     if a is None or b is None or b == 0:
         return None
     rest, divisor = _terms(a), _terms(b)
@@ -183,7 +183,7 @@ def _powers(monomial: Monomial, order: list[Atom]) -> list[int]:
 
 
 def floor_divide(a: Size, divisor: int) -> Size:
-    """a // divisor, an atom of its own where that does not come out even."""
+    """Return a // divisor, as an atom of its own if the division may leave a remainder; None if nested too deep."""
     if isinstance(a, int) or a is None or divisor == 1:
         return a // divisor if isinstance(a, int) else a
     even = divide(a, divisor)
@@ -193,7 +193,7 @@ def floor_divide(a: Size, divisor: int) -> Size:
 
 
 def at_least(a: Size, b: Size, *, empty: bool = False) -> bool:
-    """Whether a >= b is certain. empty: even for free dimensions of no element."""
+    """Return whether a >= b is certain. empty: also if free dimensions may be 0."""
     difference = subtract(a, b)
     if difference is None:
         return False
@@ -208,27 +208,27 @@ def at_least(a: Size, b: Size, *, empty: bool = False) -> bool:
 
 
 def quotient(a: Size, b: Size) -> Size:
-    """Towards zero, as integers are divided."""
+    """Return a / b rounded towards zero, as integers are divided; None if that is unknown."""
     if isinstance(a, int) and isinstance(b, int) and b:
         return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
     return floor_divide(a, b) if isinstance(b, int) and b > 0 and at_least(a, 0) else divide(a, b)
 
 
 def remainder(a: Size, b: Size) -> Size:
-    """a mod b, of the sign of b."""
+    """Return a mod b, with the sign of b; None if that is unknown."""
     if isinstance(a, int) and isinstance(b, int):
         return a % b if b else None
     return None if divide(a, b) is None else 0
 
 
 def extreme(a: Size, b: Size, *, greater: bool) -> Size:
-    """The greater or the smaller of both, where it is certain which that is."""
+    """Return the greater or the smaller of both, None if it is uncertain which that is."""
     above, below = at_least(a, b, empty=True), at_least(b, a, empty=True)
     return (a if above == greater else b) if above or below else None
 
 
 def compare_sizes(kind: str, a: Size, b: Size) -> Size:
-    """1 or 0 where the answer is certain, for free dimensions of no element too."""
+    """Return 1 or 0 for the comparison, None if it is uncertain. Free dimensions may be 0 here."""
     least, most = at_least(a, b, empty=True), at_least(b, a, empty=True)
     above, below = at_least(a, add(b, 1), empty=True), at_least(b, add(a, 1), empty=True)
     yes, no = {

@@ -1,4 +1,4 @@
-"""Arrays cut into others and joined to one, along an axis."""
+"""Operators that cut arrays into several, slice them, or join them along an axis."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +16,7 @@ from fastgru.reference.sizes import Size, add, at_least, divide, floor_divide, s
 __all__ = ["concat", "slice_", "split", "split_sizes", "takes_last"]
 
 
-_BEYOND: Final = (1 << 31) - 1  # what files write for "to the end"
+_BEYOND: Final = (1 << 31) - 1  # files write this or more for "to the end"
 
 
 def _chained(*operands: Operand, axis: int) -> Dims:
@@ -37,7 +37,7 @@ def _chained(*operands: Operand, axis: int) -> Dims:
     ),
 )
 def concat(x: Array, *others: Array, axis: Axis) -> Array:
-    """The arrays one after the other along `axis`."""
+    """The arrays joined along `axis`."""
     same_dtype(**{f"x{i}": a for i, a in enumerate((x, *others))})
     return np.concatenate((x, *others), axis=axis)
 
@@ -65,13 +65,13 @@ def split(
     sizes: Sizes | None = None,
     parts: Count | None = None,
 ) -> tuple[Array, ...]:
-    """x cut along `axis` into `sizes`, the sizes `given`, or `parts` of one size, of which the last may be smaller."""
+    """x cut along `axis` into `sizes`, the sizes `given`, or `parts` of equal size; the last part may be smaller."""
     cut = split_sizes(x.shape[normal_axis(axis, x.ndim)], given, sizes, parts)
     return tuple(np.split(x, np.cumsum(cut)[:-1], axis=axis))[: len(cut)]
 
 
 def split_sizes(length: int, given: Array | None, sizes: Sequence[int] | None, parts: int | None) -> list[int]:
-    """The sizes into which `split` cuts an axis. Raises `ShapeError` where they do not make it up."""
+    """Return the sizes into which `split` cuts an axis. Raises `ShapeError` if their sum is not `length`."""
     if (given is not None) + (sizes is not None) + (parts is not None) != 1:
         raise InvalidModelError("split: expected either sizes or parts, and not both")
     if parts is None:
@@ -110,7 +110,7 @@ def _reversed(
 
 
 def _sliced_size(size: Size, start: Size, end: Size, step: int) -> Size:
-    """Free sizes for steps from the beginning to the end, and for an axis in the other order."""
+    """Return the size after a slice, also for free sizes. A negative step needs a slice of the whole axis then."""
     if isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
         return len(range(size)[_positions(size, start, end, step)])
     if step < 0:
@@ -125,7 +125,7 @@ def _sliced_size(size: Size, start: Size, end: Size, step: int) -> Size:
 
 
 def _clamped(position: Size, size: Size) -> Size:
-    """A position from the beginning, where it is certain which of 0, itself and the size it is."""
+    """Return a position counted from the beginning and clamped to 0 and the size, None if the result is uncertain."""
     if isinstance(position, int):
         if abs(position) >= _BEYOND:
             return size if position > 0 else 0
@@ -170,7 +170,10 @@ def _positions(size: int, start: int, end: int, step: int) -> slice:
 
 
 def takes_last(node: Node, constants: Mapping[str, Any]) -> tuple[int | None, bool]:
-    """The axis of which a node takes the last element alone, and whether it keeps that axis; None for any other."""
+    """Return the axis of which a node takes only the last element, and whether it keeps that axis.
+
+    The axis is None for any other node.
+    """
     given = [np.asarray(constants[name]).reshape(-1).tolist() if name in constants else None for name in node.inputs]
     if node.op == "gather" and given[1] == [-1]:
         return int(node.attrs["axis"]), len(np.shape(constants[node.inputs[1]])) == 1

@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, with the largest element taken out first so that nothing overflows."""
+"""Softmax and its logarithm. The largest element is subtracted first, so that nothing overflows."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ __all__ = ["log_softmax", "softmax"]
 
 
 def _shifted(x: Array, axis: int) -> tuple[Array, int]:
-    """x less the largest element along the axis, and that axis counted from 0."""
+    """Return x minus the largest element along the axis, and that axis counted from 0."""
     need_floating("softmax", x)
     axis = normal_axis(axis, x.ndim)
     return x - np.max(x, axis=axis, keepdims=True, initial=-np.inf), axis

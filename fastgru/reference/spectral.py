@@ -1,4 +1,4 @@
-"""The discrete Fourier transform, of an axis and of overlapping frames, with real and imaginary part as a last axis."""
+"""The discrete Fourier transform of an axis or of overlapping frames; the last axis holds real and imaginary parts."""
 
 import math
 from typing import Any, Final
@@ -22,7 +22,7 @@ MOST_POINTS: Final = 1 << 26
 def dft_sizes(
     shape: tuple[int, ...], axis: int, length: int | None, *, onesided: bool, inverse: bool
 ) -> tuple[int, int, int, int]:
-    """(axis, points of the transform, positions of x that it reads, positions that come out). Raises `ShapeError`."""
+    """Return (axis, points of the transform, positions of x that it reads, positions of y). Raises `ShapeError`."""
     if len(shape) < 2 or shape[-1] not in (1, 2):
         raise ShapeError(f"dft: x has shape {shape}, expected (..., 1) for real and (..., 2) for complex numbers")
     axis = normal_axis(axis, len(shape))
@@ -44,11 +44,11 @@ def dft_sizes(
 
 
 def dft_table(n: int, inputs: int, outputs: int, *, complex_in: bool, onesided: bool, inverse: bool) -> Array:
-    """The transform as a matrix (inputs * parts, outputs * parts), float64: rows times it are the transforms."""
+    """Return the transform as a float64 matrix (inputs * parts, outputs * parts), by which rows are multiplied."""
     turns = np.outer(np.arange(inputs), np.arange(outputs)) % n
     angle = 2 * np.pi / n * turns
     c, s = np.cos(angle), np.sin(angle)
-    if onesided and inverse:  # of what a real sequence has: every other bin but the first and the middle stands for two
+    if onesided and inverse:  # a real sequence: each bin but the first and the middle stands for two
         twice = np.full(inputs, 2.0)
         twice[0] = 1.0
         if n % 2 == 0 and inputs == n // 2 + 1:
@@ -79,7 +79,7 @@ def _transformed(
 
 
 def _transform_bound(x: Operand, **attrs: Any) -> int:
-    """Of complex numbers, for every point of the transform."""
+    """Return the numbers in a complex transform with all its points."""
     sides = {name: attrs.get(name, False) for name in ("onesided", "inverse")}
     at, points, *_ = dft_sizes(x.shape, attrs["axis"], attrs.get("length"), **sides)
     return 2 * points * (math.prod(x.shape) // max(x.shape[at], 1))
@@ -89,8 +89,8 @@ def _transform_bound(x: Operand, **attrs: Any) -> int:
 def dft(x: Array, *, axis: Axis, length: Count | None = None, onesided: bool = False, inverse: bool = False) -> Array:
     """x (..., 1) or (..., 2) -> its transform along `axis`, cut or filled with zeros to `length` points, (..., 2).
 
-    inverse: with the other sign, divided by the points. onesided: the first half of the points, of real numbers; the
-    inverse of that reads half of the points and gives real numbers (..., 1).
+    inverse: the inverse transform, with the other sign and divided by the number of points. onesided: the first half of
+    the points of a transform of real numbers; its inverse reads half of the points and returns real numbers (..., 1).
     """
     need_floating("dft", x)
     axis, n, _, _ = dft_sizes(x.shape, axis, length, onesided=onesided, inverse=inverse)
@@ -105,7 +105,7 @@ def dft(x: Array, *, axis: Axis, length: Count | None = None, onesided: bool = F
 def check_stft(
     signal: tuple[int, ...], window: tuple[int, ...] | None, step: int, length: int | None, onesided: bool
 ) -> tuple[int, int]:
-    """(length of a frame, number of frames). Raises `ShapeError`."""
+    """Return (length of a frame, number of frames). Raises `ShapeError`."""
     if len(signal) not in (2, 3) or (len(signal) == 3 and signal[2] not in (1, 2)):
         raise ShapeError(f"stft: signal has shape {signal}, expected (N, L), (N, L, 1) or (N, L, 2)")
     if length is None:
@@ -133,7 +133,7 @@ def _framed(
 
 
 def _frames_bound(signal: Operand, window: Operand | None = None, **attrs: Any) -> int:
-    """Of complex numbers, for every point of every frame."""
+    """Return an upper bound: four numbers for every point of every frame."""
     onesided = attrs.get("onesided", True)
     shape = None if window is None else window.shape
     size, frames = check_stft(signal.shape, shape, attrs["step"], attrs.get("length"), onesided)
@@ -156,14 +156,14 @@ def stft(
 
 
 def mel_weights(bands: int, points: int, rate: int, lowest: float, highest: float) -> Array:
-    """(points // 2 + 1, bands), float64: triangles over the bins of a spectrum, evenly spaced in mel (ONNX).
+    """Return (points // 2 + 1, bands), float64: triangles over the bins of a spectrum, evenly spaced in mel (ONNX).
 
-    mel = 2595 log10(1 + f / 700); corners are the bins floor((points + 1) f / rate), a triangle rises from 0 at its
+    mel = 2595 log10(1 + f / 700). The corners are the bins floor((points + 1) f / rate). A triangle rises from 0 at its
     first corner to 1 at its second and falls to 0 at its third.
     """
     bins = points // 2 + 1
     first, last = (2595 * np.log10(1 + f / 700) for f in (lowest, highest))
-    mels = np.linspace(first, last, bands + 2, endpoint=False)  # as ONNX spaces them: none lies at the highest
+    mels = np.linspace(first, last, bands + 2, endpoint=False)  # ONNX's spacing, without the highest
     corners = np.floor((points + 1) * (700 * (10 ** (mels / 2595) - 1)) / rate).astype(np.int64)
     table = np.zeros((bins, bands))
     for band in range(bands):

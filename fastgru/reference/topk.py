@@ -23,9 +23,9 @@ def _best(x: Operand, k: Operand, *, axis: int, largest: bool = True) -> Dims:
 
 @operator("topk", Facts(_best, dtype=(0, "int64"), flops=per_input(1)))
 def topk(x: Array, k: Array, *, axis: Axis, largest: bool = True) -> tuple[Array, Array]:
-    """(values, positions as int64) of the k first along `axis`, the best first.
+    """The values and int64 positions of the k largest or smallest elements along `axis`, in order.
 
-    Of equal elements the one of the lower position comes first. NaN counts as larger than every number.
+    The first of equal elements comes first. NaN counts as larger than every number.
     """
     axis = normal_axis(axis, x.ndim)
     count = integers("k", k)

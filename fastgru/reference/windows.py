@@ -1,7 +1,7 @@
-"""Windows that slide over the spatial axes of (N, C, D1, D2, ...): what convolutions and pools share.
+"""Windows that slide over the spatial axes of (N, C, D1, D2, ...), for convolutions and pools.
 
-Along one axis of size n, output i of a window of k taps reads positions i * stride + tap * dilation - begin, where
-`begin` elements of padding stand before the axis and `end` after it.
+Along one axis of size n, output i of a window of k taps reads positions i * stride + tap * dilation - begin. There are
+`begin` elements of padding before the axis and `end` after it.
 """
 
 import math
@@ -17,20 +17,20 @@ from fastgru.reference.sizes import Size, add, floor_divide, multiply, subtract
 
 __all__ = ["Pads", "Windows", "check_forms", "overlaps", "slid", "slide", "spread", "spread_dims"]
 
-# Beyond these a file is out to fill the memory or the time.
+# A file that goes beyond these limits is meant to exhaust memory or time.
 _MAX_NUMBER: Final = 1 << 30
 _MAX_TAPS: Final = 1 << 20
-_MAX_OUTPUTS: Final = 1 << 26  # of a channel; more where the input itself is as large
-_MAX_READS: Final = 1 << 32  # by the windows of a channel; more where the input is large
+_MAX_OUTPUTS: Final = 1 << 26  # of a channel; more if the input itself is as large
+_MAX_READS: Final = 1 << 32  # by the windows of a channel; more if the input is large
 _READS_EACH: Final = 1 << 12
 
 
-Pads = Sizes | Annotated[str, OneOf(("same_lower", "same_upper"))]  # befores then afters, or as much as keeps the size
+Pads = Sizes | Annotated[str, OneOf(("same_lower", "same_upper"))]  # before each axis, then after each
 
 
 @dataclass(frozen=True)
 class Windows:
-    """One number an axis: taps, strides, dilations, padding before and after, and sizes of the output."""
+    """Taps, strides, dilations, padding before and after, and sizes of the output, with one number for each axis."""
 
     taps: tuple[int, ...]
     strides: tuple[int, ...]
@@ -50,7 +50,7 @@ def check_forms(
     output_shape: Sequence[int] | None = None,
     **_: object,
 ) -> None:
-    """Raise `InvalidModelError` unless the lists of a node are for as many axes as `strides`."""
+    """Raise `InvalidModelError` unless the lists of a node have entries for as many axes as `strides`."""
     rank = len(strides)
     for name, given, counts in (
         ("dilations", dilations, (rank,)),
@@ -72,11 +72,11 @@ def slide(
     *,
     ceil_mode: bool = False,
 ) -> Windows:
-    """The windows over an input of sizes `spatial`.
+    """Return the windows over an input of sizes `spatial`. Raises `ShapeError`.
 
-    pads: before each axis, then after each; or "same_upper", "same_lower": as much as gives ceil(size / stride)
-    outputs, the odd element after or before. ceil_mode: a last window may reach over the end, if it starts within the
-    input or the padding before it.
+    pads: before each axis, then after each. "same_upper" and "same_lower" pad to ceil(size / stride) outputs, with an
+        odd element after or before the axis.
+    ceil_mode: the last window may reach beyond the end if it starts within the input or the padding before it.
     """
     _check_lengths(spatial, taps, strides, dilations, pads)
     begin, end, sizes = [], [], []
@@ -104,7 +104,7 @@ def slide(
 def _slid_size(
     n: Size, taps: Size, stride: int, dilation: int, pads: str | tuple[int, int], *, ceil_mode: bool
 ) -> Size:
-    """The outputs along one axis of size n, before and after which `pads` stand."""
+    """Return the number of outputs along one axis of size n, with `pads` before and after it."""
     if isinstance(pads, str):
         return floor_divide(add(n, stride - 1), stride)
     before, after = pads
@@ -126,13 +126,13 @@ def slid(
     *,
     ceil_mode: bool = False,
 ) -> Dims:
-    """What `slide` makes of the spatial axes. One that keeps its size without a stride stays what it is."""
+    """Return the spatial axes after `slide`. An axis that keeps its size with a stride of 1 stays the same axis."""
     each = zip(dims, taps, strides, dilations, _edges(pads, len(dims)), strict=True)
     return [_resized(dim, s, _slid_size(dim.size, k, s, d, e, ceil_mode=ceil_mode)) for dim, k, s, d, e in each]
 
 
 def _edges(pads: Pads, rank: int) -> Sequence[str | tuple[int, int]]:
-    """What `_slid_size` and `_spread_size` take of each axis."""
+    """Return the padding of each axis, as `_slid_size` and `_spread_size` take it."""
     return [pads] * rank if isinstance(pads, str) else list(zip(pads[:rank], pads[rank:], strict=True))
 
 
@@ -149,17 +149,19 @@ def spread(
     output_padding: Sequence[int],
     output_shape: Sequence[int] | None = None,
 ) -> Windows:
-    """The windows of a transposed convolution: what is read by `slide` over its output is written here.
+    """Return the windows of a transposed convolution. They write the positions that `slide` over its output would read.
 
-    With `output_shape` the padding follows from the sizes: the odd element is taken from the end for "same_upper", from
-    the beginning otherwise. "same_upper" and "same_lower" alone stand for outputs of size * stride.
+    With `output_shape`, the padding follows from the sizes; an odd element is cut from the end for "same_upper", from
+    the beginning otherwise. "same_upper" and "same_lower" without `output_shape` give outputs of size * stride.
+
+    Raises `ShapeError`.
     """
     _check_lengths(spatial, taps, strides, dilations, pads)
     rank = len(spatial)
     if len(output_padding) != rank or any(p < 0 or p > _MAX_NUMBER for p in output_padding):
         raise ShapeError(f"output_padding is {list(output_padding)}, expected {rank} numbers of at least 0")
     if output_shape is not None and len(output_shape) == rank + 2:
-        output_shape = output_shape[2:]  # some write batch and channels, too
+        output_shape = output_shape[2:]  # some files also give batch and channels
     if output_shape is not None and len(output_shape) != rank:
         raise ShapeError(f"output_shape is {list(output_shape)}, expected {rank} sizes")
     begin, end, sizes = [], [], []
@@ -186,7 +188,7 @@ def spread(
 def _spread_size(
     n: Size, taps: Size, stride: int, dilation: int, pads: str | tuple[int, int], further: int, wanted: int | None
 ) -> Size:
-    """The outputs along one axis of size n, of which `pads` are cut off and `further` are added."""
+    """Return the number of outputs along one axis of size n, less `pads` and plus `further`."""
     if wanted is not None or isinstance(pads, str):
         return multiply(n, stride) if wanted is None else wanted
     reach = add(multiply(subtract(taps, 1), dilation), 1)
@@ -202,7 +204,7 @@ def spread_dims(
     output_padding: Sequence[int],
     output_shape: Sequence[int] | None = None,
 ) -> Dims:
-    """What `spread` makes of the spatial axes."""
+    """Return the spatial axes after `spread`."""
     rank = len(dims)
     wanted = [None] * rank if output_shape is None else output_shape[-rank:]
     each = zip(dims, taps, strides, dilations, _edges(pads, rank), output_padding, wanted, strict=True)
@@ -215,9 +217,10 @@ def spread_dims(
 def overlaps(
     windows: Windows, small: Sequence[int], large: Sequence[int]
 ) -> Iterator[tuple[tuple[int, ...], list[slice], list[slice]]]:
-    """Each tap with the positions i along the axes of sizes `small`, and those that it reads from there in `large`.
+    """Yield each tap, its positions i along axes of sizes `small`, and the positions that it reads in `large`.
 
-    The latter are i * stride + tap * dilation - begin; only positions count that both have, and taps that have any.
+    The latter are i * stride + tap * dilation - begin. Positions outside either are left out, and so are taps without
+    any position.
     """
     for tap in product(*map(range, windows.taps)):
         near, far = [], []

@@ -2,10 +2,9 @@
 
     GRADIENTS[op](ups, inputs, outputs, **attrs) -> one array or None for each input
 
-`ups` are the gradients of a number E by each output, dE/dy; what comes back are those by each input, dE/dx, None where
-an input has none: an integer, or one that is absent. One module a family, the same stem as that of the definition. An
-operator whose outputs consist of elements of its inputs says so in its facts (`moves`), and its gradient follows from
-that.
+`ups` are the gradients of a number E by each output, dE/dy. The results are those by each input, dE/dx, None for an
+input that is absent or an integer. Each family has one module, with the same stem as the definition. If the outputs of
+an operator are elements of its inputs, its facts say so (`moves`), and its gradient follows from that.
 """
 
 from fastgru.reference.gradients.registry import GRADIENTS, has_gradient, pull_back

@@ -1,4 +1,4 @@
-"""Of two elements in and one out, summed over what NumPy's rules stretched."""
+"""Gradients of operators that make one element from two, summed over the axes that were broadcast."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -10,7 +10,7 @@ from fastgru.reference.gradients.registry import Gradients, gradient, summed_to
 
 __all__ = ["binary", "prelu"]
 
-# kind -> the slopes by a and by b, of y; where a and b are equal, maximum and minimum halve what comes.
+# kind -> dy/da and dy/db. If a and b are equal, each gets half of the gradient of their maximum or minimum.
 _SLOPES: Final[Mapping[str, Callable[[Array, Array, Array], tuple[Array | float, Array | float]]]] = {
     "add": lambda a, b, y: (1.0, 1.0),
     "div": lambda a, b, y: (1 / b, -y / b),
@@ -25,13 +25,13 @@ _SLOPES: Final[Mapping[str, Callable[[Array, Array, Array], tuple[Array | float,
 
 
 def _by_exponent(a: Array, y: Array) -> Array:
-    """y log(a), 0 where a is 0."""
+    """Return y log(a), 0 where a is 0."""
     return np.where(a == 0, 0, y * np.log(np.where(a == 0, 1, a)))
 
 
 @gradient("binary")
 def binary(ups: Sequence[Array], inputs: Sequence[Array], outputs: Sequence[Array], *, kind: str) -> Gradients:
-    """da = dy * dy/da and db = dy * dy/db; nothing of what works on bits."""
+    """da = dy * dy/da and db = dy * dy/db; none for operators on bits."""
     if kind not in _SLOPES:
         return [None, None]
     (dy,), (a, b) = ups, inputs

@@ -1,4 +1,4 @@
-"""Slopes of what takes one element and gives one; at a kink, that of the side that torch takes."""
+"""Gradients of operators that make one element from one. At a kink, the slope is that of the side that torch takes."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +59,7 @@ def activation(
 
 
 def _gelu(x: Array, y: Array) -> Array:
-    """Phi(x) + x phi(x)."""
+    """Return Phi(x) + x phi(x)."""
     density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
     return np.where(x == 0, 0.5, y / np.where(x == 0, 1, x)) + x * density
 
@@ -75,7 +75,7 @@ def _silu(x: Array, y: Array) -> Array:
     return np.asarray(s + y * (1 - s))
 
 
-# kind -> the slope at x, where the output is y. What rounds, or tells of a sign, has none but zero.
+# kind -> the slope at x, where the output is y. Rounding and signs have the slope 0.
 _SLOPES: Final[Mapping[str, Callable[[Array, Array], Array]]] = {
     "abs": lambda x, y: np.sign(x),
     "acos": lambda x, y: -1 / np.sqrt(1 - x * x),
@@ -118,7 +118,7 @@ def unary(
     alpha: float | None = None,
     gamma: float | None = None,
 ) -> Gradients:
-    """dx = dy * f'(x); nothing of what gives no number."""
+    """dx = dy * f'(x); none for kinds whose output is bool or integer."""
     (dy,), (x,), (y,) = ups, inputs, outputs
     if alpha is not None and gamma is not None:
         return [dy * np.where(x > 0, gamma, gamma * alpha * np.exp(np.minimum(x, 0)))]
@@ -127,7 +127,7 @@ def unary(
 
 @gradient("clip")
 def clip(ups: Sequence[Array], inputs: Sequence[Any], outputs: Sequence[Array]) -> Gradients:
-    """dy where x is within the bounds; what reached a bound counts there, if the bound is a float."""
+    """dx = dy where x is within the bounds. A bound gets the sum of dy over the elements that it replaced."""
     (dy,), (x, *bounds) = ups, inputs
     low, high = [*bounds, None, None][:2]
     above = np.zeros(x.shape, bool) if high is None else (x if low is None else np.maximum(x, low)) > high
@@ -140,5 +140,5 @@ def clip(ups: Sequence[Array], inputs: Sequence[Any], outputs: Sequence[Array]) 
 
 @gradient("cast")
 def cast(ups: Sequence[Array], inputs: Sequence[Array], outputs: Sequence[Array], *, to: str) -> Gradients:
-    """dx = dy, where both are floats."""
+    """dx = dy, none if the output is no float."""
     return [ups[0] if outputs[0].dtype.kind == "f" else None]

@@ -1,6 +1,6 @@
-"""The gradient of a GRU: the chain rule through the formulas of `fastgru.reference.gru`, a time step a pass.
+"""The gradient of a GRU: the chain rule through the formulas of `fastgru.reference.gru`, one time step after another.
 
-With a_r, a_z, a_n what f and g are taken of, q = h Rn^T + b_hn, and d.. short for dE/d..:
+With a_r, a_z, a_n the arguments of f and g, q = h Rn^T + b_hn, and d.. short for dE/d..:
 
     h' = z * h + (1 - z) * n         dz = dh' * (h - n)       dn = dh' * (1 - z)       dh = dh' * z + ...
     z = f(a_z), n = g(a_n)           da_z = dz * f'(a_z)      da_n = dn * g'(a_n)
@@ -8,12 +8,12 @@ With a_r, a_z, a_n what f and g are taken of, q = h Rn^T + b_hn, and d.. short f
     reset before: a_n = x Wn^T + b_in + (r * h) Rn^T + b_hn   dr = (da_n Rn) * h
     r = f(a_r)                       da_r = dr * f'(a_r)
 
-A preactivation that the clip holds has the slope 0. What goes back from h' to h is the Jacobian of the step,
+A preactivation that is clipped has the slope 0. The Jacobian of the step carries the gradient back from h' to h,
 
     dh'/dh = diag(z) + diag((h - n) f'(a_z)) Rz + diag((1 - z) g'(a_n)) dq,
     reset after:  dq = diag(r) Rn + diag(q f'(a_r)) Rr        reset before: dq = Rn (diag(r) + diag(h f'(a_r)) Rr)
 
-and the chain of those from step to step decides whether a gradient vanishes or explodes.
+and the product of these Jacobians over the steps decides whether a gradient vanishes or explodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ __all__ = ["Gates", "gates_of", "gru_back", "gru_cell_back", "gru_cell_jacobians
 
 
 class Gates(NamedTuple):
-    """One step of one direction, all (N, H): the gates, the slopes at them, and what the reset gate acts on."""
+    """The gates of one step of one direction, their slopes, and what the reset gate acts on or gives; all (N, H)."""
 
     r: Array
     z: Array
@@ -45,13 +45,13 @@ class Gates(NamedTuple):
 
 
 def _with_slope(spec: GRUSpec, f: Activation, a: Array) -> tuple[Array, Array]:
-    """f of the limited preactivation, and its slope by the preactivation."""
+    """Return f of the clipped preactivation, and its slope by the preactivation."""
     held = limited(spec, a)
     return activate(f, held), np.where(held == a, slope(f, held), 0)
 
 
 def gates_of(spec: GRUSpec, w: GRUWeights, x: Array, h: Array, direction: int = 0) -> Gates:
-    """The gates of a step: x (N, I), h (N, H)."""
+    """Return the gates of a step: x (N, I), h (N, H)."""
     f, g = spec.functions(direction)
     full = as_dtype(w, spec, np.result_type(x, h))
     W, R, b_i, b_h = (np.split(a, 3) for a in (full.weight_ih, full.weight_hh, full.bias_ih, full.bias_hh))
@@ -69,7 +69,7 @@ def gates_of(spec: GRUSpec, w: GRUWeights, x: Array, h: Array, direction: int = 
 def gru_cell_back(
     spec: GRUSpec, weights: GRUWeights, x: Array, h: Array, dh_next: Array, *, direction: int = 0
 ) -> tuple[Array, Array, list[Array]]:
-    """One step back: x (N, I), h (N, H) before the step, dE/dh' (N, H) after it.
+    """Go one step back: x (N, I), h (N, H) before the step, dE/dh' (N, H) after it.
 
     Returns dE/dx (N, I), dE/dh (N, H), and dE by weight_ih, weight_hh, bias_ih and bias_hh.
     """
@@ -95,16 +95,16 @@ def gru_cell_back(
 def gru_cell_jacobians(
     spec: GRUSpec, weights: GRUWeights, x: Array, h: Array, *, direction: int = 0
 ) -> tuple[Array, Array]:
-    """dh'/dh (N, H, H) and dh'/dx (N, H, I) of one step; [n, i, j] is the slope of h'_i by h_j or x_j in row n."""
+    """Return dh'/dh (N, H, H) and dh'/dx (N, H, I) of one step; [n, i, j] is dh'_i/dh_j or dh'_i/dx_j in row n."""
     s = gates_of(spec, weights, x, h, direction)
     (W_r, W_z, W_n), (R_r, R_z, R_n) = np.split(weights.weight_ih, 3), np.split(weights.weight_hh, 3)
 
     def rows(factor: Array, matrix: Array) -> Array:
-        """diag(factor) matrix, a matrix a row."""
+        """Return diag(factor) matrix, one matrix for each row of `factor`."""
         return factor[:, :, None] * matrix
 
     def candidate(own: Array, reset: Array, *, by_h: bool) -> Array:
-        """The slopes of a_n. own: those of the term that the reset gate does not act on, reset: those of a_r."""
+        """Return the slopes of a_n. own: those of the term that no reset gate acts on. reset: those of a_r."""
         if spec.reset_after:
             return own + rows(s.q * s.r_slope, reset) + (rows(s.r, R_n) if by_h else 0)
         return own + R_n @ (rows(h * s.r_slope, reset) + (rows(s.r, np.eye(h.shape[1], dtype=h.dtype)) if by_h else 0))
@@ -125,9 +125,9 @@ def gru_back(
     lengths: Array | None = None,
     mask: Array | None = None,
 ) -> Back:
-    """The gradients of a whole sequence, every direction.
+    """Return the gradients of a whole sequence, in every direction.
 
-    x, h0, lengths and mask as `fastgru.reference.gru.gru` had them. dy is dE/dy, shaped as y, and d_last dE/dh_n
+    x, h0, lengths and mask: as `fastgru.reference.gru.gru` took them. dy: dE/dy, shaped as y. d_last: dE/dh_n
     (D, N, H).
     """
     own = [as_dtype(w, spec, x.dtype) for w in weights]
@@ -135,7 +135,7 @@ def gru_back(
 
     def forward(d: int, w: GRUWeights, x_t: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         (h,) = state
-        states[d].append(h.copy())  # the initial state is a view that becomes the last one
+        states[d].append(h.copy())  # the initial state is a view that the last state overwrites
         s = gates_of(spec, w, x_t, h, d)
         return (np.asarray(s.z * h + (1 - s.z) * s.n),)
 
@@ -152,7 +152,7 @@ def gru_back(
 def _gru(
     ups: Sequence[Array], inputs: Sequence[Any], outputs: Sequence[Array], *, spec: Mapping[str, Any]
 ) -> Gradients:
-    """By x, the initial state, and the arrays of each direction."""
+    """The gradients by x, the initial state, and the arrays of each direction."""
     form = GRUSpec.from_dict(spec)
     x, h0, lengths, mask, *arrays = [*inputs, None, None, None][: max(len(inputs), 4)]
     dy = ups[0]

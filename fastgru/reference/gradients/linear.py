@@ -1,4 +1,4 @@
-"""Of y = x W^T + b: dx = dy W, dW = dy^T x, db the sum of dy; and of NumPy's matrix product."""
+"""Gradients of NumPy's matrix product and of y = x W^T + b: dx = dy W, dW = dy^T x, db the sum of dy."""
 
 from collections.abc import Sequence
 

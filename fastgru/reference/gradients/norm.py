@@ -1,4 +1,4 @@
-"""Of normalisation: the statistics depend on the input, too, so that what is constant or linear in it is taken out."""
+"""Gradients of normalisation. Statistics of the input remove the parts of du that are constant or proportional to u."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -52,7 +52,7 @@ def rms_norm(
 def batch_norm(
     ups: Sequence[Array], inputs: Sequence[Array], outputs: Sequence[Array], *, axis: int, epsilon: float
 ) -> Gradients:
-    """By stored statistics, which are no weights and have no gradient: a line a channel."""
+    """An affine map for each channel. The stored statistics are no weights and have no gradient."""
     (dy,), (x, scale, _, mean, var) = ups, inputs
     along = [1] * x.ndim
     along[axis] = x.shape[axis]

@@ -1,7 +1,7 @@
-"""Backpropagation through time: what `fastgru.reference.recurrent.unroll` did, from its last step to its first.
+"""Backpropagation through time: the steps of `fastgru.reference.recurrent.unroll`, from the last to the first.
 
-E is a sum over the steps that y shows, and h_t goes into y_t and into h_{t+1}. So dE/dh_t is what comes from y_t, and
-what comes back through the step after it:
+E depends on the steps of y, and h_t goes into y_t and into h_{t+1}. So dE/dh_t is the sum of the gradient by y_t and
+the one that comes back through the next step:
 
     dE/dh_t = dE/dy_t + dE/dh_{t+1} dh_{t+1}/dh_t
 
@@ -40,11 +40,10 @@ def back_through_time(
     dy: Array,
     d_last: Array,
 ) -> Back:
-    """The gradients of one layer, from dE/dy, shaped as y, and dE/dh_n (D, N, H).
+    """Return the gradients of one layer, from dE/dy, shaped as y, and dE/dh_n (D, N, H).
 
-    before: for each direction h before each step of time (T of (N, H)), as going forward found it. x, lengths and mask
-    as it had them: a step that a row does not have, or that is hidden, hands dE/dh on as it came, and what x holds
-    there is not read.
+    before: for each direction, h before each time step (T arrays (N, H)), from the forward pass. x, lengths, mask: as
+    in the forward pass. A step beyond a row's length, or hidden by the mask, passes dE/dh on unchanged and reads no x.
     """
     if spec.batch_first:
         x, dy = x.swapaxes(0, 1), dy.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""Of sums and means along axes."""
+"""Gradients of reductions along axes, such as sums and means."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def reduce(
     axes: Sequence[int],
     keepdims: bool,
 ) -> Gradients:
-    """dy for each element of a sum, its share of a mean, and what a maximum or minimum is equal to gets it."""
+    """dx = dy for a sum and dy / count for a mean. Elements that are equal to a maximum or minimum share dy."""
     (dy,), (x,), (y,) = ups, inputs, outputs
     along = tuple(axis % x.ndim for axis in axes) or tuple(range(x.ndim))
     if not keepdims:

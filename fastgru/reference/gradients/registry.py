@@ -1,4 +1,4 @@
-"""How a function becomes the gradient of an operator, and the one gradient of all that move elements."""
+"""Make a function the gradient of an operator; and the common gradient of all operators that move elements."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
@@ -22,7 +22,7 @@ GRADIENTS: Final[Mapping[str, Callable[..., Gradients]]] = Families(
 
 
 def gradient(name: str) -> Callable[[Function], Function]:
-    """Make a function the gradient of the operator `name`; the function itself stays what it is."""
+    """Make a function the gradient of the operator `name`. The function itself is not changed."""
 
     def register(function: Function) -> Function:
         entry: Callable[..., Gradients] = function
@@ -33,14 +33,14 @@ def gradient(name: str) -> Callable[[Function], Function]:
 
 
 def has_gradient(op: str) -> bool:
-    """Whether `pull_back` takes a node of this operator."""
+    """Return whether `pull_back` takes a node of this operator."""
     return op in OPS and (op in GRADIENTS or OPS[op].facts.moves is not None)
 
 
 def pull_back(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Array], ups: Sequence[Array]) -> Gradients:
-    """dE by each input of `node`, from dE by each of its outputs; None for what is no float, or absent.
+    """Return dE by each input of `node`, None for one that is absent or no float, from dE by each of its outputs.
 
-    inputs, outputs: those of the node in one floating-point dtype, as its definition took and gave them. Raises
+    inputs, outputs: those of the node in one floating-point dtype, as its definition takes and returns them. Raises
     `KeyError` for an operator without a gradient.
     """
     if node.op in GRADIENTS:
@@ -54,7 +54,7 @@ def pull_back(node: Node, inputs: Sequence[Array | None], outputs: Sequence[Arra
 
 
 def _put_back(node: Node, inputs: Sequence[Array | None], ups: Sequence[Array]) -> Gradients:
-    """Of an operator that moves elements: it is carried out on their numbers, which say where each came from."""
+    """Return the gradients of an operator that moves elements. It is run on positions, to find where each came from."""
     facts = OPS[node.op].facts
     if facts.moves is None:
         raise KeyError(node.op)
@@ -75,7 +75,7 @@ def _put_back(node: Node, inputs: Sequence[Array | None], ups: Sequence[Array]) 
 
 
 def summed_to(up: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient by an array of `shape` that was broadcast to that of `up`: the sum over what it was stretched to."""
+    """Return the gradient by an array of `shape` that was broadcast to the shape of `up`: `up` summed to `shape`."""
     ahead = up.ndim - len(shape)
     stretched = [ahead + i for i, n in enumerate(shape) if n == 1]
     return np.asarray(up.sum(axis=(*range(ahead), *stretched)).reshape(shape))

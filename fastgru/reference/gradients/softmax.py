@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, from their outputs."""
+"""Gradients of softmax and its logarithm, computed from their outputs."""
 
 from collections.abc import Sequence
 
