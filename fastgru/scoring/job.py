@@ -137,8 +137,9 @@ class _Run(NamedTuple):
         numbers = [[spec.name for spec in self.model.outputs].index(spec.name) for spec in self.outputs]
         for record, found in pairs:
             if record.fault and self.on_error == "stop":
-                name = f", sequence {', '.join(map(str, record.ids))}" if record.ids else ""
-                where = f"row {record.at} (the first is 0){name}"
+                where = f"row {record.at} (the first is 0)"
+                if any(each is not None for each in record.ids):
+                    where += f", sequence {', '.join(map(str, record.ids))}"
                 raise DataError(
                     f"{where}: {record.fault}; with --on-error null, its outputs are null and the run goes on"
                 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgru.errors import DataError
 from fastgru.graph import Array
-from fastgru.scoring.sources import ARRAYS, arrays, batches
+from fastgru.scoring.sources import ARRAYS, arrays, batches, check_separator
 from fastgru.scoring.sources import labels as labels_of
 
 __all__ = ["Input", "Record", "records"]
@@ -74,7 +74,7 @@ def records(
     torn_rows = list[_Rows]()  # which may be of the sequence before them, or of the next one, or of none
     for first, batch, torn in batches(files, skip):
         faults = {row: each.fault for row, each in torn.items()}
-        chosen = _chosen(batch.schema.names, inputs, ids)
+        chosen = _chosen(batch.schema.names, inputs, ids, files[0].suffix.lower() == ".csv")
         cells = {name: _cells(name, batch.column(name), first) for names in chosen for name in names}
         for found in cells.values():
             for row, fault in found[1].items():
@@ -91,7 +91,7 @@ def records(
         if not ids:
             raise DataError("each row is one step: name the columns that tell which rows make a sequence (--id)")
         parts = [
-            _steps(entry, [cells[name][0] for name in names], first, faults)
+            _steps(entry, names, [cells[name][0] for name in names], first, faults)
             for entry, names in zip(inputs, chosen, strict=True)
         ]
         for row in range(batch.num_rows):
@@ -151,7 +151,7 @@ def _of_rows(
                 columns = [_numbers(cells[name][0][row]) for name in names]
                 if len({len(column) if column.ndim else -1 for column in columns}) > 1:
                     raise ValueError(f"the lists in {', '.join(names)} have different lengths")
-                found.append(_fitted(entry, columns[0] if len(columns) == 1 else np.stack(columns, -1)))
+                found.append(_fitted(entry, columns[0] if len(columns) == 1 else np.stack(columns, -1), names))
         except ValueError as error:
             fault = str(error)
         yield Record(key, first + row, 1, None if fault else tuple(found), fault, first + row)
@@ -188,9 +188,12 @@ def _borders(labels: Sequence[Sequence[Any]], count: int, torn: set[int]) -> lis
     return [0, *(r for r in range(1, count) if keys[r] != keys[r - 1] or r in apart or r - 1 in apart), count]
 
 
-def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str]) -> list[Sequence[str]]:
+def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str], is_csv: bool) -> list[Sequence[str]]:
+    """The columns of each input. Raises `DataError` for those that are not there."""
     others = [name for name in names if name not in ids]
     chosen: list[Sequence[str]] = [entry.columns or others for entry in inputs]
+    if is_csv and not {*ids, *(name for entry in inputs for name in entry.columns)} & {*names}:
+        check_separator(names)
     if missing := [name for columns in (ids, *chosen) for name in columns if name not in names]:
         raise DataError(f"the data has no column {', '.join(missing)}; its columns are {', '.join(names)}")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
@@ -252,7 +255,7 @@ def _depth(value: Any) -> int:
     return 1 + max((_depth(entry) for entry in value[:1]), default=0) if isinstance(value, list) else 0
 
 
-def _steps(entry: Input, columns: Sequence[Any], first: int, faults: dict[int, str]) -> Array:
+def _steps(entry: Input, names: Sequence[str], columns: Sequence[Any], first: int, faults: dict[int, str]) -> Array:
     """(n, ...): the rows of a batch as steps of an input; what does not fit is zero, and a fault."""
     if len(columns) > 1 or not _depth(next((v for v in columns[0] if v is not None), 0)):
         found = np.stack([np.asarray(column) for column in columns], -1)
@@ -274,7 +277,7 @@ def _steps(entry: Input, columns: Sequence[Any], first: int, faults: dict[int, s
         raise DataError(f"input {entry.name!r} takes {wanted} values a step, but the columns have {found.shape[1]}")
     cast, reasons = _cast(entry, found)
     for row in np.flatnonzero(reasons.any(-1)).tolist():
-        faults.setdefault(first + row, _REASONS[reasons[row].max()].format(entry.dtype))
+        faults.setdefault(first + row, _reason(entry, reasons[row], names))
     return cast.reshape(len(found), *shape)
 
 
@@ -286,8 +289,8 @@ def _numbers(value: Any) -> Array:
     return array
 
 
-def _fitted(entry: Input, array: Array) -> Array:
-    """A whole sequence as the model takes it. Raises `ValueError`."""
+def _fitted(entry: Input, array: Array, names: Sequence[str] = ()) -> Array:
+    """A whole sequence as the model takes it. names: of its columns, if it has some. Raises `ValueError`."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"got {array.dtype}, expected numbers")
     if array.ndim == len(entry.rest) + 2 and array.shape[1] == 1:
@@ -301,11 +304,17 @@ def _fitted(entry: Input, array: Array) -> Array:
         raise ValueError(f"got shape {array.shape}, expected (T, {_said(entry.rest)})".replace(", )", ",)"))
     cast, reasons = _cast(entry, array)
     if reasons.any():
-        raise ValueError(_REASONS[reasons.max()].format(entry.dtype))
+        raise ValueError(_reason(entry, reasons, names))
     return cast
 
 
-_REASONS: Final = ("", "a value is no number that {} holds", "a value is not finite")
+_REASONS: Final = ("", "a value{} is no number that {} holds", "a value{} is not finite")
+
+
+def _reason(entry: Input, reasons: Array, names: Sequence[str]) -> str:
+    """The worst of the reasons, with the name of its column."""
+    column = int(reasons.argmax()) % reasons.shape[-1] if len(names) > 1 else 0
+    return _REASONS[reasons.max()].format(f" of {names[column]}" if names else "", entry.dtype)
 
 
 def _cast(entry: Input, array: Array) -> tuple[Array, Array]:

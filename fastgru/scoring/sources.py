@@ -15,12 +15,15 @@ import numpy as np
 
 from fastgru.errors import DataError
 
-__all__ = ["ARRAYS", "BATCH_ROWS", "Torn", "arrays", "batches", "files_of", "hash_of", "labels", "types_of"]
+__all__ = [
+    "ARRAYS", "BATCH_ROWS", "Torn", "arrays", "batches", "check_separator", "files_of", "hash_of", "labels", "types_of",
+]  # fmt: skip
 
 BATCH_ROWS: Final = 1 << 14
 ARRAYS: Final = (".npy", ".npz")
 _JSON: Final = {b"fastgru": b"json"}  # of a column whose values are texts of JSON
 _TABLES: Final = (".csv", ".jsonl", ".parquet")
+_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def files_of(path: Path) -> list[Path]:
@@ -129,7 +132,9 @@ def _csv(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
     from pyarrow import csv
 
     with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(reader(file), [])
+        names = next((row for row in reader(file) if row), [])
+    if not names:
+        return
     text = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
     )
@@ -155,9 +160,19 @@ def _csv(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
                 yield whole, torn
                 first += whole.num_rows
             if waiting and not first:
+                check_separator(names)
                 raise DataError(f"{path}: no line has the fields of the first; {waiting[0][1].fault}")
             if waiting:
                 yield _mended(pa.RecordBatch.from_pylist([], opened.schema), first, waiting)
+
+
+def check_separator(names: Sequence[str]) -> None:
+    """Raise `DataError` if the only name in the first line of a CSV file seems to be several."""
+    found = [word for mark, word in _SEPARATORS.items() if len(names) == 1 and mark in names[0]]
+    if found:
+        raise DataError(
+            f"the fields of a CSV file must be separated by commas, but its first line has {found[0]}: {names[0]!r:.80}"
+        )
 
 
 def _mended(batch: Any, first: int, waiting: deque[tuple[int, Torn]]) -> tuple[Any, dict[int, Torn]]:

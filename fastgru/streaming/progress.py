@@ -33,10 +33,11 @@ def reporter(progress: Progress, total: int | None) -> Report:
         done, now = before + since, time.monotonic()
         if callable(progress):
             progress(done, total)
-        elif progress and (ended or now - last >= (_TERMINAL_S if terminal else _FILE_S)):
+        elif progress and done and (ended or now - last >= (_TERMINAL_S if terminal else _FILE_S)):
             last = now
             of = "" if total is None else f" of {total:,}"
-            line = f"{done:,}{of} sequences, {done / max(now - begun, 1e-9):,.0f} a second"
+            noun = "sequence" if (done if total is None else total) == 1 else "sequences"
+            line = f"{done:,}{of} {noun}, {done / max(now - begun, 1e-9):,.0f} a second"
             end = "\n" if ended or not terminal else ""
             sys.stderr.write(f"\r\x1b[K{line}{end}" if terminal else f"{line}{end}")
             sys.stderr.flush()

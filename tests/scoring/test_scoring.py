@@ -150,7 +150,7 @@ def test_arrays_and_folders(model: fastgru.Model, tmp_path: Path) -> None:
 
 FAULTS = [
     ("a", None, "a is null"),
-    ("b", float("nan"), "a value is not finite"),
+    ("b", float("nan"), "a value of b is not finite"),
     ("id", None, "the id is null"),
     ("c", "many", "expected a number, got"),
 ]
@@ -242,6 +242,30 @@ def test_a_lone_cr_ends_a_line_of_csv(model: fastgru.Model, tmp_path: Path, capf
     done = score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", ids=["id"], outputs=["y"], on_error="null")
     assert [(fault.row, fault.reason[:7]) for fault in done.faults] == [(k, f"line {k + 2}:") for k in range(4)]
     assert read(tmp_path / "out.jsonl")["id"][-1] == "s2"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["id;a;b;c\ns;1;2;3\n", "id;a\ns;1,5\n", "id\ta\ns\t1\n", "id|a\ns|1\n"])
+@pytest.mark.parametrize("ids", [["id"], []])
+def test_another_separator_than_a_comma_is_told(
+    model: fastgru.Model, tmp_path: Path, text: str, ids: list[str]
+) -> None:
+    (tmp_path / "in.csv").write_text(text)
+    with pytest.raises(DataError, match=r"must be separated by commas, but its first line has .*: 'id"):
+        score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("in.csv", ""), ("in.csv", "\n\n"), ("in.csv", "id,a,b,c\n"), ("in.jsonl", "")]
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "npz"])
+def test_data_without_rows_are_no_error(
+    model: fastgru.Model, tmp_path: Path, name: str, text: str, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = score(model, tmp_path / name, tmp_path / f"out.{suffix}", ids=["id"], outputs=["y"], progress=True)
+    assert (done.sequences, done.rows) == (0, 0)
+    assert (tmp_path / f"out.{suffix}").exists()
     assert capfd.readouterr().err == ""
 
 
@@ -480,9 +504,9 @@ def test_a_sequence_that_is_too_long_for_the_budget(file: Path, tmp_path: Path) 
 
 
 NUMBERS = [
-    (1e300, "no number that float32 holds", "x"),
+    (1e300, "a value of x is no number that float32 holds", "x"),
     (None, "expected 3 numbers", "x"),
-    (1.5, "no number that int64 holds", "tokens"),
+    (1.5, "a value of tokens is no number that int64 holds", "tokens"),
     (2.0**60, "no number that int64 holds", "tokens"),
     (float("inf"), "not finite", "tokens"),
 ]

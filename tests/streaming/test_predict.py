@@ -319,6 +319,10 @@ def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
     assert seen == sorted(seen)
     gru().predict([normal(3, I)] * 5, progress=True)
     assert "5 of 5 sequences" in capsys.readouterr().err
+    list(gru().predict(iter([normal(3, I)]), progress=True))
+    assert "1 sequence, " in capsys.readouterr().err
+    list(gru().predict(iter([]), progress=True))
+    assert capsys.readouterr().err == ""
 
 
 def test_several_calls_at_once() -> None:
