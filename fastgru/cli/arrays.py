@@ -59,28 +59,33 @@ def _read_csv(path: Path) -> Array:
 def name_inputs(options: Sequence[str], specs: Sequence[TensorSpec], states: Mapping[str, str]) -> dict[str, Array]:
     """The arrays of `--input` options by input name.
 
-    "name=file" names one; the arrays of an .npz go by their own names; a file without a name takes the first input
-    that has none yet, those that are not states first.
+    "name=file" names one. The arrays of an .npz go by their own names. A .npy or .csv without a name is for the first
+    input that has none yet, those that are not states first.
     """
-    known = {spec.name for spec in specs}
+    known = [spec.name for spec in specs]
     order = sorted((spec.name for spec in specs), key=lambda name: name in states)
     found: dict[str, Array] = {}
     unnamed: list[tuple[str, Array]] = []
     for option in options:
         name, separator, file = option.rpartition("=")
-        if separator and not Path(option).exists():
+        is_named = bool(separator) and not Path(option).exists()
+        if is_named:
             arrays = read_arrays(Path(file))
             if len(arrays) != 1:
                 raise click.UsageError(f"--input {option}: {file} holds {len(arrays)} arrays, expected one")
             arrays = {name: next(iter(arrays.values()))}
         else:
             arrays = read_arrays(Path(option))
-            if len(arrays) == 1 and not set(arrays) & known:
-                unnamed.append((option, next(iter(arrays.values()))))
+            if "" in arrays:
+                unnamed.append((option, arrays[""]))
                 continue
         for name, array in arrays.items():
             if name not in known:
-                raise click.UsageError(f"--input {option}: no input is called {name!r}; there are {', '.join(known)}")
+                alone = len(arrays) == 1 and not is_named
+                way = f"; --input {order[0]}={option} gives the only array of the file to an input" if alone else ""
+                raise click.UsageError(
+                    f"--input {option}: no input is called {name!r}; there are {', '.join(known)}{way}"
+                )
             if name in found:
                 raise click.UsageError(f"--input {option}: {name!r} is given twice")
             found[name] = array

@@ -38,9 +38,11 @@ def command(
 ) -> None:
     """Run the model in FILE on arrays.
 
-    An --input without NAME= is used for the first input that has no array yet. The arrays of an .npz file are used for
-    the inputs of the same names. A state that you do not give starts with the numbers in the model's file, or with
-    zeros if this file has none. Without --output, the command prints a summary of every output.
+    A .npy or .csv file without NAME= is used for the first input that has no array yet. The arrays of an .npz file are
+    used for the inputs of the same names. An array that lacks only the batch axis of its input becomes a batch of one
+    row: (1000, 8) becomes (1000, 1, 8) for an input (T, N, 8). A state
+    that you do not give starts with the numbers in the model's file, or with zeros if this file has none. Without
+    --output, the command prints a summary of every output.
     """
     with progress(f"Running {file}"):
         model = fastgru.load(file, precision=precision, **options)

@@ -51,6 +51,8 @@ def command(
 ) -> None:
     """Compare the outputs of the model in FILE with those of NumPy in float64, and of the framework that it comes from.
 
+    Give arrays with --input as for `fastgru run`.
+
     The exit status is 0 if every output is within its tolerance, and 1 if one is not.
     """
     arrays = None

@@ -105,12 +105,13 @@ def test_inputs_are_named(tmp_path: Path) -> None:
     assert names(files["x.npy"], files["l.npy"]) == {"x": x.shape, "lengths": (2,)}
     assert names(files["x.npy"], f"x={files['x.npy']}") == {"x": x.shape, "lengths": x.shape}
     assert names(files["all.npz"]) == {"x": x.shape, "lengths": (2,), "h0": h0.shape}
-    assert names(files["one.npz"]) == {"x": x.shape}
+    assert names(f"x={files['one.npz']}") == {"x": x.shape}
     for options, message in (
         ((f"y={files['x.npy']}",), "no input is called 'y'"),
         ((f"x={files['x.npy']}", f"x={files['x.npy']}"), "twice"),
         ((f"x={files['all.npz']}",), "holds 3 arrays"),
         ((files["x.npy"],) * 4, "every input has its array"),
+        ((files["one.npz"],), "no input is called 'something'; there are h0, x, lengths; --input x=.*one.npz gives"),
     ):
         with pytest.raises(click.UsageError, match=message):
             names(*options)
