@@ -82,7 +82,7 @@ __all__ = ["command"]
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="The number of Ray actors. Each of them loads the model.",
+    help="The number of Ray actors. Each of them has a copy of the model.",
 )
 @click.option(
     "--ray-cpus",
@@ -118,7 +118,7 @@ def command(
     columns, ids = _columns(choices.pop("columns")), choices.pop("ids")
     choices["budget"] = choices.pop("mebibytes") << 20
     choices |= {"columns": columns, "ids": ids.split(",") if ids else (), "outputs": names}
-    choices["cluster"] = _cluster(file, {"precision": precision, "threads": threads, **options}, choices)
+    choices["cluster"] = _cluster(choices)
     done = score(model, source, output, progress=not as_json, **choices)
     found = {**done._asdict(), "faults": [fault._asdict() for fault in done.faults], "output": str(output)}
 
@@ -134,7 +134,7 @@ def command(
     show(found, print_it, as_json=as_json)
 
 
-def _cluster(file: Path, options: dict[str, Any], choices: dict[str, Any]) -> Any:
+def _cluster(choices: dict[str, Any]) -> Any:
     """What `--ray` asks for, or None."""
     address, actors, cpus = (choices.pop(name) for name in ("address", "ray_actors", "ray_cpus"))
     if address is None:
@@ -143,7 +143,7 @@ def _cluster(file: Path, options: dict[str, Any], choices: dict[str, Any]) -> An
         from fastgru.scoring.ray import Cluster
     except ImportError as error:
         raise click.UsageError(f"--ray needs the extra `ray` ({error})") from error
-    return Cluster(None if address == "local" else address, file.read_bytes(), options, actors, cpus)
+    return Cluster(None if address == "local" else address, actors, cpus)
 
 
 def _columns(given: tuple[str, ...]) -> dict[str, list[str]] | list[str] | None:

@@ -14,7 +14,7 @@ from fastgru.errors import DataError, ShapeError
 from fastgru.graph import Array, TensorSpec
 from fastgru.model import Model
 from fastgru.scoring.parts import SUFFIXES, Column, Fault, Parts, alone, parts_of, write_npz
-from fastgru.scoring.sequences import Input, Record, records
+from fastgru.scoring.sequences import Input, Record, records, refused
 from fastgru.scoring.sources import ARRAYS, files_of, hash_of, types_of
 from fastgru.simd.target import TARGET
 from fastgru.streaming.predict import PREDICT_BYTES
@@ -71,7 +71,7 @@ def score(
     restart: start over: drop the parts of an earlier run, and overwrite an output that is whole.
     part_rows: a part has as many rows of the input, or some more, so that it ends with a sequence.
     budget: bytes that sequences and results take while they run, as in `Model.predict`.
-    cluster: run it over Ray: a `fastgru.scoring.ray.Cluster`, whose file and options are those of the model.
+    cluster: run it over Ray: a `fastgru.scoring.ray.Cluster`, each of whose actors has a copy of the model.
 
     Outputs with one entry a step are written a row a step; all others a row a sequence. Raises `DataError`.
     """
@@ -133,7 +133,7 @@ class _Run(NamedTuple):
         else:
             from fastgru.scoring.ray import results
 
-            pairs = results(self.cluster, read, TARGET.name, self.budget)
+            pairs = results(self.cluster, self.model, read, TARGET.name, self.budget)
         numbers = [[spec.name for spec in self.model.outputs].index(spec.name) for spec in self.outputs]
         for record, found in pairs:
             if record.fault and self.on_error == "stop":
@@ -169,7 +169,7 @@ class _Run(NamedTuple):
                 begun = waiting[0].first if begun is None else begun
                 yield waiting.popleft(), result
         except ShapeError as error:
-            raise DataError(f"{error} (sequences are counted from row {begun or 0}, without faulty ones)") from error
+            raise refused(error, begun or 0) from error
         while waiting:
             yield waiting.popleft(), None
 

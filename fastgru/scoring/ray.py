@@ -1,6 +1,6 @@
 """The same over Ray Data: one task reads the sequences in order, actors run them, and their order is kept.
 
-Scheduling, retries and memory are Ray's. An actor loads the model once.
+Scheduling, retries and memory are Ray's. Each actor gets a copy of the model, once.
 """
 
 import pickle
@@ -12,12 +12,11 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, read_datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
-from ray.exceptions import RayTaskError
 
-from fastgru.errors import DataError
+from fastgru.errors import DataError, FastGRUError, ShapeError
 from fastgru.graph import Array
-from fastgru.load import load
-from fastgru.scoring.sequences import Record
+from fastgru.model import Model
+from fastgru.scoring.sequences import Record, refused
 
 __all__ = ["Cluster", "results"]
 
@@ -27,14 +26,10 @@ _CONTEXT: Final = {"target_min_block_size": 1, "target_max_block_size": _BLOCK_B
 
 
 class Cluster(NamedTuple):
-    """address: of a cluster, or None for a Ray of this process. file, options: what each actor gives to `load`.
-
-    actors: how many there are. cpus: of each, which may be a fraction.
-    """
+    """address: of a cluster, or None for a Ray of this process. actors: how many there are. cpus: of each, which may be
+    a fraction."""
 
     address: str | None
-    file: bytes
-    options: dict[str, Any]
     actors: int
     cpus: float
 
@@ -55,32 +50,42 @@ class _Sequences(Datasource):  # type: ignore[misc]
 
 
 class _Actor:
-    """Has the model, and runs blocks of sequences."""
+    """Has the model, and runs blocks of sequences. An error of ours is a block, too: Ray keeps only the text of it."""
 
-    def __init__(self, file: bytes, options: dict[str, Any], target: str, budget: int) -> None:
-        from fastgru.simd.target import TARGET
-
-        if TARGET.name != target:
-            raise DataError(
-                f"a node of the cluster runs the target {TARGET.name}, but this machine runs {target}: set the same"
-                " FASTGRU_TARGET for both"
-            )
-        self._model, self._budget = load(file, **options), budget
+    def __init__(self, model: Model, target: str, budget: int) -> None:
+        self._model, self._target, self._budget = model, target, budget
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        done = []
+        done: list[bytes] = []
         for block in batch["block"]:
-            records: list[Record] = pickle.loads(block)
-            found = iter(self._model.predict([r.arrays for r in records if r.arrays is not None], budget=self._budget))
-            pairs = [(r._replace(arrays=None), None if r.arrays is None else next(found)) for r in records]
-            done.append(pickle.dumps(pairs, protocol=5))
+            found = pickle.loads(block)
+            try:
+                found = found if isinstance(found, FastGRUError) else self._predicted(found)
+            except FastGRUError as error:
+                found = error
+            done.append(pickle.dumps(found, protocol=5))
         return {"block": done}
+
+    def _predicted(self, records: list[Record]) -> list[tuple[Record, Any]]:
+        from fastgru.simd.target import TARGET
+
+        if TARGET.name != self._target:
+            raise DataError(
+                f"a node of the cluster runs the target {TARGET.name}, but this machine runs {self._target}: set the"
+                " same FASTGRU_TARGET for both"
+            )
+        good = [r for r in records if r.arrays is not None]
+        try:
+            found = iter(self._model.predict([r.arrays for r in good], budget=self._budget))
+        except ShapeError as error:
+            raise refused(error, good[0].first) from error
+        return [(r._replace(arrays=None), None if r.arrays is None else next(found)) for r in records]
 
 
 def results(
-    cluster: Cluster, read: Any, target: str, budget: int
+    cluster: Cluster, model: Model, read: Any, target: str, budget: int
 ) -> Iterator[tuple[Record, Array | tuple[Array, ...] | None]]:
-    """Every record that `read()` gives, with what the model gives for it, in order. Raises `DataError`."""
+    """Every record that `read()` gives, with what a copy of the model gives for it, in order. Raises `FastGRUError`."""
     ours = not ray.is_initialized()
     if ours:
         ray.init(address=cluster.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
@@ -93,19 +98,17 @@ def results(
     source: Dataset = read_datasource(_Sequences(read), override_num_blocks=1, num_cpus=0)
     data = source.map_batches(
         _Actor,
-        fn_constructor_args=(cluster.file, cluster.options, target, budget),
+        fn_constructor_args=(model, target, budget),
         batch_size=1,
         compute=ActorPoolStrategy(size=cluster.actors),
         num_cpus=cluster.cpus,
     )
     try:
         for row in data.iter_rows():
-            yield from pickle.loads(row["block"])
-    except RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, BaseException) else error
-        while not isinstance(cause, DataError) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise (cause if isinstance(cause, DataError) else error) from None
+            found = pickle.loads(row["block"])
+            if isinstance(found, FastGRUError):
+                raise found
+            yield from found
     finally:
         for name, value in before.items():
             setattr(context, name, value)
@@ -114,16 +117,25 @@ def results(
 
 
 def _blocks(read: Any) -> Iterable[Any]:
-    """Tables of one row each, of about a megabyte."""
+    """Tables of one row each, of about a megabyte; the last may be of the error that ended the reading."""
     import pyarrow as pa
+
+    def table(found: list[Record] | FastGRUError) -> Any:
+        return pa.table({"block": [pickle.dumps(found, protocol=5)]})
 
     kept: list[Record] = []
     size = 0
-    for record in read():
-        kept.append(record)
-        size += sum(array.nbytes for array in record.arrays or ())
-        if size >= _BLOCK_BYTES:
-            yield pa.table({"block": [pickle.dumps(kept, protocol=5)]})
-            kept, size = [], 0
-    if kept:
-        yield pa.table({"block": [pickle.dumps(kept, protocol=5)]})
+    try:
+        for record in read():
+            kept.append(record)
+            size += sum(array.nbytes for array in record.arrays or ())
+            if size >= _BLOCK_BYTES:
+                yield table(kept)
+                kept, size = [], 0
+    except FastGRUError as error:
+        if kept:
+            yield table(kept)
+        yield table(error)
+    else:
+        if kept:
+            yield table(kept)

@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from fastgru.errors import DataError
+from fastgru.errors import DataError, ShapeError
 from fastgru.graph import Array
 from fastgru.scoring.sources import ARRAYS, arrays, batches, check_separator
 from fastgru.scoring.sources import labels as labels_of
 
-__all__ = ["Input", "Record", "records"]
+__all__ = ["Input", "Record", "records", "refused"]
 
 
 class Input(NamedTuple):
@@ -117,6 +117,11 @@ def records(
     if pending:
         yield _joined(pending, seen)
     yield from map(_alone, torn_rows)
+
+
+def refused(error: ShapeError, row: int) -> DataError:
+    """What `predict` says of a sequence, which it counts from the one that begins with this row."""
+    return DataError(f"{error} (sequences are counted from row {row}, without faulty ones)")
 
 
 def _of_arrays(files: Sequence[Path], inputs: Sequence[Input], skip: int) -> Iterator[Record]:
