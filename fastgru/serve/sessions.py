@@ -59,6 +59,11 @@ class Sessions:
         """Return the live session of this id, or None."""
         return self._live.get((name, key))
 
+    def exists(self, name: Id, key: str | None = None) -> bool:
+        """Return whether there is a session of this id, live or on disk."""
+        owner = (name, key)
+        return owner in self._live or any(home.keeper is not None and owner in home.keeper for home in self._homes())
+
     def _homes(self) -> tuple[Home, ...]:
         return (self.home, *self.home.formers)
 
@@ -217,8 +222,7 @@ class Sessions:
     def fork(self, session: Session, name: Id) -> Session:
         """Return a new session of the same key with the same state. Raises `ServeError`: 409, 410, 503."""
         self._settled(session)
-        owner = (name, session.key)
-        if owner in self._live or any(home.keeper is not None and owner in home.keeper for home in self._homes()):
+        if self.exists(name, session.key):
             raise ServeError(409, f"sequence {name!r} exists already: end it first", reason="sequence_exists")
         if session.home.keeper is not None:
             session.home.keeper.check_apart(name, session.key)

@@ -60,7 +60,7 @@ async def load(served: Served, request: Request) -> Answer:
     """
     body = await request.body()
     sessions, key, name = _sessions(served), _key(request), _id(request)
-    if key not in (request.identity.key, *request.identity.keys) and sessions.find(name, key) is None:
+    if key not in (request.identity.key, *request.identity.keys) and not sessions.exists(name, key):
         raise ServeError(
             404, f"there is no key {key!r:.80}, and no sequence {name!r:.80} of it to load a state into", reason="key"
         )

@@ -17,7 +17,10 @@ import pytest
 
 pytest.importorskip("orjson", reason="not installed: the extra `serve`")
 
+from asgi import Reply, call, run
+
 from fastgru import GRU, Gate, Model, Sequential
+from fastgru.serve.app import Application, Identity
 from fastgru.serve.durable import mapped, records, slots
 from fastgru.serve.durable.folder import Folder
 from fastgru.serve.errors import ServeError
@@ -29,6 +32,7 @@ from fastgru.serve.session import PARKED
 from fastgru.serve.sessions import Sessions
 from fastgru.serve.settings import Settings, SettingsError
 from fastgru.serve.steps import record
+from fastgru.serve.v2.routes import Protocol
 from fastgru.simd.target import TARGET, TARGETS
 
 
@@ -147,6 +151,23 @@ def test_one_that_is_idle_is_parked_and_taken_up_by_its_id(server: Server) -> No
     assert (first.ended, sessions.find(1)) == ("", first)
     assert sessions.save(first) == saved(1)
     assert len(server.served.keeper) == 0
+
+
+def test_a_state_is_loaded_into_a_parked_sequence_of_a_key_that_has_gone(server: Server) -> None:
+    """As into a live one: the administrator's request names its key."""
+    server.sessions.begin(1, "carol", saved(1))
+    server.restart()
+
+    async def put(name: int) -> Reply:
+        protocol = Protocol(server.repository, Scheduler(), Settings(), lambda: True)
+        admin = Identity("root", True, frozenset(("root",)))
+        app = Application(protocol.routes(), {}, authorize=lambda scope: admin)
+        return await call(app, "PUT", f"/v2/models/m/sequences/{name}/state?key=carol", saved(2))
+
+    reply = run(put(1))
+    assert (reply.status, reply.json["key"], server.state(1, "carol")) == (200, "carol", saved(2))
+    reply = run(put(2))  # it has never begun
+    assert (reply.status, reply.json["reason"]) == (404, "key")
 
 
 def test_places_in_memory_are_for_those_that_are_used(server: Server) -> None:
