@@ -48,13 +48,11 @@ class Account:
             self.load.short_ns -= job.cost_ns
 
     def ahead_ns(self, group: Group, now: int) -> float:
-        """Return how many nanoseconds a job of this group that is read now has to wait, counting the time for which it
-        may have waited already.
-        """
+        """Return how many nanoseconds a job of this group that is read now has to wait from now on."""
         load = self.load
         if group.cost.one_ns > LONG_NS:
-            return self.compute.ahead_ns(group, group.cost.one_ns + load.besides_ns, now) + load.lag_ns(now)
-        return load.short_ns + load.lag_ns(now)
+            return self.compute.ahead_ns(group, group.cost.one_ns + load.besides_ns, now)
+        return load.short_ns
 
     def enter(self, job: Job) -> None:
         """Count the job as in progress."""

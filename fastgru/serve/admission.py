@@ -35,23 +35,27 @@ class Admission:
         account, now = self._account, self._clock()
         load = account.load
         cost_ns = group.cost.one_ns + load.besides_ns
-        ahead = account.ahead_ns(group, now) + waited_ns
-        if ahead + cost_ns <= limit_ns:
+        ahead, waited = account.ahead_ns(group, now), max(waited_ns, load.lag_ns(now))
+        if waited + ahead + cost_ns <= limit_ns:
             return None
         load.sees(now)
         load.refuses()
         self._ask()
-        found = self._refusal
-        if found is None or found[0] is not group or found[1] != limit_ns or now - found[2] > _REFUSAL_NS:
-            error = refusals.late(cost_ns, ahead, limit_ns, account.jobs)
-            found = self._refusal = (group, limit_ns, now, error)
-        served.statistics.fail(found[3].reason)
-        return found[3]
+        last = self._refusal
+        if waited_ns or last is None or last[0] is not group or last[1] != limit_ns or now - last[2] > _REFUSAL_NS:
+            error = refusals.late(cost_ns, ahead, limit_ns, waited, account.jobs)
+            self._refusal = None if waited_ns else (group, limit_ns, now, error)
+        else:
+            error = last[3]
+        served.statistics.fail(error.reason)
+        return error
 
-    def is_late(self, group: Group, limit_ns: float) -> bool:
+    def is_late(self, group: Group, limit_ns: int, waited_ns: int) -> bool:
         """Return whether `refusal` would return an error."""
-        account = self._account
-        return account.ahead_ns(group, self._clock()) + group.cost.one_ns + account.load.besides_ns > limit_ns
+        account, now = self._account, self._clock()
+        load = account.load
+        waited = max(waited_ns, load.lag_ns(now))
+        return waited + account.ahead_ns(group, now) + group.cost.one_ns + load.besides_ns > limit_ns
 
     def admit(self, job: Job, now: int) -> None:
         """Set the job's group and cost. Raises `ServeError` if the job is refused: 400, 413, 503."""
@@ -65,8 +69,8 @@ class Admission:
         job.expected_ns = ahead + job.cost_ns
         if now + ahead + job.cost_ns > job.deadline_ns:
             self._ask()
-            waited = load.lag_ns(now)
-            raise refusals.late(job.cost_ns, waited + ahead, job.deadline_ns - now + waited, account.jobs)
+            limit_ns = job.deadline_ns - now + job.waited_ns
+            raise refusals.late(job.cost_ns, ahead, limit_ns, job.waited_ns, account.jobs)
         job.bytes += group.answer_bytes
         if account.bytes + job.bytes > most:
             raise refusals.too_many_bytes(job, account.bytes, most, ahead)

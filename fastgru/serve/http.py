@@ -20,6 +20,7 @@ from fastgru.serve.repetition import Repetition
 __all__ = ["HttpProtocol"]
 
 _LINGER_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.05  # in which a request that lies unread is read
 _PLAIN: Final = str.maketrans({'"': "'", "\\": "/"})
 
 
@@ -147,7 +148,7 @@ class HttpProtocol(Parsing):
             return False
         if self._exchange is None:
             self.since = self.gate.now
-            if not repetition.keep_alive:
+            if self._is_draining or not repetition.keep_alive:
                 self.transport.close()
         return True
 
@@ -185,8 +186,7 @@ class HttpProtocol(Parsing):
         if self._waiting:
             self._exchange = self._waiting.popleft()
             self.loop.call_soon(self._start)
-            if not self._waiting:
-                self.transport.resume_reading()
+            self._read_on()
             self._limit()
             return
         self._exchange = None
@@ -223,10 +223,31 @@ class HttpProtocol(Parsing):
     def shutdown(self) -> None:
         """Answer the requests that have come, and then close, because the server shuts down."""
         self._is_draining = True
+        if self._exchange is not None:
+            (self._waiting or (self._exchange,))[-1].keep_alive = False
+        elif self._rests:  # a request may lie unread
+            self.wake()
+            self._looks = True
+            self.loop.call_later(_LOOK_SECONDS, self._end_look)
+        elif not self._looks:
+            self.transport.close()
+
+    def _end_look(self) -> None:
+        self._looks = False
         if self._exchange is None:
             self.transport.close()
-        else:
-            (self._waiting or (self._exchange,))[-1].keep_alive = False
+
+    def rest(self) -> None:
+        """See `resting.Line`."""
+        self._rests, self.limit = True, inf
+        self.transport.pause_reading()
+
+    def wake(self) -> None:
+        """See `resting.Line`."""
+        if self._rests:
+            self._rests = False
+            self._read_on()
+            self._limit()
 
     def pause_writing(self) -> None:
         """Make exchanges wait, because the client does not read."""

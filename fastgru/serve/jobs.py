@@ -27,8 +27,9 @@ class Job:
     accepts them. deadline_ns: the time by `time.monotonic_ns` after which the answer is useless. done: called once, on
     the thread of the event loop, when `outputs` (in the order of `served.outputs`) or `error` is set.
 
-    The caller may set three more before submitting the job. begins: reset the session first. ends: end it afterwards.
+    The caller may set four more before submitting the job. begins: reset the session first. ends: end it afterwards.
     Both take effect only if the job succeeds. step: run the job only as this step of its session; the first is 0.
+    waited_ns: how long the request may have lain unread; `submit` makes the deadline earlier by that.
 
     The scheduler sets the rest. group: runs the frames. cost_ns: the expected time of the job. expected_ns: the
     expected time from its arrival until it is done. is_long: whether it runs in the thread, not in the loop.
@@ -37,7 +38,7 @@ class Job:
 
     __slots__ = (
         "begins", "bytes", "cancelled", "cost_ns", "deadline_ns", "done", "ends", "error", "expected_ns", "frames",
-        "group", "is_long", "outputs", "served", "session", "step", "submitted_ns", "timer",
+        "group", "is_long", "outputs", "served", "session", "step", "submitted_ns", "timer", "waited_ns",
     )  # fmt: skip
 
     steps: Final = 1  # how many steps of the session the job is
@@ -59,6 +60,7 @@ class Job:
         self.served, self.session, self.frames, self.deadline_ns, self.done = served, session, frames, deadline_ns, done
         self.begins = self.ends = self.cancelled = False
         self.step: int | None = None
+        self.waited_ns = 0
         self.outputs: tuple[Array, ...] | None = None
         self.error: ServeError | None = None
         self.bytes = frames[0].nbytes if len(frames) == 1 else sum([frame.nbytes for frame in frames])

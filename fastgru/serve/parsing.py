@@ -62,6 +62,8 @@ class Parsing(asyncio.Protocol):
         self.app = cast(Callable[..., Awaitable[None]], config.loaded_app)
         self.since, self.limit = gate.now, inf
         self.unread_ns = 0  # see `resting.Line`
+        self._rests = False  # it is not read, because the server has no time
+        self._looks = False  # it is read once more before it is closed
         self.writable: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport = cast(Any, None)
         self._config, self._server_state, self._app_state = config, server_state, app_state
@@ -192,6 +194,11 @@ class Parsing(asyncio.Protocol):
     def _offered(self, head: bytes, repeated: Repeated) -> None:
         """Let `repeated` answer later requests with this head; the application calls this."""
         self._repetition = find_repetition(cast(Any, self), head, repeated)
+
+    def _read_on(self) -> None:
+        """Read from the connection, unless something else still keeps it from being read."""
+        if not self._rests and not self._waiting:
+            self.transport.resume_reading()
 
     def _next(self) -> None:
         """Continue after an exchange that is over."""

@@ -38,26 +38,32 @@ def ended(session: Session) -> ServeError:
     return ServeError(410, f"sequence {session.id!r} has ended: {session.ended}", reason="ended")
 
 
-def late(cost_ns: float, ahead_ns: float, given_ns: int, waiting: int) -> ServeError:
-    """Return the error for a job that would not be done before its deadline.
+def late(cost_ns: float, ahead_ns: float, limit_ns: int, waited_ns: int, waiting: int) -> ServeError:
+    """The job would not be done before its deadline.
 
-    cost_ns: the time of the job. ahead_ns: the time of the work before it. given_ns: the time until the deadline.
-    waiting: how many jobs are in progress.
+    cost_ns: the time of the job. ahead_ns: the time of the work before it. limit_ns: the time from the arrival of the
+    request to its deadline. waited_ns: how long it may have waited already. waiting: how many jobs are in progress.
     """
-    given = max(0, given_ns)
-    if cost_ns > given:
+    limit, left = max(0, limit_ns), limit_ns - waited_ns
+    if cost_ns > limit:
         return ServeError(
             503,
-            f"the request would take about {cost_ns / 1e6:.3g} ms, but its deadline is in {given / 1e6:.3g} ms",
+            f"the request would take about {cost_ns / 1e6:.3g} ms, but its deadline is {limit / 1e6:.3g} ms after it"
+            " came",
             reason="too_long",
         )
-    return ServeError(
-        503,
-        f"the request would be ready in about {(ahead_ns + cost_ns) / 1e6:.3g} ms, but its deadline is in"
-        f" {given / 1e6:.3g} ms: {waiting} requests are before it",
-        reason="overload",
-        retry_after_s=max(_SOON_S, (ahead_ns + cost_ns - given) / 1e9),
-    )
+    if left > 0:
+        text = (
+            f"the request would be ready in about {(ahead_ns + cost_ns) / 1e6:.3g} ms, but its deadline is in"
+            f" {left / 1e6:.3g} ms: {waiting} requests are before it"
+        )
+    else:
+        text = (
+            f"the server was so busy that it did not read the request for up to {waited_ns / 1e6:.3g} ms, but its"
+            f" deadline is {limit / 1e6:.3g} ms after it came"
+        )
+    again_s = max(_SOON_S, (ahead_ns + cost_ns - limit) / 1e9)
+    return ServeError(503, text, reason="overload", retry_after_s=again_s)
 
 
 def too_many_bytes(job: Job, waiting: int, most: int, ahead_ns: float) -> ServeError:

@@ -55,7 +55,7 @@ class Scheduler:
         self._ready: list[Job] = []
         self._asked = self._running = self._draining = False
         self._load = Load()
-        self.resting = Resting(self._load)
+        self.resting = Resting(self._load, clock)
         self._gathers_ns = 0  # since when jobs have been ready
         self._compute = Compute(self._loop, self._finished)
         self._account = Account(self._load, self._compute, clock)
@@ -79,7 +79,8 @@ class Scheduler:
         """
         now = job.submitted_ns = self._clock()
         served, session, frames, load, account = job.served, job.session, job.frames, self._load, self._account
-        job.deadline_ns -= load.lag_ns(now)  # the deadline counts from the arrival of the request
+        waited = job.waited_ns = max(job.waited_ns, load.lag_ns(now))
+        job.deadline_ns -= waited  # the deadline counts from the arrival of the request
         is_alone = load.sees(now) and not self._asked
         if not self._asked:
             self._ask()
@@ -125,13 +126,13 @@ class Scheduler:
             if self._ready:
                 self._run_ready()
         finally:
-            self._turn()
+            self._end_iteration()
 
-    def _turn(self) -> None:
+    def _end_iteration(self) -> None:
         """End the tick: the loop is about to look for requests."""
         now, load = self._clock(), self._load
-        load.turns(now)
-        has_woken = bool(self.resting) and self.resting.turns(now)
+        load.end_iteration(now)
+        has_woken = bool(self.resting) and self.resting.end_iteration(now)
         if self.resting and self._rouses is None:
             self._rouses = self._loop.call_later(_ROUSE_S, self._rouse)
         if load.is_behind or has_woken:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fastgru.serve.server import Server
 from fastgru.serve.settings import Settings
@@ -120,6 +124,18 @@ def connect(server: Server) -> socket.socket:
         return sock
     host, _, port = url.rpartition("://")[2].rpartition(":")
     return socket.create_connection((host.strip("[]"), int(port)), timeout=10)
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of localhost that signs itself, and its key, as files in this folder."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    more = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    try:
+        subprocess.run([*command, *more], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs openssl")
+    return cert, key
 
 
 def until_closed(sock: socket.socket) -> bytes:

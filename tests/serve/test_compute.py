@@ -145,7 +145,7 @@ def test_long_work_is_admitted_by_when_it_will_be_done():
         assert len(taken) + len(refused) == 30
         assert {(error.status, error.reason) for error in refused} == {(503, "overload")}
         assert all(0 < error.retry_after_s < 1 for error in refused)
-        with pytest.raises(ServeError, match="the request would take about 20 ms, but its deadline is in") as caught:
+        with pytest.raises(ServeError, match="the request would take about 20 ms, but its deadline is") as caught:
             scheduler.submit(job(served, sessions[-1], normal(1, 1, 8), within_s=0.01))
         assert (caught.value.reason, caught.value.retry_after_s) == ("too_long", None)
         await scheduler.drain(5)

@@ -18,17 +18,17 @@ def test_what_is_read_came_after_the_turn_before_this_one_or_just_now() -> None:
     assert load.lag_ns(second + 1_000) == 1_000  # nothing was there before
     for turn in range(1, 5):
         assert not load.sees(second + 80_000 * turn - 1_000)  # the others of the turn
-        load.turns(second + 80_000 * turn)
+        load.end_iteration(second + 80_000 * turn)
         assert load.is_behind
         assert not load.sees(second + 80_000 * turn + 1)  # the first of the next
     assert load.lag_ns(second + 330_000) == 330_000 - 240_001  # since the begin of the turn before
-    load.turns(second + 330_000)  # a short one
+    load.end_iteration(second + 330_000)  # a short one
     assert not load.is_behind
     assert load.lag_ns(second + 340_000) == 0
     assert load.sees(second + 340_000)
-    load.turns(second + 440_000)
+    load.end_iteration(second + 440_000)
     assert load.is_behind
-    load.turns(second + 441_000)  # nothing had come
+    load.end_iteration(second + 441_000)  # nothing had come
     assert not load.is_behind
     assert load.lag_ns(second + 500_000) == 0
 
@@ -42,6 +42,9 @@ def test_what_a_job_takes_besides_its_push_is_learnt_and_forgotten() -> None:
     for _ in range(200):
         load.refuses()
     assert abs(load.besides_ns - first) < 1_000
+    for _ in range(2_000):
+        load.ran(1, 0)  # by a clock that has not moved
+    assert load.besides_ns >= 1_000
 
 
 def test_a_job_without_company_runs_at_once_and_others_in_a_tick() -> None:
@@ -73,8 +76,8 @@ def test_what_would_be_too_late_is_refused_without_a_job() -> None:
 
     async def work(scheduler: Scheduler) -> None:
         assert scheduler.admission.refusal(served, group, 1_000_000_000) is None
-        assert not scheduler.admission.is_late(group, 1_000_000_000)
-        assert scheduler.admission.is_late(group, 1)
+        assert not scheduler.admission.is_late(group, 1_000_000_000, 0)
+        assert scheduler.admission.is_late(group, 1, 0)
         error = scheduler.admission.refusal(served, group, 1)
         assert error is not None
         assert (error.status, error.reason) == (503, "too_long")
@@ -86,6 +89,12 @@ def test_what_would_be_too_late_is_refused_without_a_job() -> None:
         assert late is not None
         assert (late.reason, late.retry_after_s is not None) == ("overload", True)
         scheduler._load.short_ns -= 1e9
+        waited = scheduler.admission.refusal(served, group, 500_000_000, 600_000_000)  # on a server that is idle now
+        assert waited is not None
+        assert "did not read the request for up to 600 ms" in str(waited)
+        assert (waited.reason, waited.retry_after_s) == ("overload", 0.001)
+        assert scheduler.admission.is_late(group, 500_000_000, 600_000_000)
+        assert scheduler.admission.refusal(served, group, 500_000_000) is None
 
     running(work)
-    assert served.statistics.failed == {"too_long": 3, "overload": 1}
+    assert served.statistics.failed == {"too_long": 3, "overload": 2}

@@ -20,7 +20,7 @@ from users import child
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytest.importorskip("httptools", reason="needs the extra serve")
 
-from rawserver import Echo, answer, connect, eventually, exchange, serving, until_closed
+from rawserver import Echo, answer, connect, eventually, exchange, make_certificate, serving, until_closed
 
 from fastgru.serve.server import Server
 from fastgru.serve.settings import Settings, SettingsError
@@ -171,15 +171,7 @@ def test_a_unix_socket_serves(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    more = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    try:
-        subprocess.run([*command, *more], check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs openssl")
-    return cert, key
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def over_tls(server: Server, context: ssl.SSLContext) -> bytes:

@@ -31,6 +31,7 @@ class Again:
         "_limit_ns",
         "_plan",
         "_query",
+        "_waited_ns",
         "_writing",
     )
 
@@ -42,7 +43,7 @@ class Again:
         self._length, self._query = request.headers.get(HEADER), request.query
         self._writing: asyncio.Task[None] | None = None
         self._group: Group | None = None  # that of the last request, which the next is likely to have
-        self._limit_ns = 0
+        self._limit_ns = self._waited_ns = 0  # of the last request: its limit, and how long it lay unread
 
     def takes(self, size: int) -> bool:
         """Return False for long JSON, which is read in parts, and for a model that shares its name with another."""
@@ -59,9 +60,9 @@ class Again:
     def begin(self, data: bytes, at: int, asker: Asker) -> Job | None:
         """Answer a body; return its job, or None if it is answered already."""
         self._asker = asker
-        group, scheduler, unread_ns = self._group, self._inference.scheduler, asker.line.unread_ns
-        waited_ns = time.monotonic_ns() - unread_ns if unread_ns else 0
-        if group is None or scheduler.admission.is_late(group, self._limit_ns - waited_ns):
+        group, scheduler, line = self._group, self._inference.scheduler, asker.line
+        waited_ns = self._waited_ns = scheduler.resting.waited_ns(line) if line.unread_ns else 0
+        if group is None or scheduler.admission.is_late(group, self._limit_ns, waited_ns):
             error = self._refusal(data, at, len(data) - at, waited_ns)
             if error is not None:
                 self._refuse(error)
@@ -69,7 +70,7 @@ class Again:
         try:
             self._plan, job = self._inference.job(data, at, self._length, self._query, self._key)
             limit_ns = job.deadline_ns - time.monotonic_ns()
-            job.deadline_ns -= waited_ns
+            job.waited_ns = waited_ns
             job.done = self._done
             scheduler.submit(job, at_once=True)
         except ServeError as error:
@@ -83,7 +84,8 @@ class Again:
 
     def _refuse(self, error: ServeError) -> None:
         self._asker.reply(self._fail(error))
-        self._inference.scheduler.resting.refused(self._asker.line, error, time.monotonic_ns())
+        if not self._waited_ns:
+            self._inference.scheduler.resting.refused(self._asker.line, error)
 
     def _failed(self) -> None:
         _log.exception("a request of model %s failed", self._inference.served.name)
