@@ -1,4 +1,4 @@
-"""Forward with every value kept, and back: the chain rule over the nodes of a graph, by the definitions."""
+"""The forward pass that keeps every value, and the backward pass: the chain rule over the nodes of a graph."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ __all__ = ["backward", "forward"]
 
 
 class Definitions(Protocol):
-    """What computes a node, and its gradients: the definitions, or kernels in the place of some of them."""
+    """An object that computes nodes and their gradients, by the definitions or for some nodes by kernels."""
 
     def compute(self, node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]: ...
 
@@ -29,13 +29,13 @@ class Definitions(Protocol):
 
 
 def forward(graph: Graph, feeds: Mapping[str, Any], dtype: str, nodes: Definitions | None = None) -> dict[str, Array]:
-    """Every value of the graph by name, also those of outputs that nobody reads. Raises `ShapeError`."""
+    """Return every value of the graph by name, also outputs that nobody reads. Raises `ShapeError`."""
     compute = evaluate if nodes is None else nodes.compute
     return run_graph(_named(graph), feeds, dtype=dtype, intermediates=True, compute=compute)
 
 
 def _named(graph: Graph) -> Graph:
-    """The graph, in which outputs of nodes that nobody reads have names, too."""
+    """Return the graph with names for the outputs of nodes that nobody reads."""
     return replace(graph, nodes=tuple(_with_names(node, i) for i, node in enumerate(graph.nodes)))
 
 
@@ -51,11 +51,11 @@ def backward(
     nodes: Definitions | None = None,
     learned: Iterable[str] | None = None,
 ) -> dict[str, Array]:
-    """dE by each floating-point value that the outputs in `ups` depend on, by name, constants and inputs among them.
+    """Return dE by each floating-point value that the outputs in `ups` depend on, by name, also constants and inputs.
 
-    values: of `forward`. ups: dE by outputs. learned: the constants and inputs whose gradients are asked for, all where
-    nothing is said; nothing goes back to a node that depends on none of them. Raises `UnsupportedModelError` naming a
-    node on the way that has no gradient.
+    values: from `forward`. ups: dE by outputs. learned: the constants and inputs whose gradients are wanted, None for
+    all; nodes that depend on none of them are skipped. Raises `UnsupportedModelError`, which names the node, if a node
+    on the way has no gradient.
     """
     found = {name: np.array(a) for name, a in ups.items()}
     given = [*graph.constants, *(spec.name for spec in graph.inputs)] if learned is None else learned
@@ -84,7 +84,7 @@ def backward(
 
 
 def _depending(graph: Graph, values: Mapping[str, Array], given: Iterable[str]) -> set[str]:
-    """The floating-point values that depend on those that are given, themselves among them."""
+    """Return the floating-point values that depend on the given ones, including these."""
     found = {name for name in given if name in values and is_floating(values[name].dtype)}
     for node in _named(graph).nodes:
         if not found.isdisjoint(node.inputs):

@@ -1,4 +1,4 @@
-"""A network that learns natively: parts one after the other, of a graph that is a chain; and the loss at its end."""
+"""A network that learns natively: a graph whose nodes are a chain of parts, with the loss at its end."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,11 +18,11 @@ from fastgru.spec import GRUSpec
 __all__ = ["Chain", "why_not"]
 
 _OF_A_STEP: Final = frozenset({"activation", "layer_norm", "unary"})
-_FAR_BELOW: Final = -3e38  # a logit of a class that there is not
+_FAR_BELOW: Final = -3e38  # the logit of a padding column, which is no class
 
 
 def why_not(graph: Graph) -> str | None:
-    """Why a graph is no chain of parts that learn natively; None where it is one."""
+    """Return why a graph is no chain of parts that learn natively, None if it is one."""
     value = next((spec.name for spec in graph.inputs if spec.name not in graph.states), None)
     batch_first: set[bool] = set()
     for i, node in enumerate(graph.nodes):
@@ -49,11 +49,14 @@ def why_not(graph: Graph) -> str | None:
 
 
 class Chain:
-    """The parts of a graph with their weights, forward and back. Raises `UnsupportedModelError` where it is none.
+    """The parts of a graph with their weights, and their passes. Raises `UnsupportedModelError` if it is no chain.
 
-    A step allocates nothing of the size of its arrays once a batch of the shape has been there. gate_bytes: what the
-    gates of all layers may take; of steps beyond it the states alone are kept, from which the gates are made again.
-    train: the weights whose gradients are asked for, None for all; what is before the first of them is left alone.
+    After the first batch of a shape, a step allocates no large arrays.
+
+    gate_bytes: how many bytes the kept gates of all layers may take. For steps beyond that, only the states are kept,
+        and the gates are computed again.
+    train: the weights whose gradients are wanted, None for all. The backward pass ends at the first part with such a
+        weight.
     """
 
     def __init__(
@@ -93,9 +96,9 @@ class Chain:
         return Defined(self.native, self.weights, node, self.parts[-1].size)
 
     def forward(self, x: Array, flags: Array | None = None, lengths: Array | None = None) -> Array:
-        """The output as rows (T N, padded C). x (T, N, I) or ids (T, N), time first.
+        """Return the output as rows (T N, padded C). x: (T, N, I), or ids (T, N), time first.
 
-        flags (T, N), uint8: `HIDDEN` and `RESET` of `kernels.operands.learn`; lengths (N,); None for none.
+        flags: (T, N) uint8, `HIDDEN` and `RESET` of `kernels.operands.learn`, or None. lengths: (N,), or None.
         """
         T, N = x.shape[:2]
         self.T, self.N = T, N
@@ -116,7 +119,7 @@ class Chain:
     def back(self, up: Array) -> None:
         """Add to the gradients of the weights, from dE by the output's rows."""
         value: Array | None = up
-        first = max(self.first, 1) if self.tabled else self.first  # a GRU behind a table does what the embedding would
+        first = max(self.first, 1) if self.tabled else self.first  # a GRU with a table stands for the embedding too
         for k in reversed(range(first, len(self.parts))):
             assert value is not None
             value = self.parts[k].back(value, deeper=k > first)
@@ -131,9 +134,9 @@ class Chain:
         return rows
 
     def entropy(self, rows: Array, targets: Array, scale: float) -> Array:
-        """E of each row (T, N), in float64, of logits, whose slopes take their place.
+        """Return E of each place (T, N), in float64, from rows of logits, which are overwritten by their gradients.
 
-        targets (T, N): a class, or below 0 what does not count.
+        targets: (T, N) classes; places with a negative one do not count.
         """
         count, native = len(rows), self.native
         flat = np.ascontiguousarray(targets, np.int64).reshape(-1)
@@ -147,10 +150,10 @@ class Chain:
         return np.where(flat >= 0, each, 0).reshape(targets.shape) * scale
 
     def states(self) -> list[Array]:
-        """The state of each layer after the last step, (D, N, H)."""
+        """Return the state of each layer after the last step, (D, N, H)."""
         return [layer.h_n.copy() for layer in self.layers]
 
     def begin(self, states: Sequence[Array] | None) -> None:
-        """What each layer begins the next call with; None for zeros."""
+        """Set the states with which the layers begin the next call, None for zeros."""
         for k, layer in enumerate(self.layers):
             layer.h0 = None if states is None else states[k]

@@ -1,4 +1,4 @@
-"""A fit that can go on where it was: everything that it keeps between two steps, in one file."""
+"""Checkpoints: files with everything that a fit keeps between two steps, so that it can continue later."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ __all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
 
 
 def fingerprint(settings: Mapping[str, Any], arrays: Mapping[str, Array | None]) -> str:
-    """A hash of what a fit is of: settings and data, and the weights that it began with."""
+    """Return a hash of what defines a fit: its settings, its data, and the weights that it began with."""
     found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
     for name, a in arrays.items():
         found.update(f"{name} {None if a is None else (a.dtype.str, a.shape)}".encode())
@@ -27,14 +27,14 @@ def fingerprint(settings: Mapping[str, Any], arrays: Mapping[str, Array | None])
 
 
 def write_checkpoint(path: str | PathLike[str], arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
-    """Write it whole, or not at all: one that was there stays until then."""
+    """Write a checkpoint completely or not at all. An older file at this path stays until the new one is complete."""
     write_whole(tensor_file_chunks(arrays, {"fit": json.dumps(facts)}), path, ".safetensors")
 
 
 def read_checkpoint(path: str | PathLike[str], expected: str) -> tuple[dict[str, Array], dict[str, Any]] | None:
-    """What `write_checkpoint` wrote; None where there is no file.
+    """Return what `write_checkpoint` wrote, None if there is no file. expected: the fingerprint of this fit.
 
-    Raises `StateError` for one that is damaged, or of other settings, data or weights than `expected`.
+    Raises `StateError` for a damaged file, or one from a fit with other settings, data or weights.
     """
     if not Path(path).exists():
         return None

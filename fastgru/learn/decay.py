@@ -1,8 +1,7 @@
-"""What a state, or a frame, still does k frames later: dh_T/dh_{T-k} and dy_T/dx_{T-k} of a whole model, and how fast
-a small difference between two states grows or shrinks along real input.
+"""The effect of a state or a frame k frames later, and the growth of a small difference between two states.
 
-The products of Jacobians are never made as products of matrices: their columns are carried from frame to frame, each a
-derivative along a direction.
+The effects are dh_T/dh_{T-k} and dy_T/dx_{T-k} of a whole model, along real input. These products of Jacobians are
+never computed as products of matrices. Their columns are carried from frame to frame, as derivatives along directions.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from fastgru.records import dataclass
 
 __all__ = ["Growth", "Influence", "growth", "influences", "lags"]
 
-_MOST_EXACT: Final = 512  # directions, where they run as rows
+_MOST_EXACT: Final = 512  # directions, if they run as the rows of a batch
 _MOST_EXACT_ALONE: Final = 64
 _PROBES: Final = 16
-_GONE: Final = 1e-12  # of the largest: what is below is not followed further
-_BLOCK: Final = 32  # frames over which a growth is told
-_STAYS: Final = 1e-5  # what a logarithm of the growth a frame is not told from 0
+_GONE: Final = 1e-12  # share of the largest norm below which an effect is not followed further
+_BLOCK: Final = 32  # frames over which the least and the largest growth are averaged
+_STAYS: Final = 1e-5  # logarithms of the growth per frame below this count as 0
 _MOST_FRAMES: Final = 4096  # along which the growth is measured
 
 
@@ -67,7 +66,7 @@ class Growth:
 
 
 def lags(most: int) -> list[int]:
-    """1 to 8, and about six more each time k doubles, up to `most`."""
+    """Return the lags 1 to 8, about six for each doubling of k from there, and `most`."""
     steps = {*range(1, 9), *np.unique(np.rint(8 * 2 ** np.arange(0, 40, 1 / 6)).astype(np.int64)).tolist()}
     return [k for k in sorted(steps) if k < most] + [most]
 
@@ -78,7 +77,10 @@ def influences(
     rng: np.random.Generator,
     tell: Callable[[int, int], object],
 ) -> tuple[Influence, Influence]:
-    """Of a state on a later one, and of a frame on a later output. runs: states, each with the frames that follow."""
+    """Return the influence of a state on later states, and of a frame on later outputs.
+
+    runs: states, each with the frames that follow it.
+    """
     most = min(len(frames) for _, frames in runs) - 1
     every = lags(most)
     limit = _MOST_EXACT if step.in_rows else _MOST_EXACT_ALONE
@@ -114,7 +116,7 @@ def _follow(
     found: Array,
     tell: Callable[[int], object],
 ) -> None:
-    """Fill `found` (2, k) of one run: norms of dh_T/dh_{T-k} and of dy_T/dx_{T-k} for each k of `every`."""
+    """Fill `found` (2, k) for one run with the norms of dh_T/dh_{T-k} and dy_T/dx_{T-k} for each k of `every`."""
     of_states, of_inputs = directions
     m, largest = of_states.shape[1], np.zeros(2)
     columns = np.zeros((step.S, 0))
@@ -139,7 +141,10 @@ def _follow(
 
 
 def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator, tell: Callable[[int, int], object]) -> Growth:
-    """Along the frames, from the start of the model; the first quarter, in which a direction is found, not counted."""
+    """Return the growth along the frames, from the start of the model.
+
+    The first quarter of the frames is not counted, because the direction of growth is only found there.
+    """
     point, logs = step.start, []
     direction = rng.standard_normal((step.S, 1))
     for number, frame in enumerate(frames[:_MOST_FRAMES], 1):
@@ -163,8 +168,10 @@ def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator, tell: 
 
 
 def _spectral(columns: Array) -> float:
-    """The largest singular value, by the eigenvalues of the Gram matrix: a third of the time of an SVD. Scaled first,
-    since squares of small numbers vanish."""
+    """Return the largest singular value, from the eigenvalues of the Gram matrix, in a third of the time of an SVD.
+
+    Columns are scaled first, because the squares of small numbers underflow.
+    """
     scale = float(np.abs(columns).max(initial=0.0))
     if scale == 0 or not np.isfinite(scale):
         return scale

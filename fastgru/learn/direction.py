@@ -1,4 +1,4 @@
-"""One direction of a GRU layer that learns natively: forward with its gates kept, and back through time."""
+"""One direction of a GRU layer that learns natively: a forward pass that keeps the gates, and back through time."""
 
 import numpy as np
 
@@ -14,11 +14,13 @@ __all__ = ["Direction"]
 
 
 class Direction:
-    """arrays, gradients: of weight_ih, weight_hh, bias_ih, bias_hh, None for what is absent or does not learn.
+    """One direction of a GRU layer, with its arrays and their gradients.
 
-    Where an embedding of fewer ids than half of the rows comes before it, x W^T is made of the ids alone, and the
-    gradients by W and by the embedding are sums over each id. Gates of as many steps as fit `gate_bytes` are kept; of
-    the others only the states are, from which the gates are made again.
+    arrays, gradients: those of weight_ih, weight_hh, bias_ih and bias_hh, None for absent ones.
+
+    If `forward` gets ids, x W^T is computed once for each id of the embedding before the layer, and the gradients by W
+    and by the embedding come from sums over each id. The gates of as many steps as fit into `gate_bytes` are kept. For
+    the other steps only the states are kept, and the gates are computed again.
     """
 
     def __init__(
@@ -40,10 +42,10 @@ class Direction:
         self._parameters = np.concatenate([*numbers, np.array([spec.clip or 0], native.dtype)])
         self._calls = gru_calls(native.dtype, general=(f, g, spec.clip) != (SIGMOID, TANH, None))
         self.gate_bytes: int | None = None
-        self.cuts: list[tuple[int, int]] = []  # in the order of the way forward
+        self.cuts: list[tuple[int, int]] = []  # in the order of the forward pass
 
     def _laid_out(self) -> None:
-        """The weights in the layouts that the steps read: gates n r z of the input, r z n of the state."""
+        """Copy the weights into the layouts that the steps read: gates n r z for the input, r z n for the state."""
         H, I, kept, wide = self.size, self.inputs, self.kept, self.native.padded(self.size)
         W, R, b_i, b_h = self.arrays
         assert W is not None
@@ -59,7 +61,7 @@ class Direction:
             start[(g + 1) % 3, :H] = 0 if b_i is None else b_i[rows]
 
     def forward(self, x: Array, T: int, N: int, h0: Array | None, flags: Array | None) -> Array:
-        """h after each step, (T, N, padded H), of x (T N, padded I) or ids (T N,), h0 (N, H) and flags (T, N)."""
+        """Return h after each step, (T, N, padded H), for x (T N, padded I) or ids (T N,), h0 (N, H), flags (T, N)."""
         kept, wide, H = self.kept, self.native.padded(self.size), self.size
         self._laid_out()
         states = kept("states", T + 1, N, wide)
@@ -86,7 +88,7 @@ class Direction:
         return self.target
 
     def _ahead(self, first: int, last: int, N: int) -> None:
-        """Steps `first` to `last` - 1, whose gates are kept until others take their place."""
+        """Run the steps `first` to `last` - 1. Their gates are kept until those of other steps overwrite them."""
         native, kept, wide, H = self.native, self.kept, self.native.padded(self.size), self.size
         gates = self._gates(N)
         if self.table is None:
@@ -110,9 +112,10 @@ class Direction:
         return self.kept("gates", last - first, N, 4, self.native.padded(self.size))
 
     def back(self, up: Array, N: int, d_last: Array | None, dx: Array | None, *, more: bool) -> Array:
-        """dE/dh0 (N, H), from dE by the states, up (T N, at least padded H), and by the last of them, d_last (N, H).
+        """Return dE/dh0 (N, H). The gradients of the weights are added to `gradients`.
 
-        dx (T N, padded I) gets dE/dx, or has it added where there is `more`; gradients of weights are always added.
+        up: dE by the states (T N, at least padded H). d_last: dE by the last state (N, H). dx: an array (T N, padded I)
+        that gets dE/dx, or to which it is added if `more`.
         """
         kept, wide, I, H = self.kept, self.native.padded(self.size), self.inputs, self.size
         carry = kept("carry", N, wide)
@@ -123,7 +126,7 @@ class Direction:
             plain[(g + 1) % 3, :H, :I] = self.arrays[0][g * H : (g + 1) * H]  # type: ignore[index]
         for k, (first, last) in reversed(list(enumerate(self.cuts))):
             newest = k == len(self.cuts) - 1
-            if not newest:  # its gates have gone
+            if not newest:  # its gates were overwritten
                 self._ahead(first, last, N)
             self._back_through(up, first, last, N, dx, newest=newest, more=more)
         if self.cuts:
@@ -133,7 +136,7 @@ class Direction:
     def _back_through(
         self, up: Array, first: int, last: int, N: int, dx: Array | None, *, newest: bool, more: bool
     ) -> None:
-        """The steps from `last` - 1 to `first`, or the other way round. newest: whether sums begin here."""
+        """Go back through the steps `last` - 1 to `first`, or in reverse order. newest: whether sums begin here."""
         native, kept, wide = self.native, self.kept, self.native.padded(self.size)
         self.words[GRU_STEPS.up] = up.ctypes.data + first * N * up.strides[0]
         self.words[GRU_STEPS.up_row], self.words[GRU_STEPS.up_step] = up.shape[1], N * up.shape[1]
@@ -157,7 +160,7 @@ class Direction:
             native.gemm(inputs, plain, dx[rows], accumulate=more)
 
     def _gather(self, plain: Array) -> None:
-        """Add what was summed to the gradients. plain: the weights of the input, (3, padded H, padded I)."""
+        """Add the sums over all steps to the gradients. plain: the weights of the input, (3, padded H, padded I)."""
         native, kept, wide = self.native, self.kept, self.native.padded(self.size)
         H, I = self.size, self.inputs
         n, r, z, q = kept("bias sums", 4 * wide).reshape(4, wide)[:, :H]
@@ -176,7 +179,7 @@ class Direction:
         self._add(0, dW.reshape(3, wide, -1)[[1, 2, 0], :H, :I])
 
     def _add(self, index: int, each: Array) -> None:
-        """Add the gradients of the gates r, z, n (3, H, ...) to those of an array, where it is there."""
+        """Add the gradients of the gates r, z, n (3, H, ...) to those of an array, unless it is absent."""
         gradient = self.gradients[index]
         if gradient is not None:
             gradient += each.reshape(gradient.shape)

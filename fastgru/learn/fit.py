@@ -1,8 +1,8 @@
 """Adapt a network to data: truncated backpropagation through time, with the state carried from window to window.
 
-This is for adaptation on a CPU: a head, a last layer, a small model. GRUs of every form learn natively; so do Linear,
-Embedding, LayerNorm and activations one after the other with them. In any other network what is around the GRUs learns
-by its definitions in NumPy, which is slower.
+This is for adaptation on a CPU: a head, a last layer, a small model. GRUs of every form learn natively, and so do
+Linear, Embedding, LayerNorm and activations in a chain with them. In any other network, only the GRUs learn natively;
+the other layers learn by their definitions in NumPy, which is slower.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ class Fit(Generic[N]):
     before: float | None
 
 
-# What a fit that goes on must be asked for as the one that was interrupted.
+# The options that must be the same when an interrupted fit is continued.
 _MARKED: Final = frozenset({"weight_decay", "clip_norm", "window", "patience", "seed", "output", "dtype"})
 
 
@@ -123,7 +123,7 @@ def fit(
 
 
 def _learner(net: Network, loss: Loss, asked: Asked, train: Sequence[str] | None) -> tuple[Graph, Learner, list[str]]:
-    """The graph, what learns it, and the names of the weights that do."""
+    """Return the graph, its learner, and the names of the weights that are trained."""
     rank = net.default_rank if isinstance(net, Layer) else None
     graph = graph_of(net, rank=rank)
     output = output_of(graph, asked.output)
@@ -150,7 +150,7 @@ def _learner(net: Network, loss: Loss, asked: Asked, train: Sequence[str] | None
 
 
 def _layout(graph: Graph) -> tuple[bool, bool]:
-    """Whether the batch is the first axis, and whether every layer goes forward."""
+    """Return whether the batch is the first axis, and whether every layer goes forward."""
     specs = [spec_of(n.op, n.attrs) for n in graph.nodes if n.op in RECURRENT]
     return bool(specs) and specs[0].batch_first, all(spec.direction == "forward" for spec in specs)
 

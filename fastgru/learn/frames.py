@@ -1,4 +1,4 @@
-"""The frames of real input, one call of a model each: cut along time, and apart by the rows of their batch."""
+"""The frames of real input, one for each call of a model: cut along time, and split into the rows of the batch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from fastgru.verify.roles import AxisRoles
 
 __all__ = ["LEAST_FRAMES", "Frame", "Frames", "cut_frames"]
 
-LEAST_FRAMES = 8  # of a row: half of them predict, half of them check
+LEAST_FRAMES = 8  # the fewest of a row: half of them predict, half of them check
 
 Frame = Mapping[str, Array]
 
 
 class Frames(NamedTuple):
-    """What a model streams. rows: for each row of the batch what each call takes, by input; all rows are equally long.
+    """The frames that a model streams.
 
-    states: pairs {input: output}. batch: the axis of the rows of every input, states among them; None where the batch
-    is fixed, and all of it counts as one row.
+    states: pairs {input: output}.
+    rows: for each row of the batch, the inputs of each call. All rows have equally many calls.
+    batch: the axis of the rows of every input, states included. None if the batch is fixed and counts as one row.
     """
 
     model: Model
@@ -37,12 +38,12 @@ class Frames(NamedTuple):
 
 
 def cut_frames(net: Layer | Model | Graph, x: Any, state: Mapping[str, str] | None, frame: int | None) -> Frames:
-    """The frames of x, an array or a mapping with one for each input that is no state.
+    """Return the frames of x, an array for the first input, or a mapping with one for each input that is no state.
 
-    An array with one axis more than its input holds one call in each entry. One with as many axes is cut along time,
-    into calls of `frame` steps (1) or of as many as the model is made for; where it has no time, each call takes it
-    whole. One with an axis less is a batch of one row. Raises `StateError` for a model without a state, `ShapeError`
-    for what does not fit.
+    An array with one axis more than its input holds one call in each entry. An array with as many axes is cut along
+    time, into calls of `frame` steps, by default of the number in the model or 1; if it has no time axis, each call
+    takes all of it. An array with one axis less is a batch of one row. Raises `StateError` for a model without a state,
+    and `ShapeError` for arrays that do not fit.
     """
     model = _model_of(net)
     single = model.stream(1) if state is None else model.stream(1, state=state)
@@ -90,7 +91,7 @@ def cut_frames(net: Layer | Model | Graph, x: Any, state: Mapping[str, str] | No
 
 def _model_of(net: Layer | Model | Graph) -> Model:
     if isinstance(net, Layer):
-        net.stream(1)  # which says why a network has no state, or begins with the last frame
+        net.stream(1)  # raises for a network without a state, or one that begins with the last frame
         return net.to_model(initial_state=True)
     if isinstance(net, Model):
         return net
@@ -100,7 +101,7 @@ def _model_of(net: Layer | Model | Graph) -> Model:
 
 
 def _cut(spec: TensorSpec, array: Array, time: int | None, batch: int | None, frame: int | None) -> list[Array] | Array:
-    """One array for each call, or the array that all calls take."""
+    """Return a list with the array of each call, or one array that all calls take."""
     shape = spec.shape
     if shape is None:
         raise UnsupportedModelError(f"input {spec.name!r}: the file does not give its number of axes")

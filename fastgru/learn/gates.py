@@ -1,8 +1,9 @@
 """How a GRU used its gates on real input, and how long each of its units remembers.
 
-What a unit still holds after k steps is told twice. By its update gate alone it is the product of the z of these steps.
-By the Jacobian of the layer it is the size of a column of dh_{t+k}/dh_t, which also counts what goes through the other
-units. Both are averaged over many t; the half-life is the first k, interpolated, at which they fall to a half.
+What a unit still remembers after k steps is measured in two ways. By its update gate alone, it is the product of the z
+of these steps. By the Jacobian of the layer, it is the size of a column of dh_{t+k}/dh_t, which includes the effect
+through other units. Both are averaged over many t. The half-life is the first k, interpolated, at which they fall to a
+half.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class LayerMemory:
 
 
 def layers_of(graph: Graph) -> tuple[list[Node], dict[str, str]]:
-    """The GRUs whose gates can be looked at; and of the other recurrent nodes why they cannot, by name."""
+    """Return the GRUs whose gates can be examined, and for the other recurrent nodes, by name, why they cannot."""
     found, skipped = [], {}
     for node in graph.nodes:
         name = node.name or next((n for n in node.outputs if n), "?")
@@ -79,15 +80,17 @@ def layers_of(graph: Graph) -> tuple[list[Node], dict[str, str]]:
 
 
 def values_of(node: Node) -> tuple[str, str, str]:
-    """The names of x, of the initial state ("" for zeros) and of y."""
+    """Return the names of x, of the initial state ("" for zeros) and of y."""
     return node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else "", node.outputs[0]
 
 
 def of_layer(
     graph: Graph, node: Node, along: str, frames: Sequence[tuple[Array, Array | None, Array]], horizon: int, near: float
 ) -> list[LayerMemory]:
-    """Each direction of a GRU, from (x, h0, y) of each frame; the frames of several rows one after the other are one
-    stream, whose joints are counted as steps like any other."""
+    """Return the memory of each direction of a GRU, from (x, h0, y) of each frame.
+
+    along: "stream" if the frames are the steps of one sequence, "frame" if each frame is a sequence of its own.
+    """
     spec = GRUSpec.from_dict(node.attrs["spec"])
     arrays = [np.asarray(graph.constants[n], np.float64) if n else None for n in node.inputs[4:]]
     weights = weights_of_each(GRUWeights, spec, arrays)
@@ -95,7 +98,7 @@ def of_layer(
     for d, w in enumerate(weights):
         goes_back = spec.direction == "reverse" or d == 1
         pairs = [_in_order(spec, d, *each, goes_back=goes_back) for each in frames]
-        joint = 0 if along == "stream" else 1  # steps of one sequence, or rows that have the same steps
+        joint = 0 if along == "stream" else 1  # steps of one sequence, or rows with the same steps
         x, h = (np.concatenate([pair[i] for pair in pairs], axis=joint) for i in (0, 1))
         most = min(horizon, _MOST_STEPS, max(1, len(x) // 2)) if along == "stream" else len(x)
         found.append(_direction(spec, w, d, node, along, (x, h), most, near))
@@ -103,7 +106,7 @@ def of_layer(
 
 
 def _in_order(spec: GRUSpec, d: int, x: Array, h0: Array | None, y: Array, *, goes_back: bool) -> tuple[Array, Array]:
-    """x (L, N, I) and the state before each step (L, N, H), in the order in which the direction goes."""
+    """Return x (L, N, I) and the state before each step (L, N, H), in the order of the direction."""
     if spec.batch_first:
         x, y = x.swapaxes(0, 1), y.swapaxes(0, 1)
     H = spec.hidden_size
@@ -146,7 +149,7 @@ def _shares(gate: Array, near: float) -> tuple[float, float, float]:
 
 
 def _places(T: int, N: int, most: int, count: int) -> tuple[Array, Array]:
-    """Evenly spaced (t, row) from which `most` steps follow."""
+    """Return up to `count` evenly spaced places (t, row) that are followed by `most` steps."""
     every = max(1, T - most + 1) * N
     chosen = np.unique(np.linspace(0, every - 1, min(count, every)).astype(np.int64))
     return chosen // N, chosen % N
@@ -171,7 +174,7 @@ def _by_jacobian(spec: GRUSpec, w: GRUWeights, d: int, x: Array, h: Array, most:
 
 
 def _half_lives(curves: Iterator[Array], H: int) -> Array:
-    """Where each curve, which begins with 1 and gives k = 1, 2..., first falls to a half."""
+    """Return the first k, interpolated, at which each curve falls to a half. Curves are 1 at 0 and yield k = 1, 2..."""
     found, before = np.full(H, np.inf), np.ones(H)
     with np.errstate(divide="ignore", over="ignore"):
         for k, now in enumerate(curves):

@@ -1,7 +1,7 @@
 """The loss of a network, and its gradients by every weight and every input, by the definitions.
 
 E is the sum over the steps of E_t. dE/dW is the sum of the gradients of the E_t, each of which goes back from its step
-through all steps before it; they are to be had apart.
+through all steps before it. The gradients of each E_t can be returned as well.
 """
 
 from __future__ import annotations
@@ -138,7 +138,10 @@ def gradients(
 
 
 def _checked(options: Mapping[str, Any]) -> _Asked:
-    """The rest of what `gradients` takes. Raises `TypeError` for what it does not, `ShapeError` for a wrong value."""
+    """Return the options with their defaults. Raises `TypeError` for an unknown one.
+
+    Raises `ShapeError` for another reduction, and `UnsupportedModelError` for another dtype.
+    """
     if unknown := sorted(set(options) - set(_Asked._fields)):
         raise TypeError(f"gradients has no option {', '.join(unknown)}; its options are {', '.join(_Asked._fields)}")
     asked = _Asked(**options)
@@ -150,7 +153,7 @@ def _checked(options: Mapping[str, Any]) -> _Asked:
 
 
 def _bind(net: Network, x: Any, lengths: Any, dtype: str) -> tuple[Graph, dict[str, Array]]:
-    """The graph of the network for this x, and its inputs by name, finite ones."""
+    """Return the graph of the network for this x, and its inputs by name. Raises `ShapeError` if one is not finite."""
     more = {} if lengths is None else {"lengths": np.asarray(lengths)}
     named = isinstance(x, Mapping)
     main = x.get("x") if named else x
@@ -170,7 +173,7 @@ def _bind(net: Network, x: Any, lengths: Any, dtype: str) -> tuple[Graph, dict[s
 
 
 def _cut(net: Network, x: Array, lengths: Array) -> Array:
-    """x with zeros behind the last step of each row. Raises `ShapeError` for lengths that do not fit."""
+    """Return x with zeros after the last step of each row. Raises `ShapeError` for lengths that do not fit."""
     first = bool(getattr(net, "batch_first", False))
     T, N = x.shape[:2][::-1] if first else x.shape[:2]
     if lengths.shape != (N,) or lengths.dtype.kind not in "iu" or (N and not 0 <= lengths.min() <= lengths.max() <= T):
@@ -181,7 +184,7 @@ def _cut(net: Network, x: Array, lengths: Array) -> Array:
 
 
 def _counted(shape: tuple[int, ...], mask: Any, lengths: Any, net: Network, time: int | None) -> Array:
-    """Which places count in the loss, bool."""
+    """Return which places count in the loss, as an array of bools."""
     counted = np.ones(shape, bool)
     if mask is not None:
         given = np.asarray(mask)
@@ -199,9 +202,9 @@ def _counted(shape: tuple[int, ...], mask: Any, lengths: Any, net: Network, time
 
 
 def _taken(function: Loss, y: Array, targets: Array, counted: Array) -> tuple[Array, Array]:
-    """E of each place, and dE/dy; zeros where it does not count.
+    """Return E of each place, and dE/dy, with zeros for places that do not count.
 
-    Raises `ShapeError` for a function that gives others.
+    Raises `ShapeError` if the function returns other shapes.
     """
     each, slope = (np.asarray(a) for a in function(y, targets))
     if each.shape != counted.shape or slope.shape != y.shape:
@@ -217,7 +220,7 @@ def _others(rank: int, axis: int) -> tuple[int, ...]:
 
 
 def _only(slope: Array, axis: int, t: int) -> Array:
-    """`slope` at step t, zeros elsewhere."""
+    """Return `slope` at step t, and zeros at all others."""
     kept = np.zeros_like(slope)
     at: tuple[Any, ...] = (*[slice(None)] * axis, t)
     kept[at] = slope[at]

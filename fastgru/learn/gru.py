@@ -1,4 +1,4 @@
-"""A GRU layer that learns natively, in every form: its directions one after the other, over the same rows."""
+"""A GRU layer that learns natively, in every form. Its directions run one after another over the same rows."""
 
 import numpy as np
 
@@ -14,11 +14,13 @@ __all__ = ["GRULayer"]
 
 
 class GRULayer:
-    """Time first, (T N, C), whatever the layout of the node.
+    """A GRU layer over rows (T N, C), time first, for both layouts of the node.
 
-    h0, h_n (D, N, H): the initial state, None for zeros, and the last one. flags (T, N) uint8: `HIDDEN` and `RESET` of
-    `kernels.operands.learn`; a direction that goes backward begins from zeros where one that goes forward has ended.
-    lengths (N,), mask (T, N) bool: as the node's definition has them. d_h0: dE/dh0.
+    h0, h_n: (D, N, H), the initial state, None for zeros, and the last one.
+    flags: (T, N) uint8, `HIDDEN` and `RESET` of `kernels.operands.learn`. The backward direction restarts from zeros at
+        the last step before a reset.
+    lengths, mask: (N,) and (T, N) bool, as in the definition of the node.
+    d_h0: dE/dh0.
     """
 
     def __init__(self, native: Native, weights: Weights, node: Node, embedding: Embedding | None) -> None:
@@ -38,7 +40,7 @@ class GRULayer:
         self.mask: Array | None = None
 
     def bound(self, gate_bytes: int | None) -> None:
-        """What the gates of all directions may take; what is beyond is computed again on the way back."""
+        """Limit the bytes of the kept gates of all directions. Other gates are computed again in the backward pass."""
         for each in self.directions:
             each.gate_bytes = None if gate_bytes is None else gate_bytes // len(self.directions)
 
@@ -64,7 +66,7 @@ class GRULayer:
         return y
 
     def _steps(self, backward: bool) -> tuple[Array | None, Array | None]:
-        """The flags of a direction, and which rows of its states are shown, (T N,) bool; None for all."""
+        """Return the flags of a direction, and which rows of its states are shown, (T N,) bool; None for all."""
         flags = self.flags
         if flags is not None and backward and (flags & RESET).any():
             later = np.zeros_like(flags)
@@ -83,7 +85,7 @@ class GRULayer:
         return (hidden if flags is None else hidden | flags), shown.reshape(-1)
 
     def back(self, up: Array, *, deeper: bool, d_last: Array | None = None) -> Array | None:
-        """d_last (D, N, H): dE/dh_n, None for zeros."""
+        """Return dE/dx if `deeper` and x are no ids, else None. d_last: dE/dh_n (D, N, H), None for zeros."""
         H, wide, T, N = self.spec.hidden_size, self.native.padded(self.spec.hidden_size), self.T, self.N
         looked_up = self.directions[0].table is not None
         dx = self.kept("dx", T * N, self.native.padded(self.inputs)) if deeper and not looked_up else None

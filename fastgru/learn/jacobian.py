@@ -1,8 +1,8 @@
-"""What the state before a step does to the state after it: dh_t/dh_{t-1}, and the chain of them.
+"""The effect of the state before a step on the state after it: the Jacobian dh_t/dh_{t-1}, and products of Jacobians.
 
     dh_T/dh_0 = dh_T/dh_{T-1} dh_{T-1}/dh_{T-2} ... dh_1/dh_0
 
-Where the products of these matrices shrink, a network forgets, and its gradients vanish; where they grow, they explode.
+If these products shrink, a network forgets, and its gradients vanish. If they grow, its gradients explode.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def product(jacobians: Array, start: int = 0, stop: int | None = None) -> Array:
 
 
 def _check_forward(graph: Graph) -> bool:
-    """Whether the batch is the first axis. Raises for a graph without states, or with a layer that goes backward."""
+    """Return whether the batch is the first axis. Raises for a graph without states or with a backward layer."""
     nodes = [node for node in graph.nodes if node.op in RECURRENT]
     if not graph.states or not nodes:
         raise StateError(
@@ -98,7 +98,7 @@ def _check_forward(graph: Graph) -> bool:
 
 
 def _initial(graph: Graph, h0: Mapping[str, Any], N: int, dtype: str) -> dict[str, Array]:
-    """The states by the names of their inputs, (D, N, H) each."""
+    """Return the initial states by the names of their inputs, (D, N, H) each. Raises `ShapeError`."""
     if unknown := sorted(set(h0) - set(graph.states)):
         raise ShapeError(f"h0: got {', '.join(unknown)}, expected states of the network: {', '.join(graph.states)}")
     found = {}
@@ -117,9 +117,9 @@ def _initial(graph: Graph, h0: Mapping[str, Any], N: int, dtype: str) -> dict[st
 def _step(
     graph: Graph, name: str, frame: Array, states: Mapping[str, Array], dtype: str, *, axis: int
 ) -> tuple[Array, dict[str, Array]]:
-    """The Jacobian (N, S, S) of one step, and the states after it.
+    """Return the Jacobian (N, S, S) of one step, and the states after it.
 
-    Each row is repeated once a unit, so that one pass back gives the slopes of every unit by all others.
+    Each row is repeated for each of the S units, so that one backward pass gives the slopes of all units by all others.
     """
     N = frame.shape[axis]
     sizes = {key: a.shape[0] * a.shape[2] for key, a in states.items()}

@@ -1,7 +1,8 @@
-"""What a fit learns with: the loss of a window, its gradients in one array, and the states behind it.
+"""Learners of a fit: they compute the loss of a window, its gradients in one array, and the states after it.
 
-`NativeLearner` runs a chain of native parts, `DefinedLearner` any network whose operators have gradients: its GRUs
-natively, what is around them by the definitions. Windows are time first, (T, N, ...), states a list, (D, N, H) a layer.
+`NativeLearner` runs a chain of native parts. `DefinedLearner` runs any network whose operators have gradients: its GRUs
+natively, all other nodes by the definitions. Windows are time first, (T, N, ...). States are a list with (D, N, H) for
+each layer.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ __all__ = ["DefinedLearner", "Learner", "NativeLearner"]
 
 
 class Learner(Protocol):
-    """Its weights, and `run`: (the sum of E over what counts, how much does, the states behind)."""
+    """The weights of a network, and `run`, which computes the loss of a window."""
 
     native: Native
     weights: Weights
@@ -37,7 +38,10 @@ class Learner(Protocol):
     kernels: bool  # whether its GRUs are computed natively
 
     def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
-        """learn: leave the gradients of the mean of E in `weights`, in the place of those before."""
+        """Return the sum of E over the places that count, the number of these places, and the states after the window.
+
+        learn: replace the gradients in `weights` by those of the mean of E.
+        """
 
 
 def _counted(shape: tuple[int, ...], mask: Array | None) -> Array:
@@ -45,7 +49,7 @@ def _counted(shape: tuple[int, ...], mask: Array | None) -> Array:
 
 
 class NativeLearner:
-    """Of a graph that is a chain (`learn.chain`). Raises `UnsupportedModelError` where it is none."""
+    """The learner of a graph that is a chain (`learn.chain`). Raises `UnsupportedModelError` if it is none."""
 
     def __init__(self, graph: Graph, loss: Loss, asked: Asked, names: Sequence[str]) -> None:
         self.chain, self.loss = Chain(graph, asked.dtype, asked.threads, asked.gate_bytes, names), loss
@@ -78,7 +82,7 @@ class NativeLearner:
 
 
 class DefinedLearner:
-    """Of any graph whose nodes have gradients, with its states as inputs; GRUs are computed natively."""
+    """The learner of any graph whose nodes have gradients, with its states as inputs. GRUs are computed natively."""
 
     def __init__(self, graph: Graph, loss: Loss, asked: Asked, names: Sequence[str], output: str) -> None:
         self.graph, self.loss, self.dtype, self.names = graph, loss, asked.dtype, names

@@ -2,9 +2,9 @@
 
     loss(y, targets) -> E (...), dE/dy (..., C)
 
-y (..., C) are the outputs, of which C belong to one place: a step of a row. A cross entropy takes the number of the
-right class, integers (...) from 0 to C - 1, or a distribution over them, floats (..., C). An error takes floats (...,
-C). Nothing is summed here but what belongs to one place.
+y (..., C) are the outputs. The C numbers along the last axis belong to one place, which is a step of a row. Targets of
+a cross entropy are classes, integers (...) from 0 to C - 1, or distributions over the classes, floats (..., C). Targets
+of an error are floats (..., C). A loss sums over the last axis only.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ _ROUNDED: Final = 1e-3  # by which the sum of a distribution may miss 1
 
 
 def _distribution(y: Array, targets: Array) -> Array:
-    """The targets as distributions (..., C)."""
+    """Return the targets as distributions (..., C)."""
     if targets.dtype.kind == "f":
         return targets.astype(y.dtype, copy=False)
     return np.asarray(targets[..., None] == np.arange(y.shape[-1]), y.dtype)
@@ -80,7 +80,7 @@ def cross_entropy_of_probabilities(y: Array, targets: Array) -> tuple[Array, Arr
             f"the outputs are between {y.min():.4g} and {y.max():.4g}, expected probabilities from 0 to 1; for logits,"
             " use loss='cross_entropy'"
         )
-    told = t > 0  # elsewhere 0 log 0 counts nothing
+    told = t > 0  # elsewhere, 0 log 0 is 0
     safe = np.where(told, y, 1)
     with np.errstate(divide="ignore"):
         return -np.sum(t * np.log(safe), axis=-1), np.where(told, -t / safe, 0)
@@ -114,7 +114,7 @@ _OF_CLASSES: Final = frozenset({cross_entropy, cross_entropy_of_logs, cross_entr
 
 
 def loss_named(loss: str | Loss) -> Loss:
-    """A loss by its name, or as it is. Raises `ShapeError` for what is none."""
+    """Return a loss by its name, or the given function. Raises `ShapeError` for anything else."""
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]
     if not callable(loss):
@@ -123,7 +123,7 @@ def loss_named(loss: str | Loss) -> Loss:
 
 
 def check_finite(name: str, array: Array) -> None:
-    """Raise `ShapeError` that counts what is NaN or infinite, and says where the first is."""
+    """Raise `ShapeError` if values are NaN or infinite. It tells how many there are, and where the first is."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     bad = np.argwhere(~np.isfinite(array))
@@ -131,10 +131,10 @@ def check_finite(name: str, array: Array) -> None:
 
 
 def check_targets(loss: Loss, targets: Any, shape: tuple[int, ...], counted: Array) -> Array:
-    """The targets for outputs of `shape`, those that do not count as something that does no harm.
+    """Return the targets for outputs of `shape`, with 0 for places that do not count. Another loss takes any targets.
 
-    counted: bool, of the shape of the outputs without the last axis. Raises `ShapeError` for targets of another shape
-    or dtype, for classes that there are not, for NaN, and for distributions that are none.
+    counted: bool, with the shape of the outputs without the last axis. Raises `ShapeError` for targets of another shape
+    or dtype, for classes out of range, for NaN, and for numbers that are no distribution.
     """
     array, C = np.asarray(targets), shape[-1]
     if loss not in LOSSES.values():

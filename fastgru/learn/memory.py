@@ -1,7 +1,7 @@
-"""How much of the past a trained model uses, on real input; and the warm-up of a chunk that follows from it.
+"""Measure how much of the past a trained model uses on real input, and the warm-up of a chunk that follows from it.
 
-Everything but the warm-up is computed in float64, with weights as the floats that they mean; the warm-up is what the
-model itself does, in its own precision.
+Everything but the warm-up is computed in float64, with quantised weights as floats. The warm-up is measured on the
+model itself, in its own precision.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from fastgru.reference.facts import infer_graph
 __all__ = ["Memory", "MemoryOptions", "memory"]
 
 _STAGES: Final = 5
-_FOLLOWED: Final = 256  # frames, where no horizon is given
-_LOOKED_AT: Final = 64 << 20  # bytes of what the gates read
+_FOLLOWED: Final = 256  # frames, if no horizon is given
+_LOOKED_AT: Final = 64 << 20  # bytes of the inputs and outputs of the GRUs that are examined
 
 
 class MemoryOptions(TypedDict, total=False):
@@ -56,7 +56,7 @@ class MemoryOptions(TypedDict, total=False):
 
 
 def _silent(text: str) -> None:
-    """Where nobody listens."""
+    """Report nothing."""
 
 
 class _Asked(NamedTuple):
@@ -69,7 +69,7 @@ class _Asked(NamedTuple):
     progress: Callable[[str], object] = _silent
 
     def stage(self, number: int, what: str) -> Callable[[int, int], object]:
-        """What is called with how many of how many are done of one of the stages of the work."""
+        """Return a function that reports the progress of a stage, given how many are done and how many there are."""
         return lambda done, total: self.progress(f"{number} of {_STAGES}: {what} {done:,} of {total:,}")
 
 
@@ -150,7 +150,7 @@ def memory(
 
 
 def _checked(options: Mapping[str, Any], bound: float, frame: int | None) -> _Asked:
-    """Raises `TypeError` for what `memory` does not take, `ShapeError` for values that it does not."""
+    """Return the options with their defaults. Raises `TypeError` for an unknown one, `ShapeError` for a wrong value."""
     if unknown := sorted(set(options) - set(_Asked._fields)):
         raise TypeError(f"memory has no option {', '.join(unknown)}; its options are {', '.join(_Asked._fields)}")
     asked = _Asked(**options)
@@ -166,7 +166,7 @@ def _checked(options: Mapping[str, Any], bound: float, frame: int | None) -> _As
 
 
 def _shown(graph: Graph, names: Sequence[str]) -> Graph:
-    """The graph with these values as outputs, too."""
+    """Return the graph with these values as additional outputs."""
     facts, present = infer_graph(graph), {spec.name for spec in (*graph.inputs, *graph.outputs)}
     more = []
     for name in dict.fromkeys(names):
@@ -178,7 +178,7 @@ def _shown(graph: Graph, names: Sequence[str]) -> Graph:
 
 
 def _runs(step: Step, frames: Frames, most: int, count: int) -> list[tuple[Point, Sequence[Frame]]]:
-    """States on the way of the rows, evenly spaced, each with the `most` frames that follow and one more."""
+    """Return up to `count` evenly spaced states along the rows, each with the `most` + 1 frames that follow."""
     T = len(frames.rows[0])
     every = T - most
     chosen = np.unique(np.linspace(0, len(frames.rows) * every - 1, count).astype(np.int64)).tolist()
@@ -194,7 +194,7 @@ def _runs(step: Step, frames: Frames, most: int, count: int) -> list[tuple[Point
 
 
 def _layers(step: Step, frames: Frames, graph: Graph, asked: _Asked) -> tuple[LayerMemory, ...]:
-    """Every GRU on as many of the first frames of the first row as have room."""
+    """Return the memory of every GRU, from as many of the first frames of the first row as fit into `_LOOKED_AT`."""
     nodes, _ = layers_of(graph)
     nodes = [node for node in nodes if node.outputs[0]]
     streamed = _reached(graph, frames.states)
@@ -219,7 +219,7 @@ def _layers(step: Step, frames: Frames, graph: Graph, asked: _Asked) -> tuple[La
 
 
 def _reached(graph: Graph, states: Mapping[str, str]) -> set[str]:
-    """The values that depend on a state."""
+    """Return the values that depend on a state."""
     found = set(states)
     for node in graph.nodes:
         if not found.isdisjoint(node.inputs):

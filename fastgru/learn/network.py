@@ -1,4 +1,4 @@
-"""A network as a graph that can be learned from: its weights by name, and which axis of an output is time."""
+"""A network as a graph for learning: the names of its weights, its inputs and output, and its time axis."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,10 +21,10 @@ Network: TypeAlias = Layer | Model | Graph
 
 
 def graph_of(net: Network, *, rank: int | None = None, lengths: bool = False, initial_state: bool = False) -> Graph:
-    """The graph of a network, of layers for an input of this rank.
+    """Return the graph of a network. rank: the rank of the input of layers.
 
-    Raises `UnsupportedModelError` for weights of low precision, and for lengths that a model would need as an input;
-    `TypeError` for what is no network.
+    Raises `UnsupportedModelError` for weights of low precision, and if a model or graph gets `lengths`; `TypeError` for
+    an object that is no network.
     """
     precision = getattr(net, "precision", "float32")
     if isinstance(net, Layer):
@@ -48,9 +48,9 @@ def graph_of(net: Network, *, rank: int | None = None, lengths: bool = False, in
 
 
 def weight_names(graph: Graph) -> tuple[str, ...]:
-    """The floating-point constants, which are what can be learned.
+    """Return the names of the constants that can be trained: the floating-point arrays.
 
-    The statistics that a batch_norm keeps are none, nor are single numbers of a formula.
+    Statistics of a batch_norm, and scalars, do not count.
     """
     kept = {name for node in graph.nodes if node.op == "batch_norm" for name in node.inputs[3:]}
     arrays = {name: a for name, a in graph.constants.items() if is_floating(a.dtype) and np.ndim(a)}
@@ -58,7 +58,7 @@ def weight_names(graph: Graph) -> tuple[str, ...]:
 
 
 def feeds_of(graph: Graph, x: Any, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of the graph by name, of `x`, which is the first of them or a mapping, and `more`."""
+    """Return the inputs of the graph by name, from `x`, an array for the first of them or a mapping, and `more`."""
     if isinstance(x, Mapping):
         return {**x, **more}
     first = next((spec.name for spec in graph.inputs if spec.name not in graph.states), None)
@@ -68,7 +68,7 @@ def feeds_of(graph: Graph, x: Any, more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def output_of(graph: Graph, name: str | None) -> str:
-    """The output `name`, or the only one that is no state. Raises `ShapeError`."""
+    """Return the output `name`, or the only one that is no state. Raises `ShapeError`."""
     states = set(graph.states.values())
     if name is not None:
         if name not in {spec.name for spec in graph.outputs}:
@@ -85,14 +85,14 @@ def output_of(graph: Graph, name: str | None) -> str:
 
 
 def _last_states(nodes: tuple[Node, ...]) -> set[str]:
-    """What recurrent layers give besides what they show."""
+    """Return the outputs of recurrent layers but the first: their last states."""
     return {name for node in nodes if node.op in RECURRENT for name in node.outputs[1:] if name}
 
 
 def time_axis_of(graph: Graph, value: str, arrays: Mapping[str, Array]) -> int | None:
-    """The axis of a value along which its recurrent layers go, or None where it has none, or they are none.
+    """Return the axis of a value along which the recurrent layers go, None if there is no such axis or layer.
 
-    arrays: the inputs, whose sizes tell what the graph leaves open. Every axis of an input counts as free.
+    arrays: the inputs. First every axis of an input counts as free; if that tells nothing, the sizes of the arrays do.
     """
     free = {spec.name: (None,) * arrays[spec.name].ndim for spec in graph.inputs if spec.name in arrays}
     opened = [
@@ -117,7 +117,7 @@ def time_axis_of(graph: Graph, value: str, arrays: Mapping[str, Array]) -> int |
 
 
 def as_floats(name: str, value: Any, dtype: str) -> Array:
-    """`value` in the dtype of the computation where it is floating. Raises `ShapeError` for what is no array."""
+    """Return `value` as an array, in `dtype` if it is floating-point. Raises `ShapeError` if it is no array."""
     try:
         array = np.asarray(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The GRUs of any graph, computed natively; what is around them is computed by the definitions."""
+"""Compute the GRUs of any graph natively, and all other nodes by the definitions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +18,10 @@ __all__ = ["Nodes"]
 
 
 class Nodes:
-    """`compute` and `pull_back` of every node, natively for a GRU whose weights are constants of the graph.
+    """`compute` and `pull_back` for every node. A GRU whose weights are constants of the graph is computed natively.
 
-    Gradients of those weights are added to `weights`. A layer without an input for its state carries it from one
-    window to the next: `begin`, `states`.
+    The gradients of those weights are added to `weights`. The states of layers that have no input for them are carried
+    from one window to the next with `states` and `begin`.
     """
 
     def __init__(self, native: Native, weights: Weights, graph: Graph, gate_bytes: int | None) -> None:
@@ -37,7 +37,7 @@ class Nodes:
         self._begin: dict[str, Array] = {}
 
     def begin(self, states: Sequence[Array] | None, reset: Array | None) -> None:
-        """The states that layers carry themselves; None for their own. reset (N,): rows that begin from zeros."""
+        """Set the states that have no input; None for the initial ones. reset: (N,), rows that begin from zeros."""
         self._begin = {} if states is None else dict(zip(self._carried, states, strict=True))
         self._reset = reset
 
@@ -45,7 +45,7 @@ class Nodes:
         return [self.layers[name].h_n.copy() for name in self._carried]
 
     def compute(self, node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
-        """The outputs of a node, as `reference.evaluate`."""
+        """Return the outputs of a node, as `reference.evaluate` does."""
         layer = self.layers.get(node.outputs[0])
         if layer is None:
             return evaluate(node, inputs)
@@ -64,7 +64,7 @@ class Nodes:
         return (y.swapaxes(0, 1) if layer.spec.batch_first else y), layer.h_n.copy()
 
     def pull_back(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Array], ups: Sequence[Array]) -> Gradients:
-        """dE by each input of a node, as `reference.gradients`; None for the weights of a native GRU."""
+        """Return dE by each input of a node, as `reference.gradients` does; None for the weights of a native GRU."""
         layer = self.layers.get(node.outputs[0])
         if layer is None:
             return pull_back(node, inputs, outputs, ups)
@@ -76,5 +76,5 @@ class Nodes:
         if rows is not None:
             dx = rows[:, : layer.inputs].reshape(layer.T, layer.N, layer.inputs)
             dx = dx.swapaxes(0, 1) if layer.spec.batch_first else dx
-        own = node.outputs[0] in self._begin  # a state from the window before, which the gradient does not go back into
+        own = node.outputs[0] in self._begin  # no gradient goes back into the previous window
         return [dx, None if own else layer.d_h0, *[None] * (len(inputs) - 2)]

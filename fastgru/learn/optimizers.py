@@ -1,4 +1,4 @@
-"""How gradients become new weights: SGD, Adam and AdamW, with the formulas and defaults of torch.optim."""
+"""Optimizers, which change weights by their gradients: SGD, Adam and AdamW, as defined by torch.optim."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -16,24 +16,24 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Updates"]
 
 
 class Updates(Protocol):
-    """What an optimizer has become for certain weights: `step` changes them, and `state` is all that it keeps."""
+    """An optimizer at work on certain weights: `step` changes them, and `state` is all that it keeps between steps."""
 
     @property
     def state(self) -> Mapping[str, Array]: ...
 
     def step(self, count: int, lr: float, weight_decay: float, scale: float) -> None:
-        """The count-th step, from 1: scale times the gradients that are there."""
+        """Take one step with the present gradients times `scale`. count: the number of the step, from 1."""
 
 
 class Optimizer(Protocol):
     """`SGD`, `Adam` or `AdamW` with its own settings. The learning rate and the weight decay are options of `fit`."""
 
     def begin(self, native: Native, weights: Weights, names: Sequence[str]) -> Updates:
-        """For the weights of these names; all others are left alone."""
+        """Return updates for the weights with these names. All others keep their values."""
 
 
 def _ranges(weights: Weights, names: Sequence[str]) -> list[tuple[int, int]]:
-    """Of the names in the array of all weights, those that touch as one."""
+    """Return the ranges of these names in the array of all weights. Adjacent ranges are joined."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(weights.places[name] for name in names):
         if found and found[-1][1] == first:

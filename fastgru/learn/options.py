@@ -1,4 +1,4 @@
-"""What a fit may be told, and what it tells of its steps."""
+"""The options of a fit, and the report of each of its steps."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -90,7 +90,7 @@ class Asked(NamedTuple):
 
 
 def checked(options: Any) -> Asked:
-    """The options with their defaults. Raises `TypeError` for what a fit does not take, `ShapeError` for values."""
+    """Return the options with their defaults. Raises `TypeError` for an unknown one, `ShapeError` for a wrong value."""
     if unknown := sorted(set(options) - set(Asked._fields)):
         raise TypeError(f"fit has no option {', '.join(unknown)}; its options are {', '.join(Asked._fields)}")
     asked = Asked(**options)

@@ -1,6 +1,7 @@
-"""The parts of a network that learns natively, each forward and back over rows of all steps: (T N, C), padded.
+"""The parts of a network that learns natively. Each runs forward and back over the rows of all steps, (T N, padded C).
 
-A part keeps what it needs on the way forward, in arrays that are made for the first batch of a shape and used again.
+In the forward pass, a part keeps the arrays that its backward pass needs. They are made for the first batch of a shape
+and used again.
 """
 
 from typing import Protocol
@@ -17,7 +18,7 @@ __all__ = ["Defined", "Embedding", "Kept", "Linear", "Part", "Weights"]
 
 
 class Weights:
-    """Weights and their gradients by name, each a view into one array; a whole number of vectors each."""
+    """Weights and gradients by name, as views into one array each. Every view takes a whole number of vectors."""
 
     def __init__(self, native: Native, arrays: dict[str, Array]) -> None:
         self.places: dict[str, tuple[int, int]] = {}
@@ -37,10 +38,13 @@ class Weights:
 
 
 class Part(Protocol):
-    """forward(x): the rows that come out. back(up): dE by the rows that came in, from dE by those; it adds to the
-    gradients of the weights. Rows are (T N, padded C), or ids (T N,) where nothing came before."""
+    """A part of a chain. Rows are (T N, padded C); the first part may take ids (T N,).
 
-    size: int  # C of what comes out
+    forward(x) returns the output rows. back(up) takes dE by the output rows, adds to the gradients of the weights, and
+    returns dE by the input rows, which only a `deeper` pass needs.
+    """
+
+    size: int  # C of the output
 
     def forward(self, x: Array, T: int, N: int) -> Array: ...
 
@@ -48,7 +52,7 @@ class Part(Protocol):
 
 
 class Kept:
-    """Arrays by name and shape, made once."""
+    """Arrays by name, made again only if the shape changes."""
 
     def __init__(self, native: Native) -> None:
         self._native = native
@@ -62,7 +66,7 @@ class Kept:
 
 
 class Embedding:
-    """The rows of ids. A GRU behind it that has fewer ids than rows multiplies those alone: see `learn.gru`."""
+    """The look-up of ids. A GRU after it may compute x W^T once for each id instead: see `learn.direction`."""
 
     def __init__(self, native: Native, weights: Weights, node: Node) -> None:
         self.native, self.kept = native, Kept(native)
@@ -122,7 +126,7 @@ class Linear:
 
 
 class Defined:
-    """A node that works on each step alone, by its definition."""
+    """A node that works on each step by itself, computed by its definition."""
 
     def __init__(self, native: Native, weights: Weights, node: Node, size: int) -> None:
         self.native, self.kept, self.node, self.size = native, Kept(native), node, size

@@ -1,4 +1,4 @@
-"""A network with other weights: what learned is a new one, and the one that it began with stays as it is."""
+"""Make a network with other weights: the result of a fit is a new network, and the original one does not change."""
 
 import copy
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ __all__ = ["renewed"]
 
 
 def renewed(net: Network, weights: Mapping[str, Array]) -> Network:
-    """`net`, with arrays in the place of the constants of these names of its graph, each in the dtype that it had."""
+    """Return `net` with `weights` in place of the constants of its graph with these names. All dtypes are kept."""
     if isinstance(net, Layer):
         return _layer(net, weights, "")
     graph = net if isinstance(net, Graph) else net.graph
@@ -30,7 +30,7 @@ def renewed(net: Network, weights: Mapping[str, Array]) -> Network:
 
 def _layer(layer: Layer, weights: Mapping[str, Array], scope: str) -> Layer:
     made = copy.copy(layer)
-    made.__setstate__(layer.__getstate__())  # which forgets what was made of the weights
+    made.__setstate__(layer.__getstate__())  # forget everything derived from the weights
     given: Any = made
     if isinstance(layer, Sequential):
         seen: dict[int, Layer] = {}

@@ -1,4 +1,4 @@
-"""Matrices of rows for native code: padded to whole vectors with zeros, and calls shared between threads."""
+"""Native code on matrices of rows, which are padded to whole vectors with zeros. Threads share the calls."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,11 +15,11 @@ from fastgru.simd.target import LANES
 
 __all__ = ["Native", "words_of"]
 
-_LEAST: Final = 1 << 16  # products of a share of a GEMM that is worth another thread
+_LEAST: Final = 1 << 16  # multiplications in a share of a GEMM that is worth another thread
 
 
 def words_of(places: Any, **given: Any) -> Array:
-    """Words by name: an array stands for its address."""
+    """Return words by name. An array stands for its address."""
     words = np.zeros(places.words, np.int64)
     if wrong := given.keys() - set(places._fields):
         raise TypeError(f"words {', '.join(sorted(wrong))} are not declared")
@@ -29,7 +29,7 @@ def words_of(places: Any, **given: Any) -> Array:
 
 
 class Native:
-    """The native functions of a dtype, carried out by `threads` threads, whose shares do not change any bit."""
+    """The native functions of a dtype, run by `threads` threads. Results do not depend on the number of threads."""
 
     def __init__(self, dtype: str, threads: int = 1) -> None:
         self.dtype, self.lanes, self.threads = dtype, LANES[dtype], threads
@@ -38,23 +38,23 @@ class Native:
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     def padded(self, n: int) -> int:
-        """n, up to whole vectors."""
+        """Return n rounded up to whole vectors."""
         return -(-n // self.lanes) * self.lanes
 
     def zeros(self, *shape: int) -> Array:
-        """A new array, aligned."""
+        """Return a new aligned array of zeros."""
         return zeros(shape, self.dtype)
 
     def call(self, name: str, words: Array, count: int, shares: int | None = None) -> None:
-        """Call a function on 0 to `count` - 1, shared between threads. shares: the most there may be."""
+        """Call a function on 0 to `count` - 1, shared between threads. shares: the largest number of shares."""
         self.share(self._calls[name], words, count, shares)
 
     def share(
         self, function: Callable[[int, int, int], int], words: Array, count: int, most: int | None = None
     ) -> None:
-        """The same for any function of (words, first, last).
+        """Call any function of (words, first, last) in the same way.
 
-        However this is left, no thread is in the middle of its share then: what the words point to may go.
+        All threads have ended their shares when this returns or raises, so the arrays of the words may be freed then.
         """
         at, shares = words.ctypes.data, min(self.threads, count, self.threads if most is None else max(most, 1))
         if shares <= 1 or self._pool is None:
@@ -72,9 +72,9 @@ class Native:
             each.result()
 
     def gemm(self, a: Array, b: Array, out: Array, start: Array | None = None, *, accumulate: bool = False) -> None:
-        """out = start + a b: a (M, K) at any strides, b (K, C) and out (M, C) row by row, C whole vectors.
+        """Compute out = start + a b: a (M, K) with any strides, b (K, C) and out (M, C) with contiguous rows.
 
-        start (C,), None for zeros. accumulate: out itself is what it starts from.
+        C is a whole number of vectors. start: (C,), None for zeros. accumulate: start from `out` itself.
         """
         size = out.itemsize
         begin, begin_row = (out, out.strides[0] // size) if accumulate else (start, 0)
@@ -87,9 +87,9 @@ class Native:
         self.call("gemm", words, out.shape[0], out.size * a.shape[1] // _LEAST)
 
     def column_sums(self, source: Array, out: Array, ids: Array | None = None, *, more: bool = False) -> None:
-        """out (C,) becomes the sum of the rows of source (R, C); with ids (R,), out (V, C) those of each id.
+        """Sum the rows of source (R, C) into out (C,); with ids (R,), sum the rows of each id into out (V, C).
 
-        more: adds it to what is there.
+        more: add to the present values of `out`.
         """
         if not more:
             out[...] = 0
@@ -107,7 +107,7 @@ class Native:
 
 
 def _wait_for(waiting: list[Future[int]]) -> None:
-    """Until all have ended; an exception that a signal handler raises meanwhile comes after that."""
+    """Wait until all have ended. If a signal handler raises meanwhile, its exception is raised after that."""
     try:
         wait(waiting)
     except BaseException:

@@ -1,4 +1,4 @@
-"""The steps of a fit, one after the other, and where it goes on after an interruption."""
+"""Run the steps of a fit, or continue an interrupted fit from its checkpoint."""
 
 import math
 import sys
@@ -18,7 +18,7 @@ __all__ = ["Run"]
 
 
 class Run:
-    """The steps of a fit. Everything that the next one depends on is in a checkpoint."""
+    """The steps of a fit. A checkpoint has everything that the next step depends on."""
 
     mark = ""
 
@@ -45,7 +45,7 @@ class Run:
         self._squares = np.zeros(len(learner.weights.flat))
 
     def all(self) -> None:
-        """From the checkpoint, or the beginning, to the end."""
+        """Run all steps, from the checkpoint or the beginning to the end."""
         asked, per_epoch = self.asked, sum(self.counts)
         self.steps = min(asked.epochs * per_epoch, asked.steps or math.inf)
         if not self._resume():
@@ -64,7 +64,7 @@ class Run:
             self.history.append(FitStep(done + 1, int(self.steps), epoch + 1, value, held))
             try:
                 self._tell()
-            except BaseException:  # whoever hears of the steps may end them: here everything is whole
+            except BaseException:  # the caller's function may end the fit: the state is consistent here
                 if asked.checkpoint is not None:
                     self._save()
                 raise
@@ -78,7 +78,7 @@ class Run:
             print(file=sys.stderr)
 
     def _step(self, rows: Window, at: int, each: int, done: int) -> float:
-        """One window, and one change of the weights."""
+        """Run one window and change the weights once. Return the mean loss."""
         total, count, self.states = self.learner.run(
             rows.cut(at * each, min((at + 1) * each, len(rows.x))), self.states if at else None, learn=True
         )
@@ -98,7 +98,7 @@ class Run:
         return value
 
     def _norm(self) -> float:
-        """Of the gradients of what is trained, together."""
+        """Return the Euclidean norm of the gradients of all trained weights together."""
         total = 0.0
         for name in self.names:
             first, last = self.learner.weights.places[name]

@@ -1,9 +1,9 @@
-"""A loaded model as a chain of layers, where it is one behind what its file has between them.
+"""Find the chain of layers in a loaded model, past the nodes that its file puts between the layers.
 
 Files carry states in and out through slices and concatenations, begin with zeros of a computed shape, exchange axes,
-and add biases by themselves. What a chain needs of that is told by its values on a random input: a value that is
-another one with the first two axes exchanged, or with axes of size 1, is the same to a layer. The chain is taken only
-where it gives the numbers of the model, states carried from one run to the next included.
+and add biases by separate nodes. The values on a random input tell which nodes a chain needs: for a layer, a value is
+the same as another one if only the first two axes are exchanged, or axes of size 1 are added. The chain is used only if
+it computes the same numbers as the model, also with states carried from one run to the next.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,14 +21,14 @@ from fastgru.spec import GRUSpec
 
 __all__ = ["straight"]
 
-_SIZES: Final = (5, 3, 7, 11, 13)  # of the axes that a file leaves open, in a sample on which values are compared
+_SIZES: Final = (5, 3, 7, 11, 13)  # of the free axes of the random input
 _ALLOWED: Final = 1e-9
 
 
 def straight(graph: Graph, output: str, why_not: Callable[[Graph], str | None]) -> Graph | None:
-    """The chain that computes `output`, its states carried by the layers themselves; None where it is none.
+    """Return the chain that computes `output`, in which the layers carry their states. None if there is no chain.
 
-    why_not: says why a graph is no chain. Weights keep their names and their arrays.
+    why_not: tells why a graph is no chain. Weights keep their names and their arrays.
     """
     inputs = [spec for spec in graph.inputs if spec.name not in graph.states]
     if len(inputs) != 1 or graph.starts or not any(node.op == "gru" for node in graph.nodes):
@@ -42,7 +42,7 @@ def straight(graph: Graph, output: str, why_not: Callable[[Graph], str | None]) 
         }
         try:
             found = _proved(graph, inputs[0], output, {inputs[0].name: x, **states}, why_not)
-        except FastGRUError:  # what fails here fails on the data, too, and is told there
+        except FastGRUError:  # this fails on the data as well, and is reported there
             continue
         if found is not None:
             return found
@@ -70,7 +70,7 @@ def _proved(
 
 
 def _sample(graph: Graph, x: TensorSpec) -> Array:
-    """A random input; ids are ones that every table of the graph has."""
+    """Return a random input. Ids are valid for every table of the graph."""
     rng, sizes = np.random.default_rng(0), iter(_SIZES)
     shape = [next(sizes) if size is None else size for size in x.shape or ()]
     if is_floating(np.dtype(x.dtype)):
@@ -79,20 +79,20 @@ def _sample(graph: Graph, x: TensorSpec) -> Array:
 
 
 def _tables(graph: Graph) -> set[str]:
-    """Matrices whose rows are taken by ids."""
+    """Return the names of the matrices whose rows are looked up by ids."""
     found = {n.inputs[n.op == "embedding"] for n in graph.nodes if n.op in ("embedding", "gather")}
     return {name for name in found if name in graph.constants and graph.constants[name].ndim == 2}
 
 
 class _Line:
-    """The values along which a chain goes: `array` as the input lies, under the name of the last node's output."""
+    """A chain so far. array: the last value, in the layout of the input. name: the name of that value."""
 
     def __init__(self, name: str, array: Array) -> None:
         self.name, self.array = name, array
         self.nodes: list[Node] = []
 
     def lies(self, value: Array) -> bool | None:
-        """Whether the first two axes of a value are exchanged; None where it is another one."""
+        """Return whether a value is the last one with its first two axes exchanged. None if it is another value."""
         for transposed, array in ((False, self.array), (True, self.array.swapaxes(0, 1))):
             if value.shape == array.shape and np.array_equal(value, array):
                 return transposed
@@ -104,7 +104,7 @@ class _Line:
 
 
 def _chain(graph: Graph, x: TensorSpec, output: str, values: Mapping[str, Array]) -> Graph | None:
-    """The nodes that change what goes along, one behind the other."""
+    """Return the chain of the nodes that change the value, None if there is none."""
     line = _Line(x.name, np.asarray(values[x.name]))
     if line.array.ndim < 2:
         return None
@@ -143,14 +143,14 @@ def _chain(graph: Graph, x: TensorSpec, output: str, values: Mapping[str, Array]
 
 
 def _same(line: _Line, value: Array) -> bool:
-    """Whether a value has no numbers but those of the line, in their order or with axes exchanged."""
+    """Return whether a value has the same numbers as the line, apart from axes of size 1 and exchanged axes."""
     flat, here = value.squeeze(), line.array.squeeze()
     either = (here, here.swapaxes(0, 1)) if here.ndim > 1 else (here,)
     return any(flat.shape == a.shape and np.array_equal(flat, a) for a in either)
 
 
 def _takes_bias(line: _Line, node: Node, graph: Graph) -> bool:
-    """Whether a sum is that of a linear layer without a bias and of one constant along its outputs."""
+    """Return whether a node adds a constant vector to the output of a linear layer that has no bias."""
     constants = [name for name in node.inputs if name in graph.constants]
     if node.attrs.get("kind") != "add" or len(constants) != 1 or not line.nodes:
         return False
@@ -160,7 +160,7 @@ def _takes_bias(line: _Line, node: Node, graph: Graph) -> bool:
 
 
 def _onward(node: Node, line: _Line, *, transposed: bool) -> Node:
-    """The node, reading the line as the input lies, without states that the chain carries itself."""
+    """Return the node reading the line in the layout of the input, without states, which the chain carries itself."""
     inputs = (line.name, *node.inputs[1:])
     if node.op != "gru":
         return replace(node, inputs=inputs)

@@ -1,8 +1,8 @@
-"""The step of a whole model, from all its states and one frame to all its states and outputs, and its derivative.
+"""The step of a whole model, from its states and one frame to its next states and outputs, and the derivative of it.
 
-A state is a vector of every floating-point number that a model carries, whatever carries it: a GRU, another recurrent
-layer, the cache of a convolution. A derivative along a direction is a central difference in float64, which tells six
-to nine digits of it; it needs no gradient of any operator.
+A state is the vector of all floating-point numbers that a model carries: those of a GRU, of another recurrent layer, or
+of the cache of a convolution. A derivative along a direction is a central difference in float64, accurate to six to
+nine digits. It needs no gradient of any operator.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from fastgru.reference.facts import infer_graph
 
 __all__ = ["Point", "Step", "differentiable"]
 
-_STEP: Final = 1e-5  # of the differences
-_ROWS: Final = 512  # of a call
+_STEP: Final = 1e-5  # length of a step of the differences
+_ROWS: Final = 512  # the most in one call
 _ROUNDED: Final = frozenset({"quantize", "dynamic_quantize", "matmul_integer", "conv_integer"})
 
 
 def differentiable(graph: Graph, names: Sequence[str]) -> tuple[Graph, dict[str, Node]]:
-    """The graph with weights as the floats they mean, and without the embeddings of its inputs; those, by input.
+    """Return the graph with dequantised weights and without the embeddings of its inputs, and these {input: node}.
 
-    An input of ids becomes that of the vectors that stand for them, by which there is a derivative. Raises
-    `UnsupportedModelError` where values are rounded to integers.
+    An input of ids is replaced by an input of their embedding vectors, by which there is a derivative. Raises
+    `UnsupportedModelError` if the graph rounds values to integers.
     """
     plain = with_plain_weights(graph)
     if rounded := next((node for node in plain.nodes if node.op in _ROUNDED), None):
@@ -56,16 +56,16 @@ def differentiable(graph: Graph, names: Sequence[str]) -> tuple[Graph, dict[str,
 
 
 class Point(NamedTuple):
-    """A state: its vector (S,), and what of it is no float and is carried as it is, by name."""
+    """A state: the vector of its floats (S,), and by name the arrays that are no floats, which have no derivative."""
 
     vector: Array
     rest: Mapping[str, Array]
 
 
 class Step:
-    """The step of a model in float64. graph: of `differentiable`, whose outputs may be more than those of the model.
+    """The step of a model in float64. graph: from `differentiable`; it may have more outputs than the model.
 
-    S: the numbers of the state. I: those of the floating inputs of a frame. O: those of the floating outputs.
+    S, I, O: how many numbers the state, the floating inputs of a frame, and the floating outputs have.
     """
 
     def __init__(self, frames: Frames, graph: Graph, cut: Mapping[str, Node]) -> None:
@@ -74,7 +74,7 @@ class Step:
         known = {spec.name for spec in frames.model.outputs} - set(self._states.values())
         feeds = self.feeds(frames.rows[0][0])
         stream = self._model.stream(1, state=self._states)
-        stream.push(dict(feeds))  # which tells sizes that are open
+        stream.push(dict(feeds))  # binds the free sizes of the states
         stream.reset()
         start = stream.state
         self.float_states = {name: a.shape for name, a in start.items() if a.dtype.kind == "f"}
@@ -88,7 +88,7 @@ class Step:
         self._batch = self._batches(frames, feeds)
 
     def feeds(self, frame: Frame) -> dict[str, Array]:
-        """A frame as the step takes it: floats in float64, ids as their vectors."""
+        """Return a frame as the step takes it: floats in float64, and embedding vectors instead of ids."""
         found = {}
         for name, a in frame.items():
             if (node := self._cut.get(name)) is not None:
@@ -99,16 +99,16 @@ class Step:
         return found
 
     def run(self, point: Point, feeds: Mapping[str, Array]) -> tuple[Point, dict[str, Array]]:
-        """The state after a frame, and everything that the graph gives."""
+        """Return the state after a frame, and all outputs of the graph."""
         results = self._model.run({**feeds, **self.arrays(point)})
         return self._point({name: results[output] for name, output in self._states.items()}), results
 
     def along(
         self, point: Point, feeds: Mapping[str, Array], states: Array, inputs: Array | None = None
     ) -> tuple[Array, Array]:
-        """The derivatives of the next state (S, m) and of the outputs (O, m) along directions of the state (S, m).
+        """Return the derivatives of the next state (S, m) and of the outputs (O, m) along directions.
 
-        inputs (I, m): directions of the frame, taken together with those of the state.
+        states: (S, m), the directions of the state. inputs: (I, m), those of the frame, None for zeros.
         """
         m = states.shape[1]
         sizes = np.linalg.norm(states, axis=0)
@@ -131,7 +131,7 @@ class Step:
     def _block(
         self, point: Point, feeds: Mapping[str, Array], states: Array, frames: Array | None
     ) -> tuple[Array, Array]:
-        """The next states (R, S) and the outputs (R, O) of so many states, and frames (R, I) in the place of one."""
+        """Return the next states (R, S) and the outputs (R, O) of R states. frames: (R, I), None to use `feeds`."""
         R, batch = len(states), self._batch
         given = {}
         for name, a in {**feeds, **point.rest}.items():
@@ -161,7 +161,7 @@ class Step:
         return np.concatenate(found, axis=1)
 
     def _batches(self, frames: Frames, feeds: Mapping[str, Array]) -> dict[str, int]:
-        """The axis of the rows of every input and output; none where the rows of a batch are not told, or mixed."""
+        """Return the axis of the rows of every input and output, {} if they are unknown or the rows are mixed."""
         if frames.batch is None:
             return {}
         names = {name: self._cut[name].outputs[0] if name in self._cut else name for name in frames.batch}
@@ -187,7 +187,7 @@ class Step:
         return Point(_flat(state, self.float_states), {n: a for n, a in state.items() if n not in self.float_states})
 
     def arrays(self, point: Point) -> dict[str, Array]:
-        """A state by name."""
+        """Return the arrays of a state by name."""
         found, first = dict(point.rest), 0
         for name, shape in self.float_states.items():
             size = int(np.prod(shape))
@@ -197,7 +197,7 @@ class Step:
 
     @property
     def in_rows(self) -> bool:
-        """Whether many states run as the rows of a batch."""
+        """Whether several states run as the rows of a batch."""
         return bool(self._batch)
 
 

@@ -1,10 +1,11 @@
 """The warm-up of a chunk: how many frames to run ahead of it, so that its outputs are those of the whole run within a
-bound. It is predicted from one part of the data, and checked by running it on the other.
+bound.
 
-A chunk that starts at any frame begins with the states that the model begins with. The warm-up that it would have
-needed is the frame after the last one at which it was beyond the bound. Those of many chunks have a tail that falls off
-exponentially, because a difference of states does; so the prediction is what all but a share `risk` of such a tail
-need, for a bound that is four times as tight: input to come may amplify a difference more than what was seen.
+The warm-up is predicted from one part of the data, and checked by running it on the other. A chunk starts at any frame,
+with the initial states of the model. The warm-up that it needed is the number of frames up to the last one at which it
+was beyond the bound. Over many chunks, these numbers have an exponential tail, because differences between states decay
+exponentially. So the prediction is the number that all but a share `risk` of such a tail need, for a bound that is four
+times as tight, because later input may amplify a difference more than the input that was seen.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from fastgru.records import dataclass
 
 __all__ = ["HeldOut", "Part", "WarmUp", "check", "parts_of", "predict", "whole_runs"]
 
-Tell = Callable[[int, int], object]  # with how many of how many are done
+Tell = Callable[[int, int], object]  # takes how many are done, and how many there are
 
-_TOLD: Final = 100  # frames
-_MARGIN: Final = 4  # the prediction is for a bound so many times as tight: later input may amplify more
+_TOLD: Final = 100  # frames between two reports
+_MARGIN: Final = 4  # how many times tighter the bound of the prediction is: later input may amplify more
 
 
 class Part(NamedTuple):
@@ -78,7 +79,7 @@ class WarmUp:
 
 
 def parts_of(frames: Frames) -> tuple[list[Part], list[Part]]:
-    """What predicts and what is held out: half of the rows each, or of one row half of the frames."""
+    """Return the parts that predict and those that are held out: half of the rows each, or half of a single row."""
     rows, T = len(frames.rows), len(frames.rows[0])
     if rows > 1:
         each = [Part(n, 0, T) for n in range(rows)]
@@ -87,7 +88,10 @@ def parts_of(frames: Frames) -> tuple[list[Part], list[Part]]:
 
 
 def whole_runs(frames: Frames, tell: Tell) -> list[dict[str, Array]]:
-    """The floating outputs of each row from its first frame on, (T, numbers) each. Raises `LearningError` for NaN."""
+    """Return the floating outputs of each row, run from its first frame on: {name: (T, numbers)}.
+
+    Raises `LearningError` for outputs that are not finite, `UnsupportedModelError` if no output is floating-point.
+    """
     found = []
     for n, row in enumerate(frames.rows):
         outputs = _run(frames, row, partial(_tell_frame, tell, n * len(row), len(frames.rows) * len(row)))
@@ -133,7 +137,7 @@ def predict(
     tell: Tell,
     tell_check: Tell,
 ) -> WarmUp:
-    """From the first part alone, and checked on the other."""
+    """Predict the warm-up from the first part of the data, and check it on the other."""
     first, held = parts_of(frames)
     names = list(whole[0])
     scales = {
@@ -158,7 +162,7 @@ def predict(
 def check(
     frames: Frames, whole: Sequence[Mapping[str, Array]], found: WarmUp, held: Sequence[Part], chunks: int, tell: Tell
 ) -> WarmUp:
-    """With what chunks of the held-out parts do after the warm-up, each as long after it as chunks ran before."""
+    """Return the warm-up with its check. Chunks of the held-out parts run for up to `horizon` frames after it."""
     assert found.frames is not None
     ahead = found.frames
     starts = _spread([(p.row, t) for p in held for t in range(max(p.first, 1), p.end - ahead)], chunks)
@@ -178,9 +182,9 @@ def check(
 def _beyond(
     frames: Frames, whole: Sequence[Mapping[str, Array]], scales: Mapping[str, float], n: int, t: int, length: int
 ) -> Array:
-    """The difference of a chunk that starts at frame t of row n from the whole run, in shares of the scales (length,).
+    """Return the difference of a chunk from the whole run, in shares of the scales, (length,).
 
-    What is not finite is infinitely far.
+    The chunk starts at frame t of row n. A difference of NaN counts as infinite.
     """
     own = _run(frames, frames.rows[n][t : t + length])
     far = [
@@ -196,7 +200,7 @@ def _needed(errors: Array, bound: float) -> int:
 
 
 def _tail(needed: Array, risk: float) -> int:
-    """What all but a share `risk` need, if what is above the median is an exponential tail; at least the longest."""
+    """Return what all but a share `risk` need, at least the longest, given an exponential tail above the median."""
     middle = float(np.median(needed))
     above = needed[needed > middle] - middle
     if not len(above):
@@ -206,6 +210,6 @@ def _tail(needed: Array, risk: float) -> int:
 
 
 def _spread(places: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    """So many of them, evenly spaced."""
+    """Return up to `count` of the places, evenly spaced."""
     chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(np.int64))
     return [places[i] for i in chosen]

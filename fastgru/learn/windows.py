@@ -1,4 +1,4 @@
-"""The data of a fit: sets of rows, time first, and windows of their steps."""
+"""The data of a fit: sets of rows, time first, and the windows of their steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,9 +18,10 @@ __all__ = ["Window", "windows_of"]
 
 @dataclass(frozen=True)
 class Window:
-    """x (T, N, ...), targets (T, N, ...), what counts and which steps begin anew (T, N) bool.
+    """Steps of a set of rows: x (T, N, ...), targets (T, N, ...).
 
-    None for all, for none.
+    mask: (T, N) bool, the steps that count, None for all. reset: (T, N) bool, steps before which the states become
+    zero, None for none.
     """
 
     x: Array
@@ -29,7 +30,7 @@ class Window:
     reset: Array | None = None
 
     def cut(self, first: int, last: int) -> "Window":
-        """Its steps `first` to `last` - 1; all of them with targets that have no steps, too."""
+        """Return the steps `first` to `last` - 1. A window of all steps may also have targets without steps."""
         if first == 0 and last >= len(self.x):
             return self
         arrays = (self.x, self.targets, self.mask, self.reset)
@@ -39,7 +40,7 @@ class Window:
 def windows_of(
     graph: Graph, data: Sequence[Any], resets: Any, dtype: str, *, batch_first: bool, timed: bool
 ) -> list[Window]:
-    """The sets of rows, time first. timed: whether targets have steps. Raises `ShapeError` naming what does not fit."""
+    """Return the sets of rows, time first. timed: whether targets have steps. Raises `ShapeError`."""
     if not data or (resets is not None and len(resets) != len(data)):
         if not data:
             raise ShapeError("data: got an empty list, expected at least one (x, targets)")
@@ -82,7 +83,7 @@ def windows_of(
 
 
 def _check_input(name: str, x: Array, graph: Graph) -> None:
-    """Kernels read x as it is: the sizes behind its steps and rows, and every id, have to be those of the network."""
+    """Check the sizes of x after its steps and rows, and its ids, because kernels do not. Raises `ShapeError`."""
     spec = next(each for each in graph.inputs if each.name not in graph.states)
     sizes = spec.shape or ()
     if sizes and (x.ndim != len(sizes) or any(n not in (None, m) for n, m in zip(sizes[2:], x.shape[2:], strict=True))):
