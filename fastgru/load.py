@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from fastgru.importers.architecture.description import Architecture
     from fastgru.model import Model
 
-__all__ = ["STATE_DICTS", "Reading", "demo_path", "from_architecture", "load", "load_graph", "options_for"]
+__all__ = [
+    "STATE_DICTS",
+    "Reading",
+    "check_options",
+    "demo_path",
+    "from_architecture",
+    "load",
+    "load_graph",
+    "options_for",
+]
 
 # The formats that `read_weights` reads, which an architecture can go with.
 STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
@@ -51,9 +60,6 @@ _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "key": ("json", "torch-legacy", "torch-zip"),
     "max_iterations": ("onnx", "safetensors"),
 }
-
-
-_OF_MODELS: Final = ("precision", "threads", "spin_us", "plan_bytes")  # what `load` takes, too
 
 
 class Reading(TypedDict, total=False):
@@ -118,6 +124,7 @@ def load(
     Raises `UnsupportedModelError` with everything that cannot be run and a workaround, `InvalidModelError` for a
     damaged file, `UnreadTensorsError` for tensors that nothing reads, and `FileNotFoundError`.
     """
+    check_options(load, options)
     with _collector_paused():
         _prepare("model")
         from fastgru.kernels.run import plain_mode
@@ -126,6 +133,13 @@ def load(
         with plain_mode():
             graph = load_graph(source, **options)
         return Model(graph, precision=precision, threads=threads, spin_us=spin_us, plan_bytes=plan_bytes)
+
+
+def check_options(call: Any, options: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for options of this function that are neither its own nor ways to read a file."""
+    if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
+        known = dict.fromkeys((*(call.__kwdefaults__ or ()), *Reading.__annotations__))
+        raise TypeError(f"{call.__name__} has no option {', '.join(unknown)}; {offered(unknown, known)}")
 
 
 class _Collector:
@@ -230,10 +244,7 @@ def from_architecture(
 
 def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
     """Read a model into a `Graph`, plain data that needs no kernel. The options and errors are those of `load`."""
-    if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
-        raise TypeError(
-            f"load has no option {', '.join(unknown)}; {offered(unknown, (*Reading.__annotations__, *_OF_MODELS))}"
-        )
+    check_options(load_graph, options)
     _prepare("reference.facts")
     from fastgru.reference.facts import weights
 

@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import re
+from typing import Any
 
 import pytest
 from users import alone
@@ -22,10 +23,20 @@ def test_every_option_is_documented() -> None:
     assert set(Reading.__annotations__) <= set(documented)
 
 
-@pytest.mark.parametrize("read", [fastgru.load, fastgru.load_graph])
-def test_an_option_that_there_is_not_is_refused_by_name(read: type) -> None:
-    with pytest.raises(TypeError, match=r"allow_unknown; did you mean allow_unread\? Expected one of allow_unread, "):
-        read(DEMO, allow_unknown=True)
+@pytest.mark.parametrize(
+    ("read", "own"),
+    [
+        (fastgru.load, "precision, threads, spin_us, plan_bytes, "),
+        (fastgru.load_graph, ""),
+        (fastgru.quantize, "precision, data, max_error, min_db, seed, threads, spin_us, "),
+        (fastgru.verify, "inputs, seed, tol, precision, runtimes, "),
+    ],
+)
+def test_an_option_that_there_is_not_is_refused_by_name(read: Any, own: str) -> None:
+    offered = rf"did you mean allow_unread\? Expected one of {own}allow_unread, "
+    for source in (DEMO, fastgru.load_graph(DEMO)):
+        with pytest.raises(TypeError, match=f"^{read.__name__} has no option allow_unknown; {offered}"):
+            read(source, allow_unknown=True)
 
 
 def test_none_is_an_option_that_is_not_given() -> None:

@@ -56,8 +56,10 @@ def _read_csv(path: Path) -> Array:
     return np.array(lines, dtype=np.float64)
 
 
-def name_inputs(options: Sequence[str], specs: Sequence[TensorSpec], states: Mapping[str, str]) -> dict[str, Array]:
-    """The arrays of `--input` options by input name.
+def name_inputs(
+    option: str, files: Sequence[str], specs: Sequence[TensorSpec], states: Mapping[str, str]
+) -> dict[str, Array]:
+    """The arrays that an option names, by input name. option: its name for messages, such as "--input".
 
     "name=file" names one. The arrays of an .npz go by their own names. A .npy or .csv without a name is for the first
     input that has none yet, those that are not states first.
@@ -66,33 +68,33 @@ def name_inputs(options: Sequence[str], specs: Sequence[TensorSpec], states: Map
     order = sorted((spec.name for spec in specs), key=lambda name: name in states)
     found: dict[str, Array] = {}
     unnamed: list[tuple[str, Array]] = []
-    for option in options:
-        name, separator, file = option.rpartition("=")
-        is_named = bool(separator) and not Path(option).exists()
+    for given in files:
+        name, separator, file = given.rpartition("=")
+        is_named = bool(separator) and not Path(given).exists()
         if is_named:
             arrays = read_arrays(Path(file))
             if len(arrays) != 1:
-                raise click.UsageError(f"--input {option}: {file} holds {len(arrays)} arrays, expected one")
+                raise click.UsageError(f"{option} {given}: {file} holds {len(arrays)} arrays, expected one")
             arrays = {name: next(iter(arrays.values()))}
         else:
-            arrays = read_arrays(Path(option))
+            arrays = read_arrays(Path(given))
             if "" in arrays:
-                unnamed.append((option, arrays[""]))
+                unnamed.append((given, arrays[""]))
                 continue
         for name, array in arrays.items():
             if name not in known:
                 alone = len(arrays) == 1 and not is_named
-                way = f"; --input {order[0]}={option} gives the only array of the file to an input" if alone else ""
+                way = f"; {option} {order[0]}={given} gives the only array of the file to an input" if alone else ""
                 raise click.UsageError(
-                    f"--input {option}: no input is called {name!r}; there are {', '.join(known)}{way}"
+                    f"{option} {given}: no input is called {name!r}; there are {', '.join(known)}{way}"
                 )
             if name in found:
-                raise click.UsageError(f"--input {option}: {name!r} is given twice")
+                raise click.UsageError(f"{option} {given}: {name!r} is given twice")
             found[name] = array
-    for option, array in unnamed:
+    for given, array in unnamed:
         free = [name for name in order if name not in found]
         if not free:
-            raise click.UsageError(f"--input {option}: every input has its array already")
+            raise click.UsageError(f"{option} {given}: every input has its array already")
         found[free[0]] = array
     return found
 

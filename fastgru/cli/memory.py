@@ -137,7 +137,7 @@ def command(
 def _arrays(data: tuple[str, ...], graph: Graph, skip_unknown: bool) -> dict[str, Any]:
     """The inputs by name; a text as the ids of its characters, a batch of one row."""
     texts = [each for each in data if each.lower().endswith(".txt")]
-    named = name_inputs([each for each in data if each not in texts], graph.inputs, graph.states)
+    named = name_inputs("--data", [each for each in data if each not in texts], graph.inputs, graph.states)
     for text in texts:
         free = [spec for spec in graph.inputs if spec.name not in {*named, *graph.states}]
         if not free:

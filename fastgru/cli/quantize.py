@@ -112,7 +112,7 @@ def command(
 
 
 def _data(options: tuple[str, ...], graph: Graph) -> dict[str, NDArray[Any]]:
-    named = name_inputs(options, graph.inputs, graph.states)
+    named = name_inputs("--data", options, graph.inputs, graph.states)
     specs = {spec.name: spec for spec in graph.inputs}
     return {name: _fit_calls(array, specs[name], graph) for name, array in named.items()}
 

@@ -46,7 +46,7 @@ def command(
     """
     with progress(f"Running {file}"):
         model = fastgru.load(file, precision=precision, **options)
-        named = name_inputs(inputs, model.inputs, model.graph.states)
+        named = name_inputs("--input", inputs, model.inputs, model.graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, model.graph) for spec in model.inputs if spec.name in named}
         arrays |= _start_of_states(model.graph, model.inputs, arrays)
         outputs = model.run(arrays)

@@ -63,7 +63,7 @@ def command(
             raise
         graph = None  # a state dict, perhaps: `verify` will tell
     if graph is not None and inputs:
-        named = name_inputs(inputs, graph.inputs, graph.states)
+        named = name_inputs("--input", inputs, graph.inputs, graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}
     with progress(f"Comparing the outputs of {file}"):
         report = verify(file, inputs=arrays, seed=seed, tol=tol, precision=precision, runtimes=runtimes, **options)

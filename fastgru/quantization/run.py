@@ -17,7 +17,7 @@ from fastgru.engine.precision import WeightPrecision, impossible, largest_matrix
 from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node
 from fastgru.layers import Layer
-from fastgru.load import Reading, load_graph
+from fastgru.load import Reading, check_options, load_graph
 from fastgru.model import Model
 from fastgru.precisions import LOWP, Precision, split_precision, weight_bytes
 from fastgru.quantization.choose import LADDER, choose
@@ -82,6 +82,7 @@ def quantize(
     if they leave "auto" nothing to make smaller, `report.would_do` has bounds that would hold. Raises what
     `fastgru.load` raises, and `ShapeError` if the data does not fit, or if no data is given and none can be drawn.
     """
+    check_options(quantize, options)
     graph, source = _graph(model, options)
     _check(graph, source, precision, max_error, min_db)
     if precision == "auto" and max_error is None and min_db is None:

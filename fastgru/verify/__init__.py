@@ -50,8 +50,10 @@ def verify(
     raises, and `ShapeError` if no inputs are given and none can be drawn.
     """
     with importing:
+        from fastgru.load import check_options
         from fastgru.verify.check import verify_source
 
+    check_options(verify, options)
     return verify_source(source, inputs=inputs, seed=seed, tol=tol, precision=precision, runtimes=runtimes, **options)
 
 

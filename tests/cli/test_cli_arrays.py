@@ -97,7 +97,7 @@ def test_inputs_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", something=x)
 
     def names(*options: str) -> dict[str, tuple[int, ...]]:
-        return {k: a.shape for k, a in name_inputs(options, SPECS, STATES).items()}
+        return {k: a.shape for k, a in name_inputs("--data", options, SPECS, STATES).items()}
 
     files = {name: str(tmp_path / name) for name in ("x.npy", "l.npy", "all.npz", "one.npz")}
     # A file without a name never goes to a state while an input waits.
@@ -111,9 +111,9 @@ def test_inputs_are_named(tmp_path: Path) -> None:
         ((f"x={files['x.npy']}", f"x={files['x.npy']}"), "twice"),
         ((f"x={files['all.npz']}",), "holds 3 arrays"),
         ((files["x.npy"],) * 4, "every input has its array"),
-        ((files["one.npz"],), "no input is called 'something'; there are h0, x, lengths; --input x=.*one.npz gives"),
+        ((files["one.npz"],), "no input is called 'something'; there are h0, x, lengths; --data x=.*one.npz gives"),
     ):
-        with pytest.raises(click.UsageError, match=message):
+        with pytest.raises(click.UsageError, match=f"^--data .*{message}"):
             names(*options)
 
 
