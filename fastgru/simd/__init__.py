@@ -1,1 +1,1 @@
-"""The CPU and its vectors; the only floor that imports llvmlite. `target` says for which machines code is built."""
+"""The CPU and its vectors: the only package that imports llvmlite. `target` lists what code can be built for."""

@@ -1,14 +1,14 @@
-"""AMX: blocks of up to 32 rows by a panel, in tiles of up to 16 rows of 64 bytes; and the same operations in vectors.
+"""AMX: blocks of up to 32 rows times a panel, in tiles of up to 16 rows of 64 bytes.
 
-A tile of rows (A) holds 64 bytes of each row, a tile of weights (B) 16 units of one vector of outputs, just as a panel
-has them, a tile of sums (C) one vector of outputs of each row. One operation adds A times B to C, which is the
-arithmetic of `simd.dot` over these 16 units: rows and outputs apart, so that the bits of a row do not depend on others.
+A tile of rows (A) holds 64 bytes of each row. A tile of weights (B) holds 16 units of one vector of outputs, in the
+layout of a panel. A tile of sums (C) holds one vector of outputs of each row. One operation adds A times B to C, by the
+arithmetic of `simd.dot` over these 16 units. Rows and outputs are computed separately, so the bits of a row do not
+depend on other rows.
 
-Where the target's AMX is emulated, tiles lie in memory and vectors carry out the same operations
-(`simd.amx_operations`).
+For a target that emulates AMX, tiles lie in memory, and vectors do the same operations (`simd.amx_operations`).
 
-Tiles are state of a thread that neither Python nor any handler of signals should meet: who calls `configure` calls
-`release` before it returns, and nothing else in between.
+Tiles are state of a thread, and neither Python nor a signal handler may run while they are configured. A function that
+calls `configure` must call `release` before it returns, and may call only blocks in between.
 """
 
 from typing import Any, Final
@@ -38,8 +38,8 @@ __all__ = ["configure", "make_block", "release"]
 
 _I8, _NOTHING = ir.IntType(8), ir.VoidType()
 
-# Of a block of one tile of rows, and of two: the tiles of A, those of B, and how many vectors of outputs are made at
-# once. Their sums are the first tiles, of the first tile of rows before those of the second.
+# By the tiles of rows of a block, 1 or 2: the numbers of the tiles of A and of B, and the vectors of outputs that are
+# computed at once. The sums take the first tiles: those of the first tile of rows, then those of the second.
 _A: Final = {1: (4,), 2: (4, 5)}
 _B: Final = {1: (5, 6, 7), 2: (6, 7)}
 _VECTORS: Final = {1: 4, 2: 2}
@@ -47,7 +47,7 @@ _VECTORS: Final = {1: 4, 2: 2}
 
 @intrinsic
 def configure(typingctx, rows):
-    """Make the tiles ready for blocks of so many rows, 1 to `BLOCK_ROWS`."""
+    """Configure the tiles for blocks of `rows` rows, 1 to `BLOCK_ROWS`."""
     if rows != types.int64:
         return None
 
@@ -61,7 +61,7 @@ def configure(typingctx, rows):
 
 @intrinsic
 def release(typingctx):
-    """Give the tiles up."""
+    """Release the tiles."""
 
     def codegen(context, builder, sig, args):
         if AMX == "tiles":
@@ -72,14 +72,17 @@ def release(typingctx):
 
 
 class _Block:
-    """Writes the code of a block of `tiles` tiles of rows by a panel of `vectors` vectors."""
+    """Writes the code that multiplies a block of `tiles` tiles of rows by a panel of `vectors` vectors."""
 
     def __init__(self, machine: Tiles, tiles: int, vectors: int, x: Any, w: ir.Value) -> None:
         self.machine, self.builder, self.form = machine, machine.builder, machine.dot.form
         self.tiles, self.vectors, self.x, self.w = tiles, vectors, x, w
 
     def multiply(self, first: int, steps: ir.Value, start: Any, out: Any) -> None:
-        """The outputs of as many vectors as fit the tiles, from the `first` on. x, start, out: (where, bytes apart)."""
+        """Compute the outputs of as many vectors as fit the tiles, from vector `first` on.
+
+        x, start, out: (address, bytes from row to row).
+        """
         builder, machine, form = self.builder, self.machine, self.form
         count = min(_VECTORS[self.tiles], self.vectors - first)
         line, before = number(LINE * self.vectors), form.w_head * self.vectors * machine.sums.lanes
@@ -105,7 +108,7 @@ class _Block:
         return behind(self.builder, where, self.builder.mul(stride, number(r * TILE_ROWS))) if r else where
 
     def scale(self, start: Any, out: Any) -> None:
-        """out = start + float(out) * scales, row by row."""
+        """Compute out = start + float(out) * scales, row by row."""
         builder, form, sums, floats = self.builder, self.form, self.machine.sums, vec_of(types.float32)
         scales = [form.scale(builder, self.w, self.vectors, v) for v in range(self.vectors)]
         with cgutils.for_range(builder, self.machine.rows) as row:
@@ -119,11 +122,11 @@ class _Block:
 
 
 def make_block(precision: str, tiles: int, vectors: int) -> Any:
-    """multiply(rows, x, x_stride, w, steps, start, start_stride, out, out_stride): out = start + x w.
+    """Return multiply(rows, x, x_stride, w, steps, start, start_stride, out, out_stride): out = start + x w.
 
-    For as many rows as the tiles are configured for, which are one tile of rows or two, and a panel of `vectors`
-    vectors. steps: of 16 units of k. The strides count elements; a start stride of 0 adds one row to all. start and out
-    are not the same memory.
+    rows: the rows that the tiles are configured for, which take `tiles` tiles, 1 or 2. w: a panel of `vectors` vectors.
+    steps: k in steps of 16 units. Strides count elements; a start stride of 0 adds the same row to all. start and out
+    must not be the same memory.
     """
     dot = TILE_DOTS[precision]
 

@@ -1,6 +1,6 @@
-"""AMX's operations on tiles, and the same in vectors on tiles in memory, for a target that emulates them.
+"""AMX's operations on tiles, and their emulation by vectors on tiles in memory.
 
-Either way the rows of a tile are those of `CONFIGURATIONS`.
+Both take the numbers of rows of each tile from `CONFIGURATIONS`.
 """
 
 from collections.abc import Callable
@@ -39,29 +39,32 @@ _I8, _I64, _NOTHING = ir.IntType(8), ir.IntType(64), ir.VoidType()
 
 
 def _configuration(rows: int) -> bytes:
-    """What LDTILECFG reads for a block of so many rows: palette 1, and the bytes of a row and the rows of each tile."""
+    """Return the bytes that LDTILECFG reads for a block of `rows` rows.
+
+    They are palette 1, the bytes of a row of each tile, and the rows of each tile.
+    """
     most, second = TILE_ROWS, rows - TILE_ROWS
     counts = [rows] * 5 + [most] * 3 if second <= 0 else [most, most, second, second, most, second, most, most]
     lines = b"".join(LINE.to_bytes(2, "little") for _ in counts)
     return bytes([1]) + bytes(15) + lines + bytes(16) + bytes(counts) + bytes(8)
 
 
-# Of blocks of 1 to `BLOCK_ROWS` rows, one after the other.
+# The configurations of blocks of 1 to `BLOCK_ROWS` rows, one after the other.
 CONFIGURATIONS: Final = b"".join(_configuration(rows) for rows in range(1, BLOCK_ROWS + 1))
 
 
 def number(value: int) -> ir.Constant:
-    """A constant of 64 bits."""
+    """Return a constant of 64 bits."""
     return ir.Constant(_I64, value)
 
 
 def behind(builder: ir.IRBuilder, p: ir.Value, nbytes: ir.Value | int) -> ir.Value:
-    """The place so many bytes behind p."""
+    """Return the address `nbytes` bytes behind p."""
     return builder.gep(p, [nbytes if isinstance(nbytes, ir.Value) else number(nbytes)])
 
 
 def configuration_of(builder: ir.IRBuilder, rows: ir.Value) -> ir.Value:
-    """Where the configuration of a block of so many rows lies."""
+    """Return the address of the configuration of a block of `rows` rows."""
     table = cgutils.global_constant(builder.module, "tile_configurations", cgutils.make_bytearray(CONFIGURATIONS))
     table.align = LINE
     first = builder.bitcast(table, _I8.as_pointer())
@@ -69,10 +72,11 @@ def configuration_of(builder: ir.IRBuilder, rows: ir.Value) -> ir.Value:
 
 
 class TileDot(NamedTuple):
-    """What an operation does: the format, how LLVM calls the instruction, and with what the sums begin.
+    """A multiplying operation.
 
-    in_head: with the starts in the head of a panel, which its units are added to one by one, and the whole is scaled;
-    if not, with the rows that are added, which take the sum of each 16 units.
+    form: the format of its numbers. instruction: LLVM's name of it. in_head: True if the sums begin with the starts in
+    the head of a panel, take the units one by one, and are scaled at the end. False if they begin with the rows of
+    `start` and take the sum of each 16 units.
     """
 
     form: TileFormat
@@ -80,11 +84,11 @@ class TileDot(NamedTuple):
     in_head: bool
 
     def begin(self, builder: ir.IRBuilder, sums: Vec, before: ir.Value) -> ir.Value:
-        """What the units are accumulated on."""
+        """Return the value on which the units are accumulated."""
         return before if self.in_head else self.form.begin(builder, sums, before, 0)
 
     def end(self, builder: ir.IRBuilder, before: ir.Value, acc: ir.Value) -> ir.Value:
-        """The sums behind them."""
+        """Return the sums after the units."""
         return acc if self.in_head else builder.fadd(before, self.form.scaled(builder, acc, None, None))
 
 
@@ -105,20 +109,20 @@ class Tiles:
         call(self.builder, f"llvm.x86.{name}", _NOTHING, args)
 
     def load(self, tile: int, p: ir.Value, stride: ir.Value) -> None:
-        """A tile from rows that lie `stride` bytes apart."""
+        """Load a tile from rows that lie `stride` bytes apart."""
         self._call("tileloadd64", tile, p, stride)
 
     def store(self, tile: int, p: ir.Value, stride: ir.Value) -> None:
-        """Rows that lie `stride` bytes apart from a tile."""
+        """Store a tile to rows that lie `stride` bytes apart."""
         self._call("tilestored64", tile, p, stride)
 
     def multiply(self, c: int, a: int, b: int) -> None:
-        """C + A B in the place of C."""
+        """Replace tile C by C + A B."""
         self._call(self.dot.instruction, c, a, b)
 
 
 class _Emulated(Tiles):
-    """The same by vectors, on tiles in memory; each operation is a function, as LLVM takes long over large ones."""
+    """The operations by vectors, on tiles in memory. Each is a function, because large functions compile slowly."""
 
     def __init__(self, builder: ir.IRBuilder, dot: TileDot, sums: Vec, rows: ir.Value) -> None:
         super().__init__(builder, dot, sums, rows)
@@ -143,7 +147,7 @@ class _Emulated(Tiles):
         return self.builder.zext(self.builder.load(behind(self.builder, self._configured, 48 + tile)), _I64)
 
     def _call_own(self, name: str, write: Callable[..., None], *args: ir.Value) -> None:
-        """Call a function of this module that `write`, called with a builder and the arguments, gives its code."""
+        """Call a function of this module. On its first use, `write` writes its code, given a builder and arguments."""
         name = f"emulated_{name}"
         function = self.builder.module.globals.get(name)
         if function is None:
@@ -177,12 +181,12 @@ class _Emulated(Tiles):
 
 
 def line_at(builder: ir.IRBuilder, p: ir.Value, i: ir.Value, stride: ir.Value) -> ir.Value:
-    """Where the i-th of rows begins that lie `stride` bytes apart from p on."""
+    """Return the address of row i of rows that begin at p and lie `stride` bytes apart."""
     return behind(builder, p, builder.mul(i, stride))
 
 
 def store_vector(builder: ir.IRBuilder, value: ir.Value, p: ir.Value) -> None:
-    """A vector to p, which is a multiple of 4 bytes."""
+    """Store a vector to p, an address that is a multiple of 4."""
     builder.store(value, builder.bitcast(p, value.type.as_pointer())).align = 4
 
 

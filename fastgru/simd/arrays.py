@@ -1,6 +1,6 @@
-"""Whether an object is the array that compiled code expects, and where its data lies: see `simd.ndarray`.
+"""Checks that an object is the array that compiled code expects, and reads the address of its data: see `simd.ndarray`.
 
-`process` is that of `fastgru.process`, which knows how this Python lays objects out.
+`process` is the array of `fastgru.process`, which holds the layout of this Python's objects.
 """
 
 from fastgru.process import HEAD, ITEMS
@@ -13,13 +13,13 @@ __all__ = ["data_of", "fits", "fits_rows", "holds", "item_of", "size_of"]
 
 @kernel
 def _fields(thing, process):
-    """The words behind the head of the object at an address."""
+    """Return the words behind the head of the object at an address."""
     return offset(pointer(thing, "int64"), process[HEAD])
 
 
 @kernel
 def fits(array, expected, process):
-    """Whether the object at an address is as `ndarray.expectation` says: type and dtype, shape, strides, flags."""
+    """Return whether the object at an address matches an `ndarray.expectation`: type, dtype, shape, strides, flags."""
     words = _fields(array, process)
     if words[TYPE] != expected[0]:
         return False
@@ -38,8 +38,10 @@ def fits(array, expected, process):
 
 @kernel
 def fits_rows(array, expected, axis, rows, process):
-    """Whether the object at an address is an array of so many rows along an axis, contiguous, and else as
-    `ndarray.rows_expectation` says."""
+    """Return whether the object at an address is a contiguous array that matches an `ndarray.rows_expectation`.
+
+    rows: its size along `axis`.
+    """
     words = _fields(array, process)
     if words[TYPE] != expected[0] or words[DESCR] != expected[1] or (words[FLAGS] & expected[2]) != expected[2]:
         return False
@@ -62,7 +64,10 @@ def fits_rows(array, expected, axis, rows, process):
 
 @kernel
 def size_of(array, kind, process):
-    """The size of the first axis of an object that is an array, -1 where there is none. `kind` is id(numpy.ndarray)."""
+    """Return the size of the first axis of the object at an address, -1 if it is no array or has no axes.
+
+    kind: id(numpy.ndarray).
+    """
     words = _fields(array, process)
     if words[TYPE] != kind or (words[ND] & 0xFFFFFFFF) == 0:
         return -1
@@ -71,18 +76,18 @@ def size_of(array, kind, process):
 
 @kernel
 def data_of(array, process):
-    """The address of the first element of the array at an address."""
+    """Return the address of the first element of the array at an address."""
     return _fields(array, process)[DATA]
 
 
 @kernel
 def holds(items, kind, count, process):
-    """Whether the object is a tuple, itself and no subclass, of `count` items. `kind` is id(tuple) of this process."""
+    """Return whether the object is a tuple of `count` items, and not of a subclass. kind: id(tuple) of this process."""
     words = _fields(items, process)
     return words[TYPE] == kind and words[SIZE] == count
 
 
 @kernel
 def item_of(items, index, process):
-    """The address of an item of an object that `holds` found to be a tuple."""
+    """Return the address of an item of an object that `holds` has found to be a tuple."""
     return pointer(items, "int64")[process[ITEMS] + index]

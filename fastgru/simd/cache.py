@@ -1,17 +1,19 @@
-"""Where compiled kernels are kept, and when they are stale.
+"""The cache of compiled kernels.
 
-An entry is a file of its own: a checksum, a line of JSON that says what it is, and object code. It lies in the folder
-of the lowest level that agrees with the target in what the entry's code uses (`Target.home`), so that levels share what
+An entry is one file: a checksum, a line of JSON that describes it, and object code. It lies in the folder of the lowest
+level that agrees with the target in the features that the entry's code uses (`Target.home`), so levels share code that
 is the same for them.
-The name of a folder is that of the target and a hash of the package's sources; under `FASTGRU_TUNE=native` it has the
-CPU and its features as well, and shares nothing. A stale folder is simply another one. The versions of Python, Numba
-and llvmlite are no part of it: they make code, and it needs none of them to run. `FASTGRU_CACHE_DIR` moves all folders.
-One that can be read but not written is used as it is: what it lacks is compiled anew in each process. An entry that is
-damaged, not of its folder, or open to changes by others (`simd.trusted`) is as good as none.
 
-A wheel for a platform brings such folders along (`fastgru/prebuilt`, which `tools/build_wheels` fills), and a file
-`sources` with the hash of the sources that they were built from, which are the wheel's own. They are looked at first,
-and trusted as the package's sources are.
+The name of a folder consists of the target and a hash of the package's sources, so changed sources use another folder.
+Under `FASTGRU_TUNE=native` the name has the CPU and its features as well, and the folder is not shared between levels.
+The versions of Python, Numba and llvmlite are not part of the name: they make the code, but it runs without them.
+`FASTGRU_CACHE_DIR` moves all folders. A folder that can be read but not written is used as it is, and each process
+compiles what is missing. An entry is ignored if it is damaged, belongs to another folder, or can be changed by other
+users (`simd.trusted`).
+
+A wheel for a platform contains such folders (`fastgru/prebuilt`, which `tools/build_wheels` fills), and a file
+`sources` with the hash of the wheel's sources, from which they were built. They are read first, and trusted as the
+package's sources are.
 """
 
 import binascii
@@ -35,18 +37,21 @@ __all__ = [
 
 PREBUILT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "prebuilt")
 
-# Whatever ends up inside compiled code stands in these folders and files.
+# All sources of compiled code are in these folders and files.
 _SOURCES = ("simd", "kernels", "process.py")
 
 _MAGIC: Final = b"fastgru object 4\n"
 _SUFFIX: Final = ".fgo"
-_CHECKSUM: Final = 32  # digits of binascii.crc32, against damage; what others may change is not read at all
+_CHECKSUM: Final = 32  # digits of binascii.crc32, against damage; a file that others may change is not read at all
 _MOST_BYTES: Final = 1 << 26
 
 
 class Entry(NamedTuple):
-    """Object code, its one symbol, the microkernels that it calls (`kernels.table`), and the `target.FEATURES` that it
-    depends on."""
+    """Object code and what it needs.
+
+    symbol: the only one that it defines. microkernels: those that it calls (`kernels.table`). uses: the
+    `target.FEATURES` that it depends on.
+    """
 
     symbol: str
     microkernels: tuple[str, ...]
@@ -55,7 +60,7 @@ class Entry(NamedTuple):
 
 
 def _user_folder() -> tuple[str, int]:
-    """Where, and the mode of what has to be made for it. Raises `RuntimeError` where there is no home."""
+    """Return the folder, and the mode for folders that must be made. Raises `RuntimeError` without a home folder."""
     if configured := os.environ.get("FASTGRU_CACHE_DIR"):
         return configured, 0o755
     if sys.platform == "darwin":
@@ -67,7 +72,7 @@ def _user_folder() -> tuple[str, int]:
 
 
 def _home() -> str:
-    """As `pathlib.Path.home` has it, which takes 3 ms to import."""
+    """Return the home folder, as `pathlib.Path.home` does; pathlib takes 3 ms to import."""
     home = os.path.expanduser("~")
     if home.startswith("~"):
         raise RuntimeError("Could not determine home directory.")
@@ -76,7 +81,7 @@ def _home() -> str:
 
 @functools.cache
 def source_hash() -> str:
-    """A hash of all that compiled code is made of."""
+    """Return a hash of all sources of compiled code."""
     with contextlib.suppress(OSError), open(os.path.join(PREBUILT, "sources"), "rb") as file:
         return file.read().decode().strip()
     return _hash_of_files()
@@ -94,7 +99,7 @@ def _hash_of_files() -> str:
 
 
 def _python_files(path: str) -> list[str]:
-    """The file, or those of a folder, in order."""
+    """Return the file itself, or the .py files of a folder, in order."""
     if path.endswith(".py"):
         return [path]
     with os.scandir(path) as entries:
@@ -103,16 +108,16 @@ def _python_files(path: str) -> list[str]:
 
 
 def _blake2b() -> Any:
-    """As hashlib has it, which loads OpenSSL to begin with: 3 ms of a start."""
+    """Return a hash without importing hashlib, which would load OpenSSL: 3 ms of a start."""
     try:
         return late("_blake2").blake2b()
-    except ImportError:  # of a Python that is built without it
+    except ImportError:  # this Python is built without it
         return late("hashlib").blake2b()
 
 
 @functools.cache
 def _key(target: Target) -> str:
-    """The name of a target's folder."""
+    """Return the name of a target's folder."""
     if not TUNED:
         return f"{target.name}-{source_hash()}"
     name, features = host_cpu()
@@ -129,22 +134,22 @@ def _place(target: Target) -> tuple[str, int]:
 
 
 def home(uses: tuple[str, ...]) -> Target:
-    """The level that code of this process is built for and kept at, by what it uses."""
+    """Return the level for which code of this process is built and kept, by the features that the code uses."""
     return TARGET if TUNED else TARGET.home(uses)
 
 
 def cache_folder(uses: tuple[str, ...] = ()) -> str:
-    """The folder of entries that use these features, there or not; `OSError` where no place is known for it."""
+    """Return the folder of entries that use these features, which may not exist. Raises `OSError` without a home."""
     return _place(home(uses))[0]
 
 
 def read(name: str) -> Entry | None:
-    """The entry of that name, of the package or kept; None where there is none that is whole and for this target."""
+    """Return the entry of that name, from the package or the cache; None if neither has a valid one for this target."""
     return _first(name, _of_package) or read_kept(name)
 
 
 def read_kept(name: str) -> Entry | None:
-    """The same of what processes have compiled and kept, where it is safe from others."""
+    """Return the entry of that name from the cache only; None if it has no valid one that is safe from other users."""
     return _first(name, _of_user)
 
 
@@ -182,7 +187,7 @@ def _parsed(target: Target, name: str, data: bytes) -> Entry | None:
     if data[:start] != _MAGIC + _checksum(body):
         return None
     head, _, code = body.partition(b"\n")
-    # The texts of the object: names, none of which has a quote, by which it is read without the module json.
+    # All strings of the JSON object are names without quotes, so it can be read without importing json.
     texts = head.decode(errors="replace").split('"')[1::2]
     if texts[:5] != ["name", name, "key", _key(target), "symbol"] or texts[6:7] != ["microkernels"]:
         return None
@@ -191,7 +196,7 @@ def _parsed(target: Target, name: str, data: bytes) -> Entry | None:
 
 
 def packed(name: str, entry: Entry) -> bytes:
-    """The content of an entry's file."""
+    """Return the content of an entry's file."""
     head = {"name": name, "key": _key(home(entry.uses)), **entry._asdict()}
     del head["code"]
     body: bytes = late("json").dumps(head).encode() + b"\n" + entry.code
@@ -199,12 +204,12 @@ def packed(name: str, entry: Entry) -> bytes:
 
 
 def unpacked(name: str, data: bytes) -> Entry | None:
-    """The inverse, of another process of this package; None where it is damaged, or the sources have changed since."""
+    """Return the entry that another process has packed; None if it is damaged or comes from other sources."""
     return _first(name, lambda target, file: data)
 
 
 def write(name: str, entry: Entry) -> None:
-    """Keep an entry for other processes, if its folder can be written and trusted: all of it or nothing."""
+    """Write an entry for other processes, whole or not at all, if its folder can be written and trusted."""
     try:
         place, mode = _place(home(entry.uses))
         with open_folder(place, make=mode) as folder:
@@ -220,13 +225,13 @@ def _fault(error: OSError) -> str:
     if isinstance(error, UntrustedError):
         return str(error)
     where = ""
-    with contextlib.suppress(OSError):  # the folder that a relative one is in may be gone
+    with contextlib.suppress(OSError):  # the working folder may be gone, and the path relative to it
         where = "" if error.errno is None else f"{cache_folder()}: "
     return f"{where}{error.strerror or error}"
 
 
 def _tell_unused(error: OSError) -> None:
-    """Once in a process, and not under `FASTGRU_QUIET`: what is not kept or not run, and the way round."""
+    """Say, once in a process and not under `FASTGRU_QUIET`, why the cache is not used, and what the user can do."""
     global _told_unused
     if not _told_unused:
         _told_unused = True
@@ -241,7 +246,7 @@ _swept: set[str] = set()
 
 
 def compilations(total: int = 1) -> contextlib.AbstractContextManager[Progress]:
-    """Around so many compilations: what is said of them where they take long, and whether they are kept."""
+    """Return a context for `total` compilations. It reports them if they take long, and says if they are kept."""
     cache = describe()
     is_kept = cache["writable"] and not cache["problem"]
     what = f"compiling kernels for {host_cpu()[0] if TUNED else TARGET.short}"
@@ -250,7 +255,7 @@ def compilations(total: int = 1) -> contextlib.AbstractContextManager[Progress]:
 
 
 def _prebuilt_entries() -> int:
-    """How many the package has for this process."""
+    """Return the number of entries that the package has for this process."""
     count = 0
     for target in TARGET.levels:
         with contextlib.suppress(OSError):
@@ -259,7 +264,7 @@ def _prebuilt_entries() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """What `fastgru doctor` prints of the cache; "problem" says why it, or an entry of it, is not used, if so."""
+    """Return what `fastgru doctor` prints about the cache. "problem": why the cache or an entry is not used, or ""."""
     found: dict[str, Any] = {"directory": "", "folders": [], "writable": False, "entries": 0, "bytes": 0, "problem": ""}
     found["prebuilt"] = _prebuilt_entries()
     levels = (TARGET,) if TUNED else TARGET.levels

@@ -1,4 +1,4 @@
-"""One of several functions, chosen by a code while native code runs: a table where kernels would have a long chain."""
+"""A choice of one of several functions by a code at run time: a jump table instead of a long chain of branches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ __all__ = ["make_choice"]
 
 
 def make_choice(functions: Mapping[int, Any]) -> Any:
-    """choose(code, *arguments): functions[code](*arguments); of a code that is not there, the last one's.
+    """Return choose(code, *arguments), which calls functions[code](*arguments), or the last one for an unknown code.
 
-    functions: kernels, operators of Python, or others that Numba knows, which all give the type that the first gives.
+    functions: kernels, operators of Python, or others that Numba knows. Results are cast to the type of the first.
     """
 
     @intrinsic

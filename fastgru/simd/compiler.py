@@ -1,10 +1,10 @@
-"""From a Python function to object code that needs nothing of Numba to run: Numba types and lowers, LLVM does the rest.
+"""Compile Python functions to object code that runs without Numba: Numba infers types and lowers, LLVM does the rest.
 
 Numba would optimise and generate code for every function that a kernel calls, each with an entry for Python, and then
-once more inside the kernel. Here their modules are only linked, and optimised once, as one module with one symbol; and
-passes of Numba for what kernels do not have (closures, arrays, objects that are counted) do not run.
+once more inside the kernel. Here the modules of these functions are only linked, and optimised once, as one module with
+one symbol. Passes of Numba for features that kernels do not use (closures, arrays, reference counts) do not run.
 
-A native function never raises: there is nobody to tell. Where Numba would, it stops the process.
+A native function has no caller that could handle an exception. Where Numba would raise one, it stops the process.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ RAISED: Final = -(1 << 63)
 
 
 class _KernelCompiler(compiler.CompilerBase):
-    """Numba's passes, without `_UNUSED`: one list for all functions, as making it takes longer than many a pass."""
+    """Numba's passes without `_UNUSED`: one list for all functions, because making it takes longer than some passes."""
 
     _pipelines: ClassVar[list[Any]] = []
 
@@ -64,14 +64,14 @@ class _KernelCompiler(compiler.CompilerBase):
 _for_python = partial(njit, nogil=True, pipeline_class=_KernelCompiler, **_OPTIONS)
 _for_kernels = partial(_for_python, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-# Of kernels, called by kernels only: one that Python calls is a `callable_kernel`.
+# `kernel` is for functions that only kernels call, `callable_kernel` for those that Python calls as well.
 kernel, callable_kernel = _for_kernels(), _for_python()
-# For what a loop calls in every iteration and LLVM may find too large to be worth it.
+# For a function that a loop calls in every iteration, and that LLVM may think too large to inline.
 inlined = _for_kernels(forceinline=True)
 
 
 class _Unlinked(JITCodeLibrary):
-    """What one function was lowered to: not optimised, not linked to what it calls, kept out of Numba's engine."""
+    """The code that one function was lowered to: not optimised, not linked to its callees, not in Numba's engine."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
@@ -83,7 +83,7 @@ class _Unlinked(JITCodeLibrary):
         return 0
 
     def whole(self) -> Any:
-        """A module of its own with everything it calls, each once."""
+        """Return a new module with the function and everything it calls, each once."""
         module = self._final_module.clone()
         seen, left = {self}, list(self._linking_libraries)
         while left:
@@ -97,7 +97,7 @@ class _Unlinked(JITCodeLibrary):
         return module
 
     def _get_module_for_linking(self) -> Any:
-        """For a function outside kernels, which Numba compiles its own way."""
+        """Return the module to link into a function that is not a kernel, which Numba compiles in its own way."""
         module = self.whole()
         for function in module.functions:
             if not function.is_declaration and function.linkage == llvm.Linkage.external:
@@ -113,16 +113,19 @@ def _empty_module(name: str) -> Any:
 
 @contextmanager
 def _unlinked(codegen: Any) -> Iterator[None]:
-    """Numba's code generator hands out `_Unlinked`, for the target. Under Numba's lock: it is everybody's generator."""
+    """Make Numba's code generator return `_Unlinked` libraries for the target.
+
+    Numba's lock must be held, because all of the process uses this generator.
+    """
     data = target_machine().target_data
     ours = {
         "_library_class": _Unlinked,
         "_create_empty_module": _empty_module,
         "_target_data": data,
         "_data_layout": str(data),
-        "set_env": lambda name, environment: None,  # which a module, being nowhere, has no address for
+        "set_env": lambda name, environment: None,  # the module is not in memory, so it has no address to write to
     }
-    own = dict(codegen.__dict__)  # a signal handler, or a finaliser, may compile in the middle of this
+    own = dict(codegen.__dict__)  # restored as it was: a signal handler or finaliser may compile in the middle
     codegen.__dict__.update(ours)
     try:
         yield
@@ -137,17 +140,17 @@ def _unlinked(codegen: Any) -> Iterator[None]:
 def compile_object(
     function: Any, arguments: tuple[Any, ...], result: Any, symbol: str, target: Target = TARGET
 ) -> bytes:
-    """Object code of a level with one symbol, the C function result(*arguments), in Numba's types."""
+    """Return object code for a level with one symbol: a C function whose arguments and result are Numba's types."""
     code: bytes = _compile(function, typing.signature(result, *arguments), symbol, target, _export_c)
     return code
 
 
 def compile_python(function: Any, kinds: str, symbol: str, target: Target = TARGET, *, keep_gil: bool) -> bytes:
-    """Object code of a level with one symbol, a C function that CPython calls (METH_FASTCALL).
+    """Return object code for a level with one symbol: a C function that CPython calls (METH_FASTCALL).
 
-    function: of as many 64-bit integers as `kinds` has letters: "i" for an int of Python, "o" for the address of any
-    object, borrowed for the call. Returns an integer; `RAISED` where an exception of Python is set, which the caller
-    then gets. keep_gil: for what is too short to let others run meanwhile, or lets them run itself.
+    function: takes one 64-bit integer for each letter of `kinds`: "i" for an int of Python, "o" for the address of any
+    object, borrowed for the call. It returns an integer, or `RAISED` if it has set an exception of Python, which the
+    caller then gets. keep_gil: True for a function that is too short to release the GIL, or releases it itself.
     """
     signature = typing.signature(types.int64, *[types.int64] * len(kinds))
     code: bytes = _compile(function, signature, symbol, target, partial(_export_python, kinds, keep_gil))
@@ -195,7 +198,7 @@ def _compile(function: Any, signature: Any, symbol: str, target: Target, export:
     if foreign:
         raise FastGRUError(f"{symbol}: its code needs {', '.join(foreign)} of Numba's runtime; kernels must not")
     for i, local in enumerate(f for f in module.functions if f.linkage == llvm.Linkage.internal):
-        local.name = f"local{i}"  # Numba's has a number of the process
+        local.name = f"local{i}"  # Numba's name contains a number that differs between processes
     code: bytes = machine.emit_object(module)
     return code
 
@@ -205,7 +208,7 @@ def _is_numbas(name: str) -> bool:
 
 
 def _call(context: Any, builder: Any, inner: Any, signature: Any, values: list[Any]) -> Any:
-    """The result of the lowered function; an exception stops the process."""
+    """Call the lowered function and return its result. An exception stops the process."""
     status, value = context.call_conv.call_function(builder, inner, signature.return_type, signature.args, values)
     with builder.if_then(status.is_error, likely=False):
         builder.call(builder.module.declare_intrinsic("llvm.trap", (), ir.FunctionType(ir.VoidType(), [])), [])
@@ -229,7 +232,7 @@ def _export_c(context: Any, module: Any, inner: Any, signature: Any, symbol: str
 def _export_python(
     kinds: str, keep_gil: bool, context: Any, module: Any, inner: Any, signature: Any, symbol: str
 ) -> None:
-    """PyObject *symbol(PyObject *self, PyObject *const *args, Py_ssize_t nargs)."""
+    """Define PyObject *symbol(PyObject *self, PyObject *const *args, Py_ssize_t nargs) around a lowered function."""
     word, text, nothing = ir.IntType(64), ir.IntType(8).as_pointer(), ir.VoidType()
     outer = ir.Function(module, ir.FunctionType(text, [text, text.as_pointer(), word]), symbol)
     builder = ir.IRBuilder(outer.append_basic_block())

@@ -1,8 +1,8 @@
 """The mode of the floating-point unit: rounding, denormals, exceptions.
 
-A run has a mode of its own, whole, so that its bits do not depend on what the caller, or a library in its process, has
-set: rounding to nearest, no exception raised, denormals flushed to zero, since a decaying state sinks into them and
-they cost a hundred times as much.
+A run sets the whole mode, so its bits do not depend on the mode of the caller or of a library in the process. It rounds
+to nearest, masks all exceptions, and flushes denormals to zero, because a decaying state reaches them and they make
+operations a hundred times slower.
 """
 
 from typing import Final
@@ -16,14 +16,14 @@ from fastgru.simd.vector import call
 
 __all__ = ["PLAIN", "RUNNING", "exchange_mode"]
 
-# MXCSR with every exception masked (bits 7 to 12), with FTZ and DAZ (15 and 6) for a run; FPCR with FZ (24) for one.
+# MXCSR with every exception masked (bits 7 to 12), and FTZ and DAZ (15 and 6) in a run. On Arm FPCR, FZ (24) in a run.
 PLAIN: Final = 0x1F80 if IS_X86 else 0
 RUNNING: Final = PLAIN | (1 << 15 | 1 << 6 if IS_X86 else 1 << 24)
 
 
 @intrinsic
 def exchange_mode(typingctx, mode):
-    """Set the mode of this thread; returns the one before."""
+    """Set the mode of this thread, and return the one before."""
     if not isinstance(mode, types.Integer):
         return None
 

@@ -1,4 +1,4 @@
-"""The CPU at hand: its features, its name, and how large its caches are. What code is built for is `simd.target`'s."""
+"""The CPU of this machine: its features, its name and its cache sizes. `simd.target` says what code is built for."""
 
 import ctypes
 import functools
@@ -18,7 +18,7 @@ _SYSCTLS: Final = {"dotprod": "FEAT_DotProd", "i8mm": "FEAT_I8MM", "bf16": "FEAT
 
 @functools.cache
 def host_features() -> dict[str, bool]:
-    """What the CPU has, and its operating system lets programs use, by LLVM's names."""
+    """Return the features of the CPU that the operating system lets programs use, by LLVM's names."""
     features = host_cpu_features()
     if platform.machine().lower() in ("aarch64", "arm64"):
         features |= _arm_features()
@@ -26,7 +26,7 @@ def host_features() -> dict[str, bool]:
 
 
 def _arm_features() -> dict[str, bool]:
-    """Those that LLVM does not tell of every Arm CPU, as the operating system does."""
+    """Return features that LLVM does not report for every Arm CPU, from the operating system."""
     if sys.platform not in ("linux", "darwin"):
         return {}
     library = ctypes.CDLL(None)
@@ -43,14 +43,14 @@ def _arm_features() -> dict[str, bool]:
 
 @functools.cache
 def host_cpu() -> tuple[str, str]:
-    """LLVM's name of this CPU, and its features."""
+    """Return LLVM's name of this CPU, and its features as LLVM writes them."""
     features = ",".join(f"{'+' if on else '-'}{feature}" for feature, on in sorted(host_features().items()))
     return host_cpu_name(), features
 
 
 @functools.cache
 def cache_sizes() -> dict[str, int]:
-    """Bytes of L1 data, L2 and L3 as the operating system reports them; typical sizes where it does not."""
+    """Return the bytes of L1 data, L2 and L3 that the operating system reports; typical sizes if it reports none."""
     sizes = {"l1d": 32 << 10, "l2": 1 << 20, "l3": 8 << 20}
     for i in range(8):
         folder = f"/sys/devices/system/cpu/cpu0/cache/index{i}"
@@ -71,7 +71,7 @@ def _read(path: str) -> str:
 
 
 def describe() -> dict[str, Any]:
-    """What `fastgru doctor` prints of the CPU."""
+    """Return what `fastgru doctor` prints about the CPU."""
     wanted = "sse4.2 avx avx2 fma avx512f avx512vl avx512vnni avx512bf16 avxvnni amx-tile neon dotprod i8mm bf16"
     return {
         "machine": platform.machine(),

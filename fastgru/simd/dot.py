@@ -1,26 +1,28 @@
-"""Tiles of small numbers: pairs of bfloat16 that add up in float32, groups of bytes that add up in int32.
+"""Tiles of low precision: products of bfloat16 pairs are summed in float32, of groups of bytes in int32.
 
 Rows and weights are bytes in memory (`types.uint8`), grouped along k so that one instruction multiplies and adds a
-whole group: AVX512-BF16 and VNNI, BFDOT and SDOT, where the CPU has them, else pairs, widened. Sums of bytes are exact
-on every path.
+whole group: AVX512-BF16 and VNNI, or BFDOT and SDOT, if the CPU has them, otherwise pairs that are widened. Sums of
+bytes are exact on every path.
 
     bfloat16   row: values.   Weights: k pair by k pair, the pair of each output.
     int8       row: its scale (float32), then its values q. Weights: for each output a start (int32) and a scale
                (float32), then k group by k group, the group of each output.
-               out = start + float(sum of q * w) * (scale of the row * scale of the output), each operation rounded.
+               out = added + float(start + sum of q * w) * (scale of the row * scale of the output), where `added` is
+               the float that a tile starts from; each operation is rounded.
 
-VNNI multiplies unsigned by signed bytes: there a row holds q + 128, and the start of an output takes 128 * the sum of
-its weights off again. Elsewhere the starts are zero, and a row holds q: in 16 bits where pairs are multiplied on x86.
+VNNI multiplies unsigned by signed bytes: for it a row holds q + 128, and the start of an output is -128 times the sum
+of its weights. Elsewhere the starts are zero, and a row holds q, in 16 bits if pairs are multiplied on x86.
 
-BFDOT adds the two products of a pair to each other, then to the sum. Products are exact; both sums are rounded to odd,
-which is: cut off, with the last bit set where anything was; denormals are zeros, and the only NaN is the quiet positive
-one. BFMMLA has another order and is not used, as the bits of a row must not depend on its neighbours; nor is SMMLA,
-which wants a layout of its own and gains nothing for one row. SMULL and SADALP take pairs of bytes on any Arm CPU: a
+BFDOT adds the two products of a pair to each other, then to the sum. Products are exact. Both sums are rounded to odd:
+truncated, with the last bit set if any bit was lost. Denormals are zeros, and the only NaN is the quiet positive one.
+BFMMLA adds in another order and is not used, because the bits of a row must not depend on its neighbours. Nor is SMMLA,
+which needs a layout of its own and gains nothing for one row. SMULL and SADALP take pairs of bytes on any Arm CPU: a
 product fits 16 bits, and neighbours are added in 32.
 
-With AMX (`simd.amx`) one row is multiplied in vectors by the arithmetic of the tiles: of every 16 pairs of bfloat16 the
-first and the second products add up apart, from zero; then together, then to the sum. Denormals are zeros there, coming
-in and going out, as they are here in the mode of a run (`simd.control`).
+With AMX (`simd.amx`), single rows are multiplied in vectors by the arithmetic of the tiles: of every 16 pairs of
+bfloat16, the first and the second products are summed separately, from zero; then the two sums are added, then their
+sum to the total. Tiles treat denormals in inputs and results as zeros, as vectors do in the mode of a run
+(`simd.control`).
 """
 
 from typing import Any, Final
@@ -73,7 +75,7 @@ def _constant(value: int, lanes: int) -> ir.Constant:
 
 
 def _halves(builder: ir.IRBuilder, pairs: ir.Value, lanes: int) -> tuple[ir.Value, ir.Value]:
-    """The two bfloat16 of each 32-bit lane, as float32."""
+    """Return the two bfloat16 of each 32-bit lane, as float32."""
     floats = _vector(_F32, lanes)
     low = builder.bitcast(builder.shl(pairs, _constant(16, lanes)), floats)
     return low, builder.bitcast(builder.and_(pairs, _constant(0xFFFF0000, lanes)), floats)
@@ -82,12 +84,12 @@ def _halves(builder: ir.IRBuilder, pairs: ir.Value, lanes: int) -> tuple[ir.Valu
 def dot_pairs(
     builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_BFLOAT16 != ""
 ) -> ir.Value:
-    """acc + the products of the pairs of bfloat16 in each 32-bit lane of a and b, in float32."""
+    """Return acc + the products of the pairs of bfloat16 in each 32-bit lane of a and b, in float32."""
     lanes = acc.type.count
     if native:
         pairs = _vector(_BFloat(), 2 * lanes)
         args = [builder.bitcast(a, pairs), builder.bitcast(b, pairs)]
-        if not IS_X86:  # which may take a lane of the last one
+        if not IS_X86:  # BFDOT can take one lane of its last operand
             return call(builder, "llvm.aarch64.neon.bfdot.v4f32.v8bf16", acc.type, [acc, *args[::-1]])
         return call(builder, f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}", acc.type, [acc, *args])
     vec = Vec(types.float32, lanes)
@@ -99,10 +101,10 @@ def dot_pairs(
 def dot_bytes(
     builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value, *, native: bool = DOT_INT8 != ""
 ) -> ir.Value:
-    """acc + the products of the groups in each lane.
+    """Return acc + the products of the groups in each lane of a and b, in int32.
 
-    native: a four bytes, unsigned ones on x86, b four signed ones; also where AMX is emulated. Else b two signed bytes,
-    a two of 16 bits on x86, and elsewhere two signed bytes as well.
+    native, or with emulated AMX: a has four bytes, unsigned on x86, and b four signed bytes. Otherwise b has two signed
+    bytes, and a two numbers of 16 bits on x86, two signed bytes elsewhere.
     """
     lanes = acc.type.count
     if native:
@@ -124,7 +126,7 @@ def dot_bytes(
 
 
 def _dot_quads(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, acc: ir.Value) -> ir.Value:
-    """`dot_bytes` of groups of four without the instruction for it: the even bytes, then the odd ones."""
+    """Compute `dot_bytes` for groups of four without the instruction for them: the even bytes, then the odd ones."""
     words = _vector(_I16, 2 * acc.type.count)
     eight = ir.Constant(words, [8] * words.count)
     a, b = builder.bitcast(a, words), builder.bitcast(b, words)
@@ -151,7 +153,7 @@ class _BFloat16(Floats):
     def units(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
         pairs = _vector(_BFloat(), 2 * sums.lanes)
         value = _load(builder, _at(builder, p, 4 * k), pairs)
-        # Without the fence LLVM loads floats, and then no longer sees that BFDOT can take a lane.
+        # Without the fence LLVM loads floats, and no longer recognises that BFDOT can take a lane.
         return call(builder, f"llvm.arithmetic.fence.v{pairs.count}bf16", pairs, [value])
 
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: Any, w: ir.Value, acc: ir.Value) -> ir.Value:
@@ -159,7 +161,7 @@ class _BFloat16(Floats):
 
 
 class _BFloat16Widened(_BFloat16):
-    """Pairs on Arm without BFDOT: those of a row are widened as many at a time as a vector has lanes."""
+    """Pairs on Arm without BFDOT: a vector of a row's pairs is widened at once."""
 
     def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
         return _halves(builder, super().value(builder, sums, p, k), sums.lanes)
@@ -177,19 +179,19 @@ class _BFloat16Widened(_BFloat16):
 
 
 class _BFloat16Apart(_BFloat16):
-    """Pairs as AMX adds them up: a sum is two vectors in one, of the first products and of the second."""
+    """Pairs summed as AMX does: an accumulator is two vectors in one, the sums of the first and the second products."""
 
     def begin(self, builder: ir.IRBuilder, sums: Vec, head: ir.Value, index: int) -> ir.Value:
         return ir.Constant(_vector(_F32, 2 * sums.lanes), None)
 
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
-        return _at(builder, p, index * 4 * sums.lanes)  # read where it is used, as the sums fill the registers
+        return _at(builder, p, index * 4 * sums.lanes)  # loaded where it is used, because the sums fill the registers
 
     def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
         return self._both(builder, super().value(builder, sums, p, k))
 
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: Any, w: ir.Value, acc: ir.Value) -> ir.Value:
-        # Rounded once, in the sum: a product that is subnormal by itself counts, as it does in a tile.
+        # A product and its addition are rounded together, so a product that is subnormal counts, as in a tile.
         pairs = super().weight(builder, sums, w, 0)
         return multiply_add(builder, Vec(types.float32, 2 * sums.lanes), x, self._both(builder, pairs), acc)
 
@@ -208,7 +210,7 @@ class _BFloat16Apart(_BFloat16):
 
 
 class _Int8:
-    """Groups of bytes; `sums` in int32, which begin with the starts of the outputs."""
+    """Groups of bytes; `sums` in int32, beginning with the starts of the outputs."""
 
     x_unit, w_unit, x_head, w_head = INT8_UNIT, INT8_GROUP, INT8_SCALE, INT8_HEAD
 

@@ -1,9 +1,9 @@
-"""How small numbers are grouped along k, for those who compile products of them and those who lay them out.
+"""The groups of low-precision numbers along k, which kernels multiply and packing lays out.
 
-A group is what is multiplied and added at once: pairs of bfloat16; four bytes, or two where the CPU has no instruction
-for four. Bytes of a row are widened to 16 bits where x86 multiplies two. Only x86's instructions for four, VNNI and
-AMX, take them without a sign. For AMX k is padded with zeros to the 64 bytes that a row of a tile has, and the values
-of a row begin on a cache line.
+A group is multiplied and added at once: two bfloat16; four bytes, or two if the CPU has no instruction for four. On x86
+without such an instruction, the bytes of a row are widened to 16 bits. Only x86's instructions for four bytes, VNNI and
+AMX, take the bytes of a row as unsigned. For AMX, k is padded with zeros to the 64 bytes of a row of a tile, and the
+values of a row begin on a cache line.
 """
 
 from typing import Final
@@ -18,11 +18,11 @@ __all__ = [
 _QUADS: Final = DOT_INT8 != "" or AMX != ""
 
 BFLOAT16_GROUP: Final = 2
-BFLOAT16_WHOLE: Final = 32 if AMX else BFLOAT16_GROUP  # what k is padded to a multiple of
+BFLOAT16_WHOLE: Final = 32 if AMX else BFLOAT16_GROUP  # k is padded to a multiple of this
 INT8_GROUP: Final = 4 if _QUADS else 2
 INT8_WHOLE: Final = 64 if AMX else INT8_GROUP
 INT8_UNIT: Final = 4 if _QUADS or IS_X86 else 2  # bytes of a group in a row
 INT8_BIAS: Final = 128 if _QUADS and IS_X86 else 0  # added to the values of a row
-INT8_SCALE: Final = 64 if AMX else 4  # bytes in front of the values of a row, of which its scale takes the first four
+INT8_SCALE: Final = 64 if AMX else 4  # bytes before the values of a row; its scale takes the first four
 INT8_HEAD: Final = 8  # bytes of start and scale of an output
-INT8_LIMIT: Final = 1 << 17  # most k whose sum is sure to fit 32 bits
+INT8_LIMIT: Final = 1 << 17  # the largest k for which a sum is sure to fit 32 bits

@@ -1,6 +1,6 @@
-"""What native code asks of Python's C interface, and of the clock: see `kernels.entries`.
+"""Calls of native code to Python's C interface and to the clock: see `kernels.entries`.
 
-A thread state is the address of Python's record of a thread, as `PyEval_SaveThread` gives it.
+A thread state is the address of Python's record of a thread, which `PyEval_SaveThread` returns.
 """
 
 from llvmlite import ir
@@ -21,7 +21,7 @@ _MONOTONIC = 6 if TARGET.system == "macos" else 1  # CLOCK_MONOTONIC
 
 @intrinsic
 def release_gil(typingctx):
-    """Let other threads of Python run; returns this thread's state."""
+    """Release the GIL, and return this thread's state."""
     return types.int64(), lambda context, builder, sig, args: builder.ptrtoint(
         call(builder, "PyEval_SaveThread", _BYTES, []), _INT64
     )
@@ -29,7 +29,7 @@ def release_gil(typingctx):
 
 @intrinsic
 def acquire_gil(typingctx, state):
-    """Wait until this thread, whose state is given, may use objects of Python again."""
+    """Wait for the GIL. state: the state of this thread."""
     if state != types.int64:
         return None
 
@@ -42,7 +42,7 @@ def acquire_gil(typingctx, state):
 
 @intrinsic
 def check_signals(typingctx):
-    """Run Python's handlers of the signals that have come, under the GIL; not 0 where one has raised an exception."""
+    """Run Python's handlers of pending signals; the GIL must be held. Returns 0 unless one has raised an exception."""
     return types.int64(), lambda context, builder, sig, args: builder.sext(
         call(builder, "PyErr_CheckSignals", _INT32, []), _INT64
     )
@@ -50,7 +50,7 @@ def check_signals(typingctx):
 
 @intrinsic
 def thread_number(typingctx):
-    """What `threading.get_ident` gives."""
+    """Return the number of this thread that `threading.get_ident` returns."""
     return types.int64(), lambda context, builder, sig, args: builder.zext(
         call(builder, "PyThread_get_thread_ident", _LONG, []), _INT64
     )
@@ -58,7 +58,7 @@ def thread_number(typingctx):
 
 @intrinsic
 def acquire_lock(typingctx, lock):
-    """Sleep until a lock of `PyThread_allocate_lock` is free, and take it. Needs no GIL."""
+    """Sleep until a lock of `PyThread_allocate_lock` is free, and take it. The GIL need not be held."""
     if lock != types.int64:
         return None
     return types.int64(lock), lambda context, builder, sig, args: builder.sext(
@@ -69,7 +69,7 @@ def acquire_lock(typingctx, lock):
 
 @intrinsic
 def release_lock(typingctx, lock):
-    """Give a lock back, or to whoever sleeps in `acquire_lock`. Needs no GIL."""
+    """Release a lock, which wakes a thread that sleeps in `acquire_lock`. The GIL need not be held."""
     if lock != types.int64:
         return None
 
@@ -82,7 +82,7 @@ def release_lock(typingctx, lock):
 
 @intrinsic
 def nanoseconds(typingctx):
-    """A clock that only goes forward."""
+    """Return the nanoseconds of a monotonic clock."""
 
     def codegen(context, builder, sig, args):
         if TARGET.system == "windows":

@@ -1,7 +1,7 @@
-"""LLVM's linker and its knowledge of the CPU, by the C functions of the library that llvmlite brings.
+"""LLVM's linker and its knowledge of the CPU, through the C functions of llvmlite's library.
 
-llvmlite's own modules around them are for code that is to be made, and take longer to import than all that a start
-needs of LLVM. Whoever makes code imports them; they call the same library, under a lock that is taken here, too.
+llvmlite's own modules are needed only to compile, and take longer to import than everything that a start needs of LLVM.
+When they are imported, they call the same library under a lock, which this module takes as well.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from fastgru.process import wait_at_forks
 
 __all__ = ["alone", "host_cpu_features", "host_cpu_name", "link", "make_linker", "may_be_disturbed"]
 
-_OBJECT: Final = 2  # kinds of what is linked: an object, and another library, of which "" is the process
+_OBJECT: Final = 2  # kinds of elements that are linked: an object, and another library; "" is the process
 _LIBRARY: Final = 3
 
 
@@ -35,7 +35,7 @@ def _library() -> Any:
     path = os.path.join(os.path.dirname(llvmlite.__file__), "binding", get_library_name())
     try:
         library = ctypes.CDLL(path)
-    except OSError:  # it lies elsewhere, as llvmlite itself may know
+    except OSError:  # the library lies elsewhere; llvmlite itself may find it
         from llvmlite.binding import ffi
 
         library = ctypes.CDLL(ffi.lib._name)
@@ -57,23 +57,25 @@ def _register(lock: Any) -> None:
 
 
 def alone() -> Any:
-    """A context in which no module of llvmlite calls the library."""
+    """Return a context in which no module of llvmlite calls the library."""
     ffi = sys.modules.get("llvmlite.binding.ffi")
     held = getattr(getattr(ffi, "lib", None), "_lock", None)
     if held is None:
         return contextlib.nullcontext()
-    _register(held._lock)  # whatever thread frees an object of llvmlite holds it, and lets others run
+    _register(held._lock)  # a thread that frees an object of llvmlite holds the lock while other threads run
     return held
 
 
 def may_be_disturbed() -> bool:
-    """Whether a signal handler may raise while this module calls the library: not where llvmlite has a lock around it,
-    which it would keep."""
+    """Return whether a signal handler may raise while this module calls the library.
+
+    It may not if llvmlite is imported: its lock would then stay locked.
+    """
     return "llvmlite.binding.ffi" not in sys.modules
 
 
 def _text(call: Any, *arguments: Any) -> tuple[Any, str]:
-    """What a function returns, and the text that it leaves in its last argument."""
+    """Call a function, and return its result and the text that it leaves in its last argument."""
     left = ctypes.c_void_p()
     with alone():
         result = call(*arguments, ctypes.byref(left))
@@ -84,18 +86,18 @@ def _text(call: Any, *arguments: Any) -> tuple[Any, str]:
 
 
 def host_cpu_features() -> dict[str, bool]:
-    """What the CPU has, and the operating system lets programs use."""
+    """Return the features of the CPU that the operating system lets programs use."""
     _, text = _text(_library().LLVMPY_GetHostCPUFeatures)
     return {name[1:]: name.startswith("+") for name in text.split(",") if name}
 
 
 def host_cpu_name() -> str:
-    """The CPU's name."""
+    """Return LLVM's name of the CPU."""
     return _text(_library().LLVMPY_GetHostCPUName)[1]
 
 
 def make_linker(*, jit_link: bool) -> int:
-    """The address of a linker of this process. Raises `RuntimeError`."""
+    """Return the address of a linker for this process. Raises `RuntimeError`."""
     with alone():
         _library().LLVMPY_InitializeNativeTarget()
         _library().LLVMPY_InitializeNativeAsmPrinter()
@@ -106,7 +108,10 @@ def make_linker(*, jit_link: bool) -> int:
 
 
 def link(linker: int, name: str, code: bytes, symbol: str) -> int:
-    """The address of a symbol of an object, for good. Raises `RuntimeError` where a name is missing, or it is none."""
+    """Link an object for the life of the process, and return the address of a symbol.
+
+    Raises `RuntimeError` if a name is missing, or if `code` is not an object.
+    """
     elements = (_Element * 2)(_Element(_OBJECT, code, len(code)), _Element(_LIBRARY, b"", 0))
     exports = (_Symbol * 1)(_Symbol(symbol.encode(), 0))
     call = _library().LLVMPY_LLJIT_Link

@@ -1,4 +1,4 @@
-"""Masks: which lanes are NaN or equal, which lie before the end of a row, where one holds; extremes that keep NaN."""
+"""Masks of lanes that are NaN, equal, or before the end of a row; searches in masks; extremes that keep NaN."""
 
 from llvmlite import ir
 from numba.core import types
@@ -11,7 +11,7 @@ __all__ = ["first_lanes", "first_true", "is_nan", "maximum_nan", "minimum_nan", 
 
 @intrinsic
 def is_nan(typingctx, a):
-    """The lanes that are NaN."""
+    """Return the mask of the lanes that are NaN."""
     if not is_float_vec(a):
         return None
     mask = Vec(types.boolean, a.lanes)
@@ -20,7 +20,7 @@ def is_nan(typingctx, a):
 
 @intrinsic
 def same_or_nan(typingctx, a, b):
-    """The lanes where a and b are equal, or both are NaN."""
+    """Return the mask of the lanes in which a and b are equal, or both are NaN."""
     if not is_float_vec(a, b) or a != b:
         return None
 
@@ -34,7 +34,7 @@ def same_or_nan(typingctx, a, b):
 
 @intrinsic
 def first_lanes(typingctx, p, count):
-    """The first `count` lanes of a vector of the type that `p` points to."""
+    """Return the mask of the first `count` lanes of a vector of the type that `p` points to."""
     if not (isinstance(p, types.CPointer) and isinstance(p.dtype, types.Float) and count == types.int64):
         return None
     mask = Vec(types.boolean, vec_of(p.dtype).lanes)

@@ -1,13 +1,14 @@
 """exp, expm1, sigmoid, tanh, softplus on vectors: reduction to |r| <= ln(2)/2, one polynomial for (exp(r) - 1)/r.
 
-With a = k ln(2) + r, exp(a) - 1 = 2^k * expm1(r) + (2^k - 1). Adding the constant 1.5 * 2^m + bias, m the bits of the
-mantissa, rounds a / ln(2) to a whole k and leaves k + bias in the low bits, which shifted up are the float 2^k. NaN
-stays NaN in its lane; beyond the domain the result saturates. Against a dense float64 sweep (tests/simd/test_math.py):
-absolute error at most 2e-7 in float32 and 5e-16 in float64 for sigmoid and tanh, relative for exp.
+With a = k ln(2) + r, exp(a) - 1 = 2^k * expm1(r) + (2^k - 1). Adding the constant 1.5 * 2^m + bias, where m is the
+number of bits of the mantissa, rounds a / ln(2) to a whole k and leaves k + bias in the low bits. Shifted up, these are
+the float 2^k. NaN stays NaN in its lane; beyond the domain the result saturates. In a dense float64 sweep
+(tests/simd/test_math.py) the error of sigmoid and tanh is at most 2e-7 in float32 and 5e-16 in float64, absolute; for
+exp these bounds hold for the relative error.
 
-The divisions are the CPU's. Its approximate reciprocal, a step of Newton's and a correction of the quotient gave the
-same bits for every float32 but where the mantissa of the denominator is all ones, which has to be seen to, and for two
-arguments of tanh; on Zen 4, whose divisions run beside the multiply-adds, they took half as long again.
+Divisions use the CPU's instruction. An approximate reciprocal with a Newton step and a correction of the quotient gave
+the same bits for every float32, except denominators whose mantissa is all ones, which need a special case, and two
+arguments of tanh. On Zen 4, whose divisions run in parallel with the multiply-adds, it took half as long again.
 """
 
 import math
@@ -58,7 +59,7 @@ def _horner(coefficients: tuple[float, ...]) -> Any:
 
 @intrinsic
 def _float_bits(typingctx, a):
-    """The bits of a float vector as integers of the same width."""
+    """Return the bits of a float vector as integers of the same width."""
     if not is_float_vec(a):
         return None
     out = Vec(types.int32 if a.dtype == types.float32 else types.int64, a.lanes)
@@ -66,7 +67,7 @@ def _float_bits(typingctx, a):
 
 
 class _Constants:
-    """What the reductions need in one dtype."""
+    """The constants of the reductions in one dtype."""
 
     def __init__(
         self,
@@ -83,9 +84,9 @@ class _Constants:
         self.ln2_high, self.ln2_low = dtype(-ln2[0]), dtype(-ln2[1])
         self.magic = dtype(1.5 * 2.0**mantissa + bias)
         self.mantissa = mantissa
-        # Largest |a| for which 2^k is a normal number and the sum of the two parts cannot overflow.
+        # The largest |a| for which 2^k is a normal number and the sum of the two parts cannot overflow.
         self.exp_bound = dtype((bias - 1) * math.log(2))
-        # tanh(x) rounds to 1 before x is half of this.
+        # tanh(x) rounds to 1 for every x above half of this.
         self.tanh_bound = dtype(2 * math.log(2) * (mantissa + 5) / 2)
 
 
@@ -98,7 +99,7 @@ def _constants(vec: Vec) -> _Constants:
 
 
 def _reduced(a: Any) -> Any:
-    """(2^k, expm1(r)) for a vector inside the bound."""
+    """Return (2^k, expm1(r)) for a vector inside the bound."""
     raise NotImplementedError("compiled code only")
 
 

@@ -1,6 +1,6 @@
-"""Addresses, typed pointers, and what moves between memory and vectors.
+"""Addresses, typed pointers, and loads and stores of vectors.
 
-Handlers see memory as 64-bit addresses; `pointer(address, like)` gives it an element type. Offsets count elements.
+Handlers see memory as 64-bit addresses; `pointer(address, dtype)` gives it an element type. Offsets count elements.
 """
 
 from llvmlite import ir
@@ -25,7 +25,7 @@ _DTYPES = {
     "uint16": types.uint16,
     "uint8": types.uint8,
     "bool": types.uint8,
-    # Half precisions are moved, never computed with, as their bits.
+    # Half precisions are only moved, as their bits; kernels do not compute with them.
     "float16": types.uint16,
     "bfloat16": types.uint16,
 }
@@ -33,7 +33,7 @@ _DTYPES = {
 
 @intrinsic
 def pointer(typingctx, where, dtype):
-    """The address `where` (an integer) as a pointer to elements of `dtype`, a literal name."""
+    """Return the address `where` (an integer) as a pointer to elements of `dtype`, a literal name."""
     if not (isinstance(where, types.Integer) and isinstance(dtype, types.StringLiteral)):
         return None
     result = types.CPointer(_DTYPES[dtype.literal_value])
@@ -46,7 +46,7 @@ def pointer(typingctx, where, dtype):
 
 @intrinsic
 def address(typingctx, p):
-    """The address of a pointer, as an integer."""
+    """Return the address of a pointer, as an integer."""
     if not isinstance(p, types.CPointer):
         return None
     return types.int64(p), lambda context, builder, sig, args: builder.ptrtoint(args[0], ir.IntType(64))
@@ -54,7 +54,7 @@ def address(typingctx, p):
 
 @intrinsic
 def offset(typingctx, p, i):
-    """The pointer i elements further."""
+    """Return the pointer to the element i places behind p."""
     if not (isinstance(p, types.CPointer) and isinstance(i, types.Integer)):
         return None
     return p(p, i), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
@@ -62,7 +62,7 @@ def offset(typingctx, p, i):
 
 @intrinsic
 def lanes_of(typingctx, p):
-    """How many elements of the type that `p` points to make one vector."""
+    """Return the number of elements in one vector of the type that `p` points to."""
     if not isinstance(p, types.CPointer):
         return None
     lanes = VECTOR_BYTES * 8 // p.dtype.bitwidth
@@ -75,7 +75,7 @@ def _at(builder: ir.IRBuilder, p: ir.Value, i: ir.Value, to: ir.Type) -> ir.Valu
 
 @intrinsic
 def load(typingctx, p, i):
-    """One vector from p[i], whatever its alignment."""
+    """Load one vector from p[i], with any alignment."""
     if not (isinstance(p, types.CPointer) and isinstance(i, types.Integer) and isinstance(p.dtype, types.Float)):
         return None
     vec = vec_of(p.dtype)
@@ -90,7 +90,7 @@ def load(typingctx, p, i):
 
 @intrinsic
 def store(typingctx, p, i, v):
-    """One vector to p[i]."""
+    """Store one vector to p[i]."""
     if not (isinstance(p, types.CPointer) and isinstance(i, types.Integer) and is_float_vec(v) and v.dtype == p.dtype):
         return None
 
@@ -104,7 +104,7 @@ def store(typingctx, p, i, v):
 
 @intrinsic
 def broadcast(typingctx, p, i):
-    """p[i] in every lane."""
+    """Return a vector with p[i] in every lane."""
     if not (isinstance(p, types.CPointer) and isinstance(i, types.Integer) and isinstance(p.dtype, types.Float)):
         return None
     vec = vec_of(p.dtype)
@@ -122,7 +122,7 @@ def _tail_mask(builder: ir.IRBuilder, vec: Vec, count: ir.Value) -> ir.Value:
 
 @intrinsic
 def load_tail(typingctx, p, i, count):
-    """The first `count` lanes from p[i]; the others are zero and their memory is not touched."""
+    """Load the first `count` lanes from p[i]; the others are zero, and their memory is not read."""
     if not (isinstance(p, types.CPointer) and isinstance(p.dtype, types.Float) and count == types.int64):
         return None
     vec = vec_of(p.dtype)
@@ -139,7 +139,7 @@ def load_tail(typingctx, p, i, count):
 
 @intrinsic
 def store_tail(typingctx, p, i, v, count):
-    """The first `count` lanes to p[i]; memory of the others is not touched."""
+    """Store the first `count` lanes to p[i]; the memory of the others is not written."""
     if not (isinstance(p, types.CPointer) and is_float_vec(v) and v.dtype == p.dtype and count == types.int64):
         return None
 
@@ -155,7 +155,7 @@ def store_tail(typingctx, p, i, v, count):
 
 @intrinsic
 def prefetch(typingctx, p, i):
-    """Ask for the cache line of p[i]; never faults."""
+    """Prefetch the cache line of p[i]; never faults."""
     if not isinstance(p, types.CPointer):
         return None
 
@@ -170,7 +170,7 @@ def prefetch(typingctx, p, i):
 
 @intrinsic
 def tensor_address(typingctx, bases, operands, k):
-    """bases[operands[k]] + operands[k + 1], or 0 where operands[k] is negative: a tensor of an instruction."""
+    """Return the address of a tensor operand: bases[operands[k]] + operands[k + 1], or 0 if operands[k] is negative."""
     words = types.CPointer(types.int64)
     if not (bases == operands == words and isinstance(k, types.Integer)):
         return None
@@ -189,7 +189,7 @@ def tensor_address(typingctx, bases, operands, k):
 
 @intrinsic
 def call_handler(typingctx, where, operands, bases, team):
-    """Call the C function at address `where`: void(int64*, int64*, int64*)."""
+    """Call the C function void(int64*, int64*, int64*) at address `where`."""
     words = types.CPointer(types.int64)
     if where != types.int64 or not operands == bases == team == words:
         return None
@@ -205,7 +205,7 @@ def call_handler(typingctx, where, operands, bases, team):
 
 @intrinsic
 def call_native(typingctx, where, *arguments):
-    """Call the C function at address `where`, void of these arguments: pointers and 64-bit integers."""
+    """Call the C function at address `where`, which returns nothing. arguments: pointers and 64-bit integers."""
     if where != types.int64 or not all(isinstance(a, types.CPointer | types.Integer) for a in arguments):
         return None
 

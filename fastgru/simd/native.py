@@ -1,4 +1,4 @@
-"""Object code in this process: loaded by LLVM's linker, without Numba."""
+"""Loading object code into this process with LLVM's linker, without Numba."""
 
 import ctypes
 import functools
@@ -16,7 +16,7 @@ from fastgru.simd.target import TARGET, TUNED, Target, why_not_runnable
 __all__ = ["load_object", "python_function", "target_machine"]
 
 _numbers = itertools.count()
-_definitions: list[Any] = to_the_end([])  # Python's functions point to them
+_definitions: list[Any] = to_the_end([])  # the function objects point to them
 
 _METH_FASTCALL = 0x0080
 
@@ -32,7 +32,7 @@ class _MethodDefinition(ctypes.Structure):
 
 @functools.cache
 def target_machine(target: Target = TARGET) -> Any:
-    """LLVM's machine of a target, whatever this one is; under `FASTGRU_TUNE=native` of the CPU at hand."""
+    """Return LLVM's machine of a target, which need not be this one; under `FASTGRU_TUNE=native` that of this CPU."""
     import llvmlite.binding
 
     llvmlite.binding.initialize_all_targets()
@@ -44,13 +44,13 @@ def target_machine(target: Target = TARGET) -> Any:
 
 @functools.cache
 def _linker() -> int:
-    """One of LLVM's two linkers.
+    """Return the process's linker, one of LLVM's two.
 
-    Code is position-independent and reaches what is far, which libm and Python are, through tables beside it. JITLink
+    Code is position-independent and reaches distant symbols, as in libm and Python, through tables beside it. JITLink
     makes these tables on every architecture, and puts the sections of an object next to each other. The older linker
-    puts each anywhere, and ends the process where two that refer to each other come to lie more than 4 GiB apart, as
-    happens on Arm. llvmlite offers JITLink on every system but Windows. An object takes 0.2 ms with either, and no
-    thread. Raises `FastGRUError` where the target is not one that this machine runs.
+    may put them anywhere, and ends the process if two that refer to each other are more than 4 GiB apart, as happens on
+    Arm. llvmlite offers JITLink on every system but Windows. Linking an object takes 0.2 ms with either, and no thread.
+    Raises `FastGRUError` if this machine cannot run the target.
     """
     if not TUNED and (why := why_not_runnable(TARGET)):
         raise FastGRUError(f"FASTGRU_TARGET is {TARGET.name}, which cannot run here: {why}")
@@ -58,15 +58,15 @@ def _linker() -> int:
 
 
 def load_object(code: bytes, symbol: str) -> int:
-    """The address of a symbol of object code, whose other names are those of the process: libm, Python.
+    """Load object code, and return the address of a symbol. It may refer to symbols of the process: libm, Python.
 
-    Raises `RuntimeError` where something is missing or the code is no object of this system.
+    Raises `RuntimeError` if a symbol is missing, or if the code is not an object of this system.
     """
     return llvm.link(_linker(), f"fastgru{next(_numbers)}", code, symbol)
 
 
 def python_function(address: int, name: str) -> Callable[..., int]:
-    """The C function at an address, as `compiler.compile_python` makes it, as a function of Python."""
+    """Return a Python function for the C function at an address, which `compiler.compile_python` has made."""
     definition = _MethodDefinition(name.encode(), address, _METH_FASTCALL, None)
     _definitions.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx

@@ -1,10 +1,10 @@
 """NumPy arrays and tuples of them as compiled code sees them: by the address of the PyObject.
 
-Where an object's own fields begin is the business of the Python that runs, and not known when code is built: it has
-the words of an object's head, whose last is the type, and those of a tuple before its items, from `process`. Behind the
-head an array's fields lie as NumPy's C interface has kept them since 1.0 (`PyArrayObject_fields` in ndarraytypes.h):
-data, nd, dimensions, strides, base, descr and flags; a tuple has its size there. `check_layout` proves it all before
-anything relies on it.
+The offset of an object's own fields depends on the Python that runs, and is not known when code is built. Code reads
+from `process` the number of words of an object's head, whose last is the type, and of a tuple's words before its items.
+After the head come an array's fields, in the order of NumPy's C interface since 1.0 (`PyArrayObject_fields` in
+ndarraytypes.h): data, nd, dimensions, strides, base, descr and flags. A tuple has its size there. `check_layout` checks
+all of this before any code relies on it.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ __all__ = [
     "check_layout", "expectation", "rows_expectation",
 ]  # fmt: skip
 
-# Words from the end of an object's head.
+# Fields, as words counted from the end of an object's head.
 TYPE: Final = -1
 DATA, ND, DIMENSIONS, STRIDES, DESCR, FLAGS = 0, 1, 2, 3, 5, 6
 SIZE: Final = 0  # of a tuple
@@ -30,9 +30,9 @@ ANY_STRIDE: Final = -(1 << 63)
 
 
 def expectation(array: np.ndarray[Any, Any], flags: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The words that `fits` compares with: type, dtype, flags, axes, then size and stride of each.
+    """Return the words that `fits` compares with: type, dtype, flags, number of axes, then size and stride of each.
 
-    Where no element lies, or one alone along an axis, the stride may be anything.
+    The stride of an axis with one element, or of an empty array, may have any value.
     """
     free = [array.size == 0 or n == 1 for n in array.shape]
     strides = [ANY_STRIDE if any_ else stride for any_, stride in zip(free, array.strides, strict=True)]
@@ -41,13 +41,16 @@ def expectation(array: np.ndarray[Any, Any], flags: int) -> np.ndarray[Any, np.d
 
 
 def rows_expectation(shape: tuple[int, ...], dtype: np.dtype[Any], flags: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The words that `fits_rows` compares with: type, dtype, flags, axes, the bytes of an element, the sizes. That of
-    the axis of the rows is not looked at; a dtype must be NumPy's own."""
+    """Return the words that `fits_rows` compares with.
+
+    They are type, dtype, flags, number of axes, bytes of an element, and sizes. The size of the axis of rows is not
+    compared. The dtype must be NumPy's own object.
+    """
     return np.array([id(np.ndarray), id(dtype), flags, len(shape), dtype.itemsize, *shape], np.int64)
 
 
 def check_layout() -> None:
-    """Raise `UnsupportedModelError` unless the fields lie where this module reads them, by arrays of this NumPy."""
+    """Raise `UnsupportedModelError` unless the fields of arrays and tuples lie where this module reads them."""
     head, items_at = int(process[HEAD]), int(process[ITEMS])
     for array in (np.zeros((2, 3, 5), np.float32)[:, ::2], np.zeros(7), np.zeros((), np.int64)):
         array.flags.writeable = array.ndim != 1

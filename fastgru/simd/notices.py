@@ -1,4 +1,4 @@
-"""What is said on stderr where a start takes long or leaves nothing behind. `FASTGRU_QUIET=1` keeps all of it quiet."""
+"""Notices on stderr if a start takes long, or if kernels cannot be kept. `FASTGRU_QUIET=1` silences all of them."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import Final
 
 __all__ = ["Progress", "say", "telling", "told_by"]
 
-_PATIENCE_S: Final = 0.3  # of compiling, in a process, before anything is said
+_PATIENCE_S: Final = 0.3  # time that a process may compile before a notice
 
 
 def _shown() -> bool:
@@ -18,7 +18,7 @@ def _shown() -> bool:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """On stderr, where there is one: what cannot be said must not keep a model from running."""
+    """Print to stderr, if there is one. An error in printing must not keep a model from running."""
     if _shown():
         with contextlib.suppress(OSError, ValueError):
             print(text, end=end, file=sys.stderr, flush=True)
@@ -29,8 +29,10 @@ _teller: Callable[[str], None] | None = None
 
 @contextlib.contextmanager
 def told_by(teller: Callable[[str], None]) -> Iterator[None]:
-    """Within the block, `teller` is called with how far compilations are, and with "" when they are done, and nothing
-    is printed: for whoever has a line of the terminal to itself."""
+    """Within the block, call `teller` with the progress of compilations, and with "" at the end, instead of printing.
+
+    It is for callers that use a line of the terminal themselves.
+    """
     global _teller
     before, _teller = _teller, teller
     try:
@@ -40,8 +42,11 @@ def told_by(teller: Callable[[str], None]) -> Iterator[None]:
 
 
 class Progress:
-    """How far several compilations are: one line that counts on a terminal and is gone when they are done, and one in
-    all of a process elsewhere, with `more` behind it."""
+    """The progress of several compilations.
+
+    On a terminal it is a line that counts and disappears at the end. Elsewhere it is one line for the whole process,
+    followed by `more`.
+    """
 
     said = False
     spent_s = 0.0
@@ -52,7 +57,7 @@ class Progress:
         self._teller = _teller
 
     def show(self) -> None:
-        """Say it for the first time."""
+        """Show the progress; later calls of `reached` update it."""
         if not self._open or not _shown():
             return
         if self._teller is None and not _is_terminal():
@@ -68,13 +73,13 @@ class Progress:
             self._teller(self._text)
 
     def reached(self, done: int) -> None:
-        """So many are there. A count that is lower than an earlier one changes nothing."""
+        """Record that `done` compilations are complete. A lower number than before changes nothing."""
         self._done = max(self._done, done)
         if self._text:
             self.show()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._open = False
         if self._text and self._teller is None:
             say("\r" + " " * len(f"fastgru: {self._text}") + "\r", end="")
@@ -91,7 +96,7 @@ def _is_terminal() -> bool:
 
 @contextlib.contextmanager
 def telling(what: str, total: int = 1, more: str = "") -> Iterator[Progress]:
-    """Around compilations: says so where a process spends long on them."""
+    """Return a context for compilations, which reports them if the process spends long on them."""
     progress = Progress(what, total, more)
     timer = threading.Timer(max(0.0, _PATIENCE_S - Progress.spent_s), progress.show)
     timer.daemon = True

@@ -1,7 +1,7 @@
-"""Leave to use AMX, which Linux gives to a process that asks for it, with all its threads and those it forks.
+"""Permission to use AMX, which Linux grants to a process that asks, including its threads and forked children.
 
-Linux makes larger frames for the signals of a thread that has used tiles. It refuses where a thread has an alternate
-signal stack that is too small for them; that of Python's faulthandler is large enough.
+Linux writes larger signal frames for a thread that has used tiles. It refuses permission if a thread has an alternate
+signal stack that is too small for them. That of Python's faulthandler is large enough.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _REASONS: Final = {
 
 @functools.cache
 def why_no_tiles() -> str:
-    """Why the operating system does not let this process use AMX's tiles; "" where it does. The first call asks it."""
+    """Say why the operating system does not let this process use AMX's tiles; "" if it does. The first call asks it."""
     reason = _refusal()
     return f"the operating system does not let this process use AMX: {reason}" if reason else ""
 
@@ -45,7 +45,7 @@ def _refusal() -> str:
 
 
 def _call(what: int, argument: object) -> int:
-    """The error number of one arch_prctl, 0 where it went well."""
+    """Call arch_prctl, and return the error number, 0 if there was none."""
     library = ctypes.CDLL(None, use_errno=True)
     library.syscall.restype = ctypes.c_long
     answer = library.syscall(ctypes.c_long(_ARCH_PRCTL), ctypes.c_long(what), argument)

@@ -1,7 +1,8 @@
 """Register tiles of a convolution of small images: R pixels by U vectors of output channels.
 
-Pixels may lie anywhere: a table says where each one reads and writes, and a list which inputs a tile reads, each with
-the place of its weights. Every sum advances by one fma an input, in the order of the list, whatever R and U are.
+Pixels may lie anywhere: a table holds the offsets at which each one reads and writes. A list holds the inputs that a
+tile reads, each with the place of its weights. Every sum takes one fma for each input, in the order of the list,
+whatever R and U are.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ def _advanced(
     builder: ir.IRBuilder, vec: Vec, acc: list[ir.Value], x: list[ir.Value], w: ir.Value, entry: ir.Value, vectors: int,
     width: int,
 ) -> list[ir.Value]:  # fmt: skip
-    """The sums after the input that an entry of a list names."""
+    """Return the sums after the input that an entry of a list names."""
     tap = _word(builder, entry, 0)
     at = builder.gep(w, [builder.mul(_word(builder, entry, 1), ir.Constant(_INT64, width * vec.lanes))])
     weights = [load_vector(builder, vec, at, u) for u in range(vectors)]
@@ -42,7 +43,7 @@ def _loop(
     builder: ir.IRBuilder, vec: Vec, acc: list[ir.Value], x: list[ir.Value], w: ir.Value, entries: ir.Value,
     end: ir.Value, vectors: int, width: int, steps: int,
 ) -> tuple[list[ir.Value], ir.Value]:  # fmt: skip
-    """(sums, entries left) after `steps` entries at a time, as often as all of them lie before `end`."""
+    """Emit a loop that takes `steps` entries at a time while all lie before `end`; return (sums, next entry)."""
     before = builder.block
     head, body, behind = (builder.append_basic_block(name) for name in ("head", "body", "behind"))
     builder.branch(head)
@@ -64,10 +65,11 @@ def _loop(
 
 
 def make_pixel_tiles(most: int, vectors: int, width: int, steps: int = 4) -> Any:
-    """multiply(count, pixels, x, entries, units, w, start, resume, out): for 1 to `most` pixels.
+    """Return multiply(count, pixels, x, entries, units, w, start, resume, out), for `count` pixels from 1 to `most`.
 
-    pixels: (where it reads in x, where it writes in out) for each. entries: (tap, k) `units` times: x[pixel + tap]
-    times `vectors` of the `width` vectors that w has for k. out = start + sum, or out + sum where `resume` is not 0.
+    pixels: (offset of its reads in x, offset of its writes in out) for each. entries: `units` pairs (tap, k); each adds
+    x[pixel + tap] times `vectors` of the `width` vectors that w has for k. out = start + sum, or out + sum if `resume`
+    is not 0.
     """
 
     @intrinsic

@@ -1,4 +1,4 @@
-"""Rows of small numbers as `simd.dot` multiplies them: floats rounded to bfloat16, or to bytes by a scale."""
+"""Quantisation of rows for `simd.dot`: floats are rounded to bfloat16, or to bytes by a scale."""
 
 from typing import Final
 
@@ -27,7 +27,10 @@ def _float_lanes(v: types.Type) -> bool:
 
 @intrinsic
 def peak_bits(typingctx, peak, v):
-    """The larger of `peak` and the bits of |v|, lane by lane, as int32: the order of magnitudes, then inf, then NaN."""
+    """Return the larger of `peak` and the bits of |v|, lane by lane, as int32.
+
+    As int32, the bits have the order of magnitudes; inf is above all numbers, and NaN above inf.
+    """
     integers = Vec(types.int32, LANES)
     if not _float_lanes(v) or peak != integers:
         return None
@@ -41,14 +44,14 @@ def peak_bits(typingctx, peak, v):
 
 @intrinsic
 def no_bits(typingctx):
-    """Zeros for `peak_bits` to start from."""
+    """Return the zeros that `peak_bits` starts from."""
     integers = Vec(types.int32, LANES)
     return integers(), lambda context, builder, sig, args: ir.Constant(llvm_vec(integers), None)
 
 
 @intrinsic
 def largest(typingctx, peak):
-    """The largest lane, read as the bits of a float32."""
+    """Return the largest lane, read as the bits of a float32."""
     if peak != Vec(types.int32, LANES):
         return None
 
@@ -61,7 +64,10 @@ def largest(typingctx, peak):
 
 @intrinsic
 def store_int8(typingctx, out, i, v):
-    """Lanes rounded to the nearest integer, halves to even, as value i and on of a row; 0 for what is not finite."""
+    """Round lanes to the nearest integer, halves to even, and store them from value i of a row on.
+
+    A lane that is NaN, or not below 127.5 in magnitude, is stored as 0.
+    """
     if out != _BYTES or not isinstance(i, types.Integer) or not _float_lanes(v):
         return None
 
@@ -85,7 +91,7 @@ def store_int8(typingctx, out, i, v):
 
 @intrinsic
 def store_bfloat16(typingctx, out, i, v):
-    """Lanes rounded to bfloat16, halves to even, as the value i and on of a row; NaN stays NaN."""
+    """Round lanes to bfloat16, halves to even, and store them from value i of a row on; NaN stays NaN."""
     if out != _BYTES or not isinstance(i, types.Integer) or not _float_lanes(v):
         return None
 

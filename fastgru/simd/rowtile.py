@@ -1,7 +1,7 @@
 """Register tiles of a convolution: M output channels by U vectors of pixels, kept as one tuple value.
 
-The pixels of a tile lie in a row; the last vector may start anywhere, so that it can end where the row ends and share
-pixels with the one before. Every accumulator advances by one fma a tap, so each output is one chain over the taps
+The pixels of a tile lie in a row. The last vector may start anywhere, so that it can end with the row and share pixels
+with the vector before it. Every accumulator takes one fma for each tap, so an output is one chain over the taps,
 whatever M and U are and wherever its vector starts.
 """
 
@@ -21,15 +21,15 @@ _WORDS = types.CPointer(types.int64)
 
 
 class RowTile(NamedTuple):
-    """Operations of one tile shape, to be used inside compiled code; `last` is where the last vector starts.
+    """Operations of one tile shape, for use in compiled code; `last` is the offset at which the last vector starts.
 
-    zero(p): all accumulators zero, of the element type that p points to.
-    advance(acc, w, x, taps, last): acc[m][u] += w[m] * x[taps[0] + u].
+    zero(p): accumulators that are all zero, of the element type that p points to.
+    advance(acc, w, x, taps, last): acc[m][u] + w[m] * x[taps[0] + u].
     begin(acc, bias): acc[m][u] + bias[m].
     resume(acc, out, stride, last): acc[m][u] + out[m * stride + u].
-    clamp(acc, limits): each within limits[0], limits[1].
-    lean(acc, slope): slope[m] times what is negative.
-    put(acc, out, stride, last): out[m * stride + u] = acc[m][u].
+    clamp(acc, limits): acc[m][u], limited to the range from limits[0] to limits[1].
+    lean(acc, slope): acc[m][u], times slope[m] if it is negative.
+    put(acc, out, stride, last): stores out[m * stride + u] = acc[m][u].
     """
 
     zero: Any
@@ -63,7 +63,7 @@ def _packed(builder: ir.IRBuilder, like: ir.Value, values: list[ir.Value]) -> ir
 
 
 def make_row_tile(channels: int, vectors: int) -> RowTile:
-    """The operations of a tile of `channels` by `vectors`."""
+    """Return the operations of a tile of `channels` channels by `vectors` vectors."""
     count = channels * vectors
 
     def tile_type(p: types.CPointer) -> types.UniTuple:
@@ -100,7 +100,7 @@ def make_row_tile(channels: int, vectors: int) -> RowTile:
         return acc(acc, w, x, taps, last), codegen
 
     def by_channel(combine: Any) -> Any:
-        """f(acc, p) with a number p[m] for each channel."""
+        """Return f(acc, p), which combines the sums of each channel m with the number p[m]."""
 
         @intrinsic
         def apply(typingctx, acc, p):

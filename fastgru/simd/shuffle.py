@@ -1,4 +1,4 @@
-"""Lanes moved about: two vectors told apart, rows turned into columns."""
+"""Permutations of lanes: elements of even and odd number separated, small matrices transposed."""
 
 from llvmlite import ir
 from numba.core import types
@@ -32,7 +32,7 @@ odds = _every_second(1, "Elements 1, 3, 5... of a and b, one after the other.")
 def transpose_tile(typingctx, source, apart, target, beyond, width):
     """target[j * beyond + i] = source[i * apart + j] for i and j below `width`, a literal power of two.
 
-    The two do not overlap. Rows are exchanged in log2(width) stages: at each, halves of pairs of rows change places.
+    source and target must not overlap. There are log2(width) stages; each exchanges elements of pairs of rows.
     """
     if not (isinstance(source, types.CPointer) and source == target and isinstance(source.dtype, types.Float)):
         return None

@@ -1,8 +1,8 @@
-"""Register tiles over matrices that lie at any strides: M rows by U vectors of sums, which LLVM holds in registers.
+"""Register tiles over matrices with any strides: M rows by U vectors of sums, which LLVM holds in registers.
 
-What `simd.tile` does for packed weights, without the packing: the rows may be the columns of a matrix, so that the
-gradient of weights, a product over all steps, reads activations and gradients where they are. Every sum advances by one
-operation a k, in ascending order, whatever M and U are.
+They do without packing what `simd.tile` does for packed weights. The rows may be columns of a matrix, so the gradient
+of weights, a GEMM over all steps, reads activations and gradients where they lie. Every sum takes one operation for
+each k, in ascending order, whatever M and U are.
 """
 
 from functools import partial
@@ -41,7 +41,7 @@ def _sums(
     b_k: ir.Value,
     K: Any,
 ) -> list[ir.Value]:
-    """The sums of one tile over K products, row by row."""
+    """Return the sums of one tile over K products, row by row."""
     nothing = ir.Constant(llvm_vec(vec), None)
     acc, state = [nothing] * (len(rows) * vectors), [ir.Constant(_INT64, 0), b, *rows]
     for steps in (4, 1):
@@ -71,11 +71,12 @@ def _sums(
 
 
 def make_strided_tiles(rows: tuple[int, ...], vectors: int) -> Any:
-    """multiply(count, a, a_row, a_k, b, b_k, K, start, start_row, out, out_row): rows done.
+    """Return multiply(count, a, a_row, a_k, b, b_k, K, start, start_row, out, out_row), which returns the rows done.
 
-    out[m, u] = start[m, u] + the sum over k < K of a[m, k] b[k, u], for the first rows m: as many as the largest tile
-    has that has no more than `count`, at least 1. rows: of the tiles, ascending from 1. u: of `vectors` vectors, which
-    lie side by side in b, start and out. All else lies at strides, in elements; a start_row of 0 adds one row to all.
+    out[m, u] = start[m, u] + the sum over k < K of a[m, k] b[k, u], for the first rows m. It does the rows of the
+    largest tile that has at most `count` rows; `count` is at least 1. rows: the rows of each tile, ascending from 1.
+    u: numbers of `vectors` vectors, which are contiguous in b, start and out. The other strides count elements; a
+    start_row of 0 adds the same row to all.
     """
 
     @intrinsic

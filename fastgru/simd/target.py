@@ -1,10 +1,10 @@
-"""What code is built for: an operating system, an architecture, and a level of it. Plain data, of no machine.
+"""Targets that code is built for: an operating system, an architecture, and a level of the architecture.
 
-The levels of x86-64 are those of its psABI (v2, v3, v4), some with instructions beyond them; those of aarch64 are
-ARMv8.0 and what came later. `TARGET` is what this process compiles and runs for: the best level that the CPU has, by
-its features, as some virtual machines name it wrongly. `FASTGRU_TARGET` names another, such as "v3", "v4+vnni" or
-"linux-aarch64+dotprod": a lower one, so that one machine tests every path, or any, for a process that only builds.
-`FASTGRU_TUNE=native` has the code made for the very CPU at hand, within the same constants.
+The levels of x86-64 are those of its psABI (v2, v3, v4), some with further instructions; those of aarch64 are ARMv8.0
+and later extensions. `TARGET` is the target of this process: the best level that the CPU has, found by its features,
+because some virtual machines give the CPU a wrong name. `FASTGRU_TARGET` names another, such as "v3", "v4+vnni" or
+"linux-aarch64+dotprod". A lower level lets one machine test every path; a process that only builds can name any.
+`FASTGRU_TUNE=native` compiles code for exactly this CPU, with the constants of the level.
 """
 
 import os
@@ -22,7 +22,7 @@ __all__ = [
     "TUNED", "VECTOR_BYTES", "Target", "best", "describe", "parse", "runnable", "why_not_runnable",
 ]  # fmt: skip
 
-# Of each architecture, from the lowest level up: the features that each has beyond its base.
+# The levels of each architecture, from the lowest up, with the features that each has beyond its base.
 _LEVELS: Final[Mapping[str, Mapping[str, str]]] = {
     "x86-64": {
         "v2": "",
@@ -37,10 +37,10 @@ _LEVELS: Final[Mapping[str, Mapping[str, str]]] = {
     "aarch64": {"": "", "dotprod": "dotprod", "i8mm+bf16": "dotprod i8mm bf16"},
 }
 
-# What a recipe may say that its code uses, beyond the base (`Target.has`).
+# The features beyond the base that a recipe may name as used by its code (`Target.has`).
 FEATURES: Final = ("vnni", "bf16", "amx", "dotprod", "i8mm")
 
-# What a CPU must have, by LLVM's names: of a base, which has those before it as well, and of a feature.
+# What a CPU must have, by LLVM's names, for a base (in addition to the bases before it), and for a feature.
 _BASES: Final = {
     "v2": "cx16 popcnt sse3 sse4.1 sse4.2 ssse3",
     "v3": "avx avx2 bmi bmi2 f16c fma lzcnt movbe",
@@ -63,7 +63,7 @@ _SYSTEMS: Final = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 
 
 class Target(NamedTuple):
-    """system: linux, macos or windows. architecture: x86-64 or aarch64. level: "v4+vnni"; of ARMv8.0, ""."""
+    """A target. system: linux, macos or windows. architecture: x86-64 or aarch64. level: "v4+vnni"; "" for ARMv8.0."""
 
     system: str
     architecture: str
@@ -71,12 +71,12 @@ class Target(NamedTuple):
 
     @property
     def short(self) -> str:
-        """The name without the system: x86-64-v4+vnni, aarch64+dotprod."""
+        """The name without the system, such as x86-64-v4+vnni or aarch64+dotprod."""
         return self.architecture + ("-" if self.is_x86 else "+" * bool(self.level)) + self.level
 
     @property
     def name(self) -> str:
-        """The whole name: linux-x86-64-v4+vnni."""
+        """The whole name, such as linux-x86-64-v4+vnni."""
         return f"{self.system}-{self.short}"
 
     @property
@@ -85,42 +85,42 @@ class Target(NamedTuple):
 
     @property
     def base(self) -> str:
-        """The level without its features: v2, v3, v4, or "" of aarch64."""
+        """The level without its features: v2, v3, v4, or "" for aarch64."""
         return self.level.partition("+")[0] if self.is_x86 else ""
 
     @property
     def features(self) -> tuple[str, ...]:
-        """What it has beyond its base."""
+        """The features that the level has beyond its base."""
         return tuple(_LEVELS[self.architecture][self.level].split())
 
     @property
     def emulated(self) -> bool:
-        """Whether AMX's operations on tiles are carried out in vectors."""
+        """Whether vectors emulate AMX's operations on tiles."""
         return self.has("amx") == "emulated"
 
     def has(self, feature: str) -> str:
-        """How it has one of `FEATURES`: "native", "emulated", or "" where it does not."""
+        """Return how the target has one of `FEATURES`: "native", "emulated", or "" if it does not have it."""
         if feature in self.features:
             return "native"
         return "emulated" if f"{feature}-emulated" in self.features else ""
 
     def agrees(self, other: "Target", uses: Iterable[str]) -> bool:
-        """Whether code that depends on these of `FEATURES`, beyond the base, is the same for both."""
+        """Return whether code that uses these of `FEATURES`, beyond the base, is the same for both targets."""
         return all(self.has(feature) == other.has(feature) for feature in uses)
 
     @property
     def levels(self) -> tuple["Target", ...]:
-        """Those of its base whose code it runs, the lowest first, itself last."""
+        """The levels of the same base whose code it runs, from the lowest to itself."""
         same = [target for target in TARGETS if target[:2] == self[:2] and target.base == self.base]
         return tuple(target for target in same if set(target.features) <= set(self.features))
 
     def home(self, uses: Iterable[str]) -> "Target":
-        """The level that code which depends on these of `FEATURES` is built for: the lowest that agrees."""
+        """Return the level for which code that uses these of `FEATURES` is built: the lowest that agrees."""
         return next(target for target in self.levels if self.agrees(target, tuple(uses)))
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What a CPU of its architecture must have to run it, by LLVM's names."""
+        """The features that a CPU must have to run it, by LLVM's names."""
         bases = list(_BASES)[: list(_BASES).index(self.base) + 1] if self.is_x86 else []
         return tuple(" ".join(_BASES[base] for base in bases).split()) + self._beyond
 
@@ -138,7 +138,7 @@ class Target(NamedTuple):
     def llvm_cpu(self) -> tuple[str, str]:
         """LLVM's name of a CPU of the level, and the features beyond it.
 
-        Vectors of 512 bits are what a v4 is for: LLVM would rather take two of 256.
+        LLVM would prefer two vectors of 256 bits to one of 512, which is switched off for v4.
         """
         features = ",".join(f"+{name}" for name in self._beyond)
         if not self.is_x86:
@@ -165,9 +165,9 @@ def _this_machine() -> tuple[str, str]:
 
 
 def parse(name: str, what: str = "target") -> Target:
-    """The target of a name: whole; without the system, of this one; or a level alone, of this machine.
+    """Return the target of a name: a whole name, one without the system, or a level of this machine's architecture.
 
-    what: how the message calls it. Raises `FastGRUError` where there is none, with all that there are.
+    what: the name of the setting, for the message. Raises `FastGRUError`, which lists all targets, for an unknown name.
     """
     system, architecture = _this_machine()
     given = name.strip().lower()
@@ -187,7 +187,7 @@ def parse(name: str, what: str = "target") -> Target:
 
 
 def why_not_runnable(target: Target) -> str:
-    """Why this machine does not run a target; "" where it does."""
+    """Say why this machine does not run a target; "" if it does."""
     system, architecture = _this_machine()
     if (target.system, target.architecture) != (system, architecture):
         return f"this machine is {system}-{architecture}"
@@ -198,12 +198,12 @@ def why_not_runnable(target: Target) -> str:
 
 
 def runnable() -> list[Target]:
-    """The targets that this machine runs, the lowest first."""
+    """Return the targets that this machine runs, the lowest first."""
     return [target for target in TARGETS if not why_not_runnable(target)]
 
 
 def best() -> Target:
-    """The highest level that this CPU has, without emulation. Raises `FastGRUError` where it has none."""
+    """Return the highest level, without emulation, that this CPU has. Raises `FastGRUError` if it has none."""
     found = [target for target in runnable() if not target.emulated]
     lowest = Target(*_this_machine(), "v2")
     if not found and TUNED:
@@ -236,18 +236,18 @@ TARGET: Final = _chosen()
 IS_X86: Final = TARGET.is_x86
 VECTOR_BYTES: Final = _VECTOR_BYTES[TARGET.base]
 LANES: Final = {"float32": VECTOR_BYTES // 4, "float64": VECTOR_BYTES // 8}
-# What the kernels' tiles have to do with: vector registers, and whether a multiply-add is one instruction. Without it
-# `fma` is a multiplication and an addition, each rounded: a call of the C library would cost fifty times as much.
+# The vector registers that tiles can use, and whether a multiply-add is one instruction. If it is not, `fma` is a
+# multiplication and an addition, each rounded: calling the C library would take fifty times as long.
 REGISTERS: Final = 32 if TARGET.base == "v4" or not IS_X86 else 16
 HAS_FMA: Final = TARGET.base != "v2"
-# How groups of bytes, and pairs of bfloat16, are multiplied and added by one instruction; how tiles of them are.
+# The kind of instruction that multiplies and adds groups of bytes, pairs of bfloat16, and tiles of them; "" for none.
 DOT_INT8: Final = {"vnni": "vnni", "dotprod": "sdot"}.get(next(iter(TARGET.features), ""), "")
 DOT_BFLOAT16: Final = ("avx512" if IS_X86 else "neon") if TARGET.has("bf16") else ""
 AMX: Final = {"native": "tiles", "emulated": "emulated", "": ""}[TARGET.has("amx")]
 
 
 def describe() -> dict[str, Any]:
-    """What `fastgru doctor` prints of the target. missing: why the best of the levels above is not run."""
+    """Return what `fastgru doctor` prints about the target. "missing": why each higher level does not run here."""
     above = [target for target in TARGETS if target[:2] == TARGET[:2] and not target.emulated]
     higher = above[above.index(TARGET) + 1 :] if TARGET in above else []
     return {

@@ -1,7 +1,6 @@
-"""What threads that run one program together need: a barrier of atomics that spins only inside a call.
+"""Operations for threads that run one program together: atomics, and hints to the core and the scheduler.
 
-A team is words: [own number, size, address of the shared words]; the shared words are an arrival count and a
-generation on cache lines of their own. With one member every wait is free.
+`kernels.team` makes a barrier of them, which spins only inside a call.
 """
 
 from llvmlite import ir
@@ -24,7 +23,7 @@ _WORDS = types.CPointer(types.int64)
 
 @intrinsic
 def atomic_add(typingctx, p, i, value):
-    """p[i] += value as one step; returns what was there before."""
+    """Add `value` to p[i] atomically, and return the value before."""
     if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
         return None
 
@@ -37,7 +36,7 @@ def atomic_add(typingctx, p, i, value):
 
 @intrinsic
 def atomic_exchange(typingctx, p, i, value):
-    """p[i] = value; returns what was there before, as one step."""
+    """Set p[i] to `value` atomically, and return the value before."""
     if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
         return None
 
@@ -50,7 +49,7 @@ def atomic_exchange(typingctx, p, i, value):
 
 @intrinsic
 def atomic_claim(typingctx, p, i, value):
-    """p[i] = value if that was 0, as one step; whether it was."""
+    """Set p[i] to `value` atomically if it is 0, and return whether it was."""
     if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
         return None
 
@@ -64,7 +63,7 @@ def atomic_claim(typingctx, p, i, value):
 
 @intrinsic
 def atomic_load(typingctx, p, i):
-    """p[i], and everything that was written before whoever stored it."""
+    """Load p[i] with acquire order: what the storing thread wrote before its store can be read afterwards."""
     if p != _WORDS or not isinstance(i, types.Integer):
         return None
     return types.int64(p, i), lambda context, builder, sig, args: builder.load_atomic(
@@ -74,7 +73,7 @@ def atomic_load(typingctx, p, i):
 
 @intrinsic
 def atomic_store(typingctx, p, i, value):
-    """p[i] = value, after everything written before."""
+    """Store `value` to p[i] with release order, after everything that this thread has written before."""
     if p != _WORDS or not isinstance(i, types.Integer) or not isinstance(value, types.Integer):
         return None
 
@@ -88,9 +87,9 @@ def atomic_store(typingctx, p, i, value):
 
 @intrinsic
 def relax(typingctx):
-    """Tell the core that this is a spin loop: some ten nanoseconds in which it asks for nothing.
+    """Tell the core that this is a spin loop, and pause for some ten nanoseconds.
 
-    Most Arm cores take `yield` for no instruction at all, while `isb` empties their pipeline.
+    Most Arm cores ignore `yield`, so Arm code uses `isb`, which empties the pipeline.
     """
 
     def codegen(context, builder, sig, args):
@@ -105,7 +104,7 @@ def relax(typingctx):
 
 @intrinsic
 def give_way(typingctx):
-    """Let another thread run on this core, where the system offers it."""
+    """Let another thread run on this core, if the system has a call for that."""
 
     def codegen(context, builder, sig, args):
         if TARGET.system != "windows":
@@ -117,7 +116,7 @@ def give_way(typingctx):
 
 @intrinsic
 def current_cpu(typingctx):
-    """The number of the core that this thread is on, -1 where the system does not say."""
+    """Return the number of the core that this thread runs on, -1 if the system does not tell."""
 
     def codegen(context, builder, sig, args):
         if not _LINUX:
@@ -129,7 +128,10 @@ def current_cpu(typingctx):
 
 @intrinsic
 def allow_cpus(typingctx, thread, mask):
-    """Let a thread, by the system's number for it, run on the cores of a mask of `CPU_WORDS` words. Linux."""
+    """Let a thread run on the cores of a mask of `CPU_WORDS` words. Linux only; elsewhere it returns -1.
+
+    thread: the system's number for it.
+    """
     if thread != types.int64 or mask != _WORDS:
         return None
 

@@ -1,7 +1,7 @@
 """Register tiles: M rows by U vectors of sums, which LLVM holds in registers.
 
-A tile advances by one k at a time, every sum by one operation, so each output adds up over k in ascending order
-whatever M and U are: results do not depend on which tile computed them.
+A tile takes one k at a time, with one operation for every sum. Each output is therefore summed over k in ascending
+order, whatever M and U are, and results do not depend on which tile computed them.
 """
 
 from collections.abc import Callable
@@ -19,22 +19,22 @@ __all__ = ["FLOATS", "Floats", "TileFormat", "add_products", "largest", "load_ve
 
 _INT64 = ir.IntType(64)
 
-# An instruction of Arm multiplies by one lane of a vector, so that a load brings several units. x86 has one number in
-# every lane with the load, or within the multiplication.
+# An instruction of Arm can multiply by one lane of a vector, so one load brings several units. x86 broadcasts a number
+# to every lane in the load, or within the multiplication.
 _BY_ELEMENT: Final = not IS_X86
 
-# 16 registers hold the 12 sums of 3 rows by 4 vectors, and beside them 3 values and one weight, but not 4 weights and
-# one value: LLVM then keeps a sum in memory, and every k waits for its store.
+# 16 registers hold the 12 sums of 3 rows by 4 vectors and, beside them, 3 values and one weight, but not 4 weights and
+# one value: LLVM would keep a sum in memory, and every k would wait for its store.
 _FEW_REGISTERS: Final = REGISTERS < 32
 
 
 class TileFormat(Protocol):
-    """What a tile multiplies: how one k of a row, and of the weights, is read, enters the sums, and leaves them.
+    """The format of a tile's numbers: how a unit of a row and of the weights is read, and how sums begin and end.
 
-    A k is a unit: one number, or as many as one instruction multiplies and adds.
+    A unit is one k: one number, or as many as one instruction multiplies and adds.
 
-    x_unit, w_unit: elements of a unit in a row, and in the weights of an output. x_head, w_head: those before the
-        first.
+    x_unit, w_unit: elements of a unit in a row, and in the weights of an output. x_head, w_head: elements before the
+        first unit.
     """
 
     x_unit: int
@@ -43,34 +43,34 @@ class TileFormat(Protocol):
     w_head: int
 
     def sums(self, p: types.CPointer) -> Vec | None:
-        """The type of a sum of products of what p points to; None where p is no pointer of this format."""
+        """Return the type of sums of products of the elements that p points to; None if p is not of this format."""
 
     def begin(self, builder: ir.IRBuilder, sums: Vec, head: ir.Value, index: int) -> ir.Value:
-        """What the index-th vector of sums begins with; `head` is where the weights of a panel begin."""
+        """Return the initial value of vector `index` of sums. head: the address of a panel of weights."""
 
     def weight(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, index: int) -> ir.Value:
-        """The index-th vector of weights from p on."""
+        """Return vector `index` of weights from p on."""
 
     def value(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
-        """Unit k of the row at p, in every lane."""
+        """Return unit k of the row at p, in every lane."""
 
     def units(self, builder: ir.IRBuilder, sums: Vec, p: ir.Value, k: int) -> Any:
-        """As many units of the row at p as a vector of sums has lanes, from unit k on, one a lane."""
+        """Return units of the row at p, from unit k on, one in each lane of a vector of sums."""
 
     def lane(self, builder: ir.IRBuilder, sums: Vec, units: Any, lane: int) -> Any:
-        """One of these units, as `value` has it."""
+        """Return one of the units that `units` returned, in the form that `value` returns."""
 
     def accumulate(self, builder: ir.IRBuilder, sums: Vec, x: Any, w: ir.Value, acc: ir.Value) -> ir.Value:
-        """acc + x * w."""
+        """Return acc + x * w."""
 
     def scale(self, builder: ir.IRBuilder, head: ir.Value, vectors: int, index: int) -> ir.Value | None:
-        """The scales of the index-th of `vectors` vectors of outputs, where there are any."""
+        """Return the scales of vector `index` of `vectors` vectors of outputs; None if the format has no scales."""
 
     def row_scale(self, builder: ir.IRBuilder, x: ir.Value) -> ir.Value | None:
-        """The scale of the row whose head x points to, in every lane, where there are any."""
+        """Return the scale of the row whose head x points to, in every lane; None if the format has no scales."""
 
     def scaled(self, builder: ir.IRBuilder, acc: ir.Value, row: Any, scale: Any) -> ir.Value:
-        """A sum as a float."""
+        """Return a sum as a float."""
 
 
 class Floats:
@@ -114,7 +114,7 @@ FLOATS: Final = Floats()
 
 
 def load_vector(builder: ir.IRBuilder, vec: Vec, p: ir.Value, index: int) -> ir.Value:
-    """The index-th vector from p on."""
+    """Load vector `index` from p on."""
     where = builder.gep(p, [ir.Constant(_INT64, index * vec.lanes)]) if index else p
     value = builder.load(builder.bitcast(where, llvm_vec(vec).as_pointer()))
     value.align = vec.dtype.bitwidth // 8
@@ -129,7 +129,7 @@ def _strided(builder: ir.IRBuilder, p: ir.Value, stride: ir.Value, count: int) -
 
 
 def _unit(builder: ir.IRBuilder, p: ir.Value, k: ir.Value, each: int, head: int) -> ir.Value:
-    """Where unit k begins, `each` elements a unit behind a head."""
+    """Return the address of unit k. each: the elements of a unit. head: the elements before the first."""
     return builder.gep(p, [builder.add(builder.mul(k, ir.Constant(_INT64, each)), ir.Constant(_INT64, head))])
 
 
@@ -141,7 +141,7 @@ def add_products(
     weight: Callable[[int], ir.Value],
     add: Callable[[Any, ir.Value, ir.Value], ir.Value],
 ) -> None:
-    """acc[m * columns + j] becomes add(value(m), weight(j), itself), in an order that needs few registers."""
+    """Replace each acc[m * columns + j] by add(value(m), weight(j), itself), in an order that needs few registers."""
     if _FEW_REGISTERS and rows < columns:
         values = [value(m) for m in range(rows)]
         for j in range(columns):
@@ -157,9 +157,9 @@ def add_products(
 
 
 class _Tile(NamedTuple):
-    """Writes the code of a tile of as many rows as `x` and as many matrices of `vectors` vectors as `w`; one is 1.
+    """Writes the code of a tile of `len(x)` rows times `len(w)` matrices of `vectors` vectors.
 
-    x, w: where the rows and the matrices begin. out: the type of a vector of outputs.
+    x, w: the addresses of the rows and of the matrices. out: the type of a vector of outputs.
     """
 
     builder: ir.IRBuilder
@@ -171,12 +171,12 @@ class _Tile(NamedTuple):
     w: list[ir.Value]
 
     def begin(self) -> list[ir.Value]:
-        """Sums of nothing: row by row, matrix by matrix, vector by vector."""
+        """Return the initial sums: row by row, matrix by matrix, vector by vector."""
         each = [self.form.begin(self.builder, self.sums, p, u) for p in self.w for u in range(self.vectors)]
         return each * len(self.x)
 
     def advance(self, acc: list[ir.Value], k: ir.Value, steps: int) -> list[ir.Value]:
-        """The sums after units k to k + steps."""
+        """Return the sums after units k to k + steps."""
         builder, form, width, acc = self.builder, self.form, self.vectors * self.sums.lanes, [*acc]
         rows = [_unit(builder, p, k, form.x_unit, form.x_head) for p in self.x]
         units = [None] * len(rows)
@@ -192,7 +192,7 @@ class _Tile(NamedTuple):
         return self.form.weight(self.builder, self.sums, *places[j])
 
     def _value(self, rows: list[ir.Value], units: list[Any], steps: int, i: int, m: int) -> Any:
-        """Unit i of `steps` of row m; where a vector brings several, `units` keeps the last of each row."""
+        """Return unit i of `steps` of row m. If a vector holds several units, `units` keeps the last of each row."""
         builder, form, sums, lanes = self.builder, self.form, self.sums, self.sums.lanes
         if not (_BY_ELEMENT and steps % lanes == 0):
             return form.value(builder, sums, rows[m], i)
@@ -201,7 +201,7 @@ class _Tile(NamedTuple):
         return form.lane(builder, sums, units[m], i % lanes)
 
     def loop(self, acc: list[ir.Value], k: ir.Value, units: ir.Value, steps: int) -> tuple[list[ir.Value], ir.Value]:
-        """(sums, k) after `steps` units at a time, as often as all of them lie before `units`."""
+        """Emit a loop that takes `steps` units at a time while all of them lie before `units`; return (sums, k)."""
         builder, before = self.builder, self.builder.block
         head, body, behind = (builder.append_basic_block(name) for name in ("head", "body", "behind"))
         builder.branch(head)
@@ -219,7 +219,7 @@ class _Tile(NamedTuple):
         return phis[1:], phis[0]
 
     def finish(self, acc: list[ir.Value], starts: list[ir.Value], start_last: ir.Value, outs: list[ir.Value]) -> None:
-        """out = start + sum; the last of several matrices adds `start_last`."""
+        """Store out = start + sum; for the last of several matrices, start_last + sum."""
         builder, form, lanes = self.builder, self.form, self.out.lanes
         scales = [form.scale(builder, p, self.vectors, u) for p in self.w for u in range(self.vectors)]
         last = len(scales) - self.vectors if len(self.w) > 1 else len(scales)
@@ -234,9 +234,9 @@ class _Tile(NamedTuple):
 
 
 def largest(builder: Any, rows: tuple[int, ...], most: Any, emit: Callable[[int], None]) -> Any:
-    """Code for each number of rows, of which the largest runs that has no more than `most`; that number as a value.
+    """Emit code for each number of rows; the one for the largest number up to `most` runs. Return that number.
 
-    rows: ascending from 1. emit: writes the code for a number of rows.
+    rows: the numbers, ascending from 1. emit: writes the code for one of them.
     """
     done, behind = [], builder.append_basic_block("behind")
     for some in reversed(rows):
@@ -254,12 +254,12 @@ def largest(builder: Any, rows: tuple[int, ...], most: Any, emit: Callable[[int]
 
 
 def make_tiles(form: TileFormat, rows: tuple[int, ...], groups: int, vectors: int, steps: int = 4) -> Any:
-    """multiply(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride): rows done.
+    """Return multiply(count, x, x_stride, w, apart, units, start, start_stride, start_last, out, out_stride).
 
-    out = start + x w for the first rows of x: as many as the largest tile has that has no more than `count`, which is
-    at least 1. rows: of the tiles, ascending from 1. A tile has `groups` matrices, `apart` elements from each other, of
-    `vectors` vectors, and goes through `units` units of k, unrolled `steps` times. A start stride of 0 adds one row to
-    all, the last of several groups adds `start_last`.
+    It computes out = start + x w for the first rows of x, those of the largest tile with at most `count` rows, and
+    returns their number; `count` is at least 1. rows: the rows of each tile, ascending from 1. A tile has `groups`
+    matrices of `vectors` vectors, `apart` elements from each other, and takes `units` units of k, unrolled `steps`
+    times. A start stride of 0 adds the same row to all. The last of several groups adds `start_last` instead of start.
     """
 
     @intrinsic

@@ -1,14 +1,14 @@
-"""Folders whose files are run: nobody but their owner, who is this user or root, may be able to change what is in them.
+"""Folders whose files are run: only their owner, who must be this user or root, may be able to change their contents.
 
     with open_folder(path, make=0o700) as folder:
         folder.write("name", data)
         folder.read("name", limit)
 
-The path is followed one component at a time, every folder through a descriptor of the one above, so that what was
-checked is what is opened. Each folder and each symbolic link on the way belongs to this user or to root; nobody else
-can write to the folders, except that those above the last may be sticky, as /tmp is. A user's private group, of which
-nobody else is a member, counts as the user. Windows has no such owners and modes: there the access lists of the folder
-decide.
+The path is followed one component at a time, and every folder is opened through a descriptor of the one above, so the
+folder that is opened is the one that was checked. Each folder and symbolic link on the way must belong to this user or
+to root. Nobody else may be able to write to the folders, except that those above the last may be sticky, as /tmp is. A
+user's private group, of which nobody else is a member, counts as the user. Windows has no such owners and modes: there
+the access lists of the folder decide.
 """
 
 import contextlib
@@ -29,22 +29,22 @@ _AS_FOLDER: Final = _CAREFULLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_
 _MOST_LINKS: Final = 40
 
 _TEMPORARY: Final = ".tmp"
-_ABANDONED_S: Final = 3600  # after which a temporary file belongs to a writer that died
+_ABANDONED_S: Final = 3600  # an older temporary file is taken to belong to a writer that died
 
 
 class UntrustedError(OSError):
-    """Somebody else could change it, or it is no file at all; the message says who, how, and what was expected."""
+    """Another user could change a file or folder, or it is no regular file; the message says which, and why."""
 
 
 class Folder:
-    """An open folder. Names are those of files in it; `path` is for messages."""
+    """An open folder. Its methods take names of files in it; `path` is for messages."""
 
     def __init__(self, path: str, descriptor: int | None) -> None:
         self.path = path
         self._descriptor = descriptor
 
     def read(self, name: str, limit: int) -> bytes:
-        """The content, at most `limit` bytes of it. `UntrustedError` for what others can change, links and devices."""
+        """Return the content, at most `limit` bytes. Raises `UntrustedError` for links, devices, and unsafe files."""
         try:
             file = os.open(self._at(name), os.O_RDONLY | _CAREFULLY, dir_fd=self._descriptor)
         except OSError as error:
@@ -60,7 +60,7 @@ class Folder:
             os.close(file)
 
     def write(self, name: str, data: bytes) -> None:
-        """A file with this content in the place of whatever has that name, whole or not at all."""
+        """Write a file atomically: its name has either the whole new content or what it had before."""
         temporary = f".{name}-{os.urandom(8).hex()}{_TEMPORARY}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFULLY
         file = os.open(self._at(temporary), flags, 0o600, dir_fd=self._descriptor)
@@ -85,7 +85,7 @@ class Folder:
                     os.unlink(self._at(entry.name), dir_fd=self._descriptor)
 
     def files(self, suffix: str) -> Iterator[tuple[int, str]]:
-        """(size, what is wrong with it or "") of every file of that suffix."""
+        """Yield (size, what is wrong with the file or "") of every file with that suffix."""
         for entry in sorted(os.scandir(self.path), key=lambda entry: entry.name):
             if entry.name.endswith(suffix):
                 status, fault = entry.stat(follow_symlinks=False), ""
@@ -101,9 +101,10 @@ class Folder:
 
 @contextmanager
 def open_folder(path: str, *, make: int | None = None) -> Iterator[Folder]:
-    """The folder at an absolute path. make: the mode of what is missing, whatever the umask; None makes nothing.
+    """Open the folder at an absolute path.
 
-    Raises `UntrustedError`, and `OSError` for what is missing or cannot be opened or made.
+    make: the mode for missing folders, whatever the umask; None makes none. Raises `UntrustedError`, and `OSError` for
+    a folder that is missing, or cannot be opened or made.
     """
     if not _POSIX:
         if make is not None:
@@ -184,7 +185,7 @@ def _check_mode(status: os.stat_result, path: str) -> None:
 
 @functools.cache
 def _is_private(user: int, group: int) -> bool:
-    """Whether a group is that of one user alone, as systems make them whose umask is 002."""
+    """Return whether a group is private to one user, as on systems whose umask is 002."""
     try:
         import grp
         import pwd

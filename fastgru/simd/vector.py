@@ -1,8 +1,8 @@
 """Vectors as Numba values: types, arithmetic, comparison, selection. One body for every instruction set.
 
-A vector holds as many lanes as the chosen instruction set has bits for its element type (`target.LANES`); code that
-uses this vocabulary is written once. Operators work lane by lane on two vectors and never contract a multiply and
-an add: what is fused is written `fma`, so that bits do not depend on the compiler's mood.
+The target decides how many lanes a vector has (`target.LANES`), so code in this vocabulary is written once. Operators
+work lane by lane. They never contract a multiplication and an addition: code that wants one says `fma`, so bits do not
+depend on the compiler.
 """
 
 import operator
@@ -40,7 +40,7 @@ class Vec(types.Type):
     """A vector of `lanes` elements of `dtype`; a boolean one is a mask.
 
     exact: `fma` on it is a multiplication and an addition, each rounded, on every instruction set, so that all give
-    the same bits. What an exact vector is combined with becomes exact.
+    the same bits. An operation on an exact vector and others gives an exact one.
     """
 
     def __init__(self, dtype: types.Type, lanes: int, *, exact: bool = False) -> None:
@@ -64,7 +64,7 @@ class _VecModel(models.PrimitiveModel):
 
 
 def vec_of(dtype: types.Type) -> Vec:
-    """The vector type of a floating element type on this instruction set."""
+    """Return the vector type of a floating-point element type on this instruction set."""
     return Vec(dtype, VECTOR_BYTES * 8 // dtype.bitwidth)
 
 
@@ -73,7 +73,7 @@ def is_float_vec(*args: types.Type) -> bool:
 
 
 def combined(*args: types.Type) -> Vec | None:
-    """The type of what these float vectors make together; None where they do not fit."""
+    """Return the type of the result of an operation on float vectors; None if they do not fit together."""
     if not is_float_vec(*args) or len({(a.dtype, a.lanes) for a in args}) > 1:
         return None
     return Vec(args[0].dtype, args[0].lanes, exact=any(a.exact for a in args))
@@ -84,13 +84,13 @@ def llvm_vec(vec: Vec) -> ir.VectorType:
 
 
 def suffix(vec: Vec) -> str:
-    """The type suffix of LLVM's overloaded intrinsics: v16f32."""
+    """Return the type suffix of LLVM's overloaded intrinsics, such as v16f32."""
     kind = "f" if isinstance(vec.dtype, types.Float) else "i"
     return f"v{vec.lanes}{kind}{vec.dtype.bitwidth}"
 
 
 def call(builder: ir.IRBuilder, name: str, returns: ir.Type, args: list[ir.Value]) -> ir.Value:
-    """Call an LLVM intrinsic by name, declaring it in the module the first time."""
+    """Call an LLVM intrinsic or C function by name, declaring it in the module the first time."""
     module = builder.module
     fn = module.globals.get(name)
     if fn is None:
@@ -106,7 +106,7 @@ def splat_value(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value
 
 
 def splat_lane(builder: ir.IRBuilder, vector: ir.Value, lane: int, lanes: int) -> ir.Value:
-    """One of the `lanes` lanes of a vector in all of them; a lane may have several elements."""
+    """Return a vector with one of its `lanes` lanes in all of them; a lane may have several elements."""
     count = vector.type.count
     each = count // lanes
     order = ir.Constant(ir.VectorType(ir.IntType(32), count), [lane * each + i % each for i in range(count)])
@@ -115,7 +115,7 @@ def splat_lane(builder: ir.IRBuilder, vector: ir.Value, lane: int, lanes: int) -
 
 @intrinsic
 def splat(typingctx, scalar):
-    """A vector with `scalar` (float32 or float64) in every lane."""
+    """Return a vector with `scalar` (float32 or float64) in every lane."""
     if scalar not in (types.float32, types.float64):
         return None
     vec = vec_of(scalar)
@@ -123,7 +123,11 @@ def splat(typingctx, scalar):
 
 
 def _operator(function: Any, result: Any, build: Any, *operands: Any) -> None:
-    """An operator of Python on vectors: result(*types), None where they do not fit, and build(builder, *values)."""
+    """Define an operator of Python on vectors.
+
+    result(*types) returns the type of its result, or None if the operands do not fit. build(builder, *values) writes
+    its code.
+    """
     type_callable(function)(lambda context: result)
     lower_builtin(function, *operands)(lambda context, builder, sig, args: build(builder, *args))
 
@@ -149,7 +153,7 @@ _operator(operator.neg, lambda a: combined(a), ir.IRBuilder.fneg, Vec)
 
 
 def multiply_add(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """a * b + c, as one instruction where the instruction set has it and the vector may."""
+    """Return a * b + c, as one instruction if the instruction set has it and the vector is not exact."""
     if HAS_FMA and not vec.exact:
         return call(builder, f"llvm.fma.{suffix(vec)}", llvm_vec(vec), [a, b, c])
     return builder.fadd(builder.fmul(a, b), c)
@@ -157,7 +161,7 @@ def multiply_add(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: i
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a * b + c, rounded once where the instruction set can (`target.HAS_FMA`) and no vector is exact."""
+    """Return a * b + c, rounded once if the instruction set can (`target.HAS_FMA`) and no vector is exact."""
     if (result := combined(a, b, c)) is None:
         return None
     return result(a, b, c), lambda context, builder, sig, args: multiply_add(builder, result, *args)
@@ -165,7 +169,7 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def exact(typingctx, a):
-    """The same lanes, as an exact vector."""
+    """Return the same lanes as an exact vector."""
     if not is_float_vec(a):
         return None
     return Vec(a.dtype, a.lanes, exact=True)(a), lambda context, builder, sig, args: args[0]
@@ -190,7 +194,7 @@ round_even = _unary_intrinsic("nearbyint", "The nearest integer, halves to even.
 
 @intrinsic
 def select(typingctx, mask, a, b):
-    """a where the mask holds, b elsewhere; never a multiplication, so NaN stays in its lane."""
+    """Return a where the mask holds, b elsewhere. It never multiplies, so NaN stays in its lane."""
     if not (isinstance(mask, Vec) and mask.dtype == types.boolean and isinstance(a, Vec)):
         return None
     if (result := a if a == b else combined(a, b)) is None:
@@ -218,7 +222,7 @@ maximum = _pick(">", "b where b > a, else a: a NaN in a stays, so put the data f
 
 @intrinsic
 def float_to_int(typingctx, a):
-    """Lanes that hold whole numbers, as integers of the same width. Out of range is undefined: clamp before."""
+    """Convert lanes that hold whole numbers to integers of the same width. Clamp before: out of range is undefined."""
     if not is_float_vec(a):
         return None
     out = Vec(types.int32 if a.dtype == types.float32 else types.int64, a.lanes)
@@ -227,7 +231,7 @@ def float_to_int(typingctx, a):
 
 @intrinsic
 def shift_left(typingctx, a, by):
-    """Integer lanes shifted by one count: with the bits of a float, its exponent (see `math`)."""
+    """Shift integer lanes left by one count. `math` shifts the bits of an exponent into place."""
     if not (isinstance(a, Vec) and isinstance(a.dtype, types.Integer) and isinstance(by, types.Integer)):
         return None
 
@@ -240,7 +244,7 @@ def shift_left(typingctx, a, by):
 
 @intrinsic
 def bits_to_float(typingctx, a):
-    """The same bits read as floats of the same width."""
+    """Return the same bits as floats of the same width."""
     if not (isinstance(a, Vec) and isinstance(a.dtype, types.Integer)):
         return None
     out = Vec(types.float32 if a.dtype == types.int32 else types.float64, a.lanes)
@@ -275,8 +279,8 @@ def _extreme(name: str):
     return combine
 
 
-# Halves are folded onto each other: lane i with lane i + lanes/2, and so on, the same tree on every machine of
-# as many lanes. A NaN in any lane is the smallest and the largest.
+# Halves are folded onto each other: lane i with lane i + lanes/2, and so on. The tree is the same on every machine with
+# the same number of lanes. A NaN in any lane is both the smallest and the largest.
 reduce_add = _reduce(lambda builder, a, b: builder.fadd(a, b))
 reduce_max = _reduce(_extreme(">"))
 reduce_min = _reduce(_extreme("<"))
