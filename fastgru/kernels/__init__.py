@@ -1,1 +1,1 @@
-"""Loops over the vector vocabulary. Each operation is one handler with one signature; see `kernels.registry`."""
+"""Kernels: loops over the vectors of `simd`. Each operation is a handler, all with one signature: see `kernels.registry`."""

@@ -12,7 +12,7 @@ __all__ = ["activate", "limit", "slope"]
 
 @kernel
 def activate(code, parameters, x):
-    """f(x); `parameters` points to `ACTIVATION_NUMBERS` of the dtype of x."""
+    """Return f(x). parameters: a pointer to `ACTIVATION_NUMBERS` of the dtype of x."""
     alpha, beta = broadcast(parameters, NUMBERS.alpha), broadcast(parameters, NUMBERS.beta)
     zero, one = broadcast(parameters, NUMBERS.zero), broadcast(parameters, NUMBERS.one)
     if code == ACTIVATION.sigmoid:
@@ -40,7 +40,7 @@ def activate(code, parameters, x):
 
 @kernel
 def slope(code, parameters, x, y):
-    """f'(x), y being f(x); at a kink that of the side which `reference.gradients.elementwise.slope` takes."""
+    """Return f'(x) for y = f(x); at a kink, the slope that `reference.gradients.elementwise.slope` chooses."""
     alpha, beta = broadcast(parameters, NUMBERS.alpha), broadcast(parameters, NUMBERS.beta)
     zero, one = broadcast(parameters, NUMBERS.zero), broadcast(parameters, NUMBERS.one)
     if code == ACTIVATION.sigmoid:
@@ -70,6 +70,6 @@ def slope(code, parameters, x, y):
 
 @kernel
 def limit(bound, x):
-    """x within [-bound[0], bound[0]]; NaN stays."""
+    """Limit x to [-bound[0], bound[0]]; NaN stays."""
     high = broadcast(bound, 0)
     return maximum(minimum(x, high), -high)

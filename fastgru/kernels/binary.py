@@ -1,4 +1,4 @@
-"""Two elements in, one out, with broadcasting, where there is no vector form (`kernels.fusion` has those)."""
+"""Element-wise operations on two operands that have no vector form; `kernels.fusion` has the others."""
 
 import operator
 from collections.abc import Callable
@@ -21,9 +21,9 @@ _logical = make_choice(
 
 
 def _make_handler(dtype: str, result: str, fill: Any) -> Any:
-    """A handler that goes over a and b (dtype) in rows; y (result) is contiguous.
+    """Return a handler that goes over a and b (dtype) in rows; y (result) is contiguous.
 
-    fill(bases, code, a, step_a, b, step_b, y, n): the n elements of a row, False where they cannot be computed.
+    fill(bases, code, a, step_a, b, step_b, y, n): computes the n elements of a row; False if it cannot.
     """
     at, nth = BINARY.at, BINARY.tensors.at
 
@@ -42,7 +42,7 @@ def _make_handler(dtype: str, result: str, fill: Any) -> Any:
 
 
 def _element_by_element(compute: Callable[[Any, Any, Any], Any]) -> Any:
-    """`fill` for y[i] = compute(code, a[i], b[i])."""
+    """Return `fill` for y[i] = compute(code, a[i], b[i])."""
 
     @kernel
     def fill(bases, code, a, step_a, b, step_b, y, n):
@@ -82,8 +82,11 @@ def _power(base, exponent):
 
 @kernel
 def _divide(code, a, b):
-    """The quotient towards zero, the remainder with the divisor's sign (mod) or the dividend's (fmod); b is not 0."""
-    if b == -1:  # the one quotient that may not fit
+    """Return the quotient, rounded towards zero, or the remainder; b is not 0.
+
+    The remainder has the sign of the divisor (mod) or of the dividend (fmod).
+    """
+    if b == -1:  # the only divisor whose quotient may not fit
         return -a if code == INTEGER.div else 0
     quotient = a // b
     rest = a - quotient * b
@@ -94,7 +97,7 @@ def _divide(code, a, b):
 
 @kernel
 def _shift(left, a, b):
-    if b < 0 or b > 63:  # which the machine would take modulo 64
+    if b < 0 or b > 63:  # the CPU would shift by b modulo 64
         return np.int64(-1) if not left and a < 0 else np.int64(0)
     return a << b if left else a >> b
 
@@ -143,7 +146,7 @@ def binary_int64(dtype: str) -> Any:
 
 
 def _relation(holds: Callable[[Any, Any], bool]) -> Any:
-    """fill(a, step_a, b, step_b, y, n): a loop of its own for each relation, which LLVM makes into vectors."""
+    """Return fill(a, step_a, b, step_b, y, n): each relation has a loop of its own, so that LLVM vectorises it."""
 
     @kernel
     def fill(a, step_a, b, step_b, y, n):
@@ -185,7 +188,7 @@ def logical(dtype: str) -> Any:
 
 @handler("where", "int8", "int16", "int32", "int64")
 def where(dtype: str) -> Any:
-    """y = a where the condition holds, b elsewhere: elements are moved, so their width is all that matters."""
+    """y = a where the condition holds, b elsewhere. Elements are only moved, so dtypes of the same width share it."""
     at, nth = WHERE.at, WHERE.tensors.at
 
     def handle(operands, bases, team):

@@ -1,4 +1,4 @@
-"""Conversions of element types. Those between the narrow integers go through int64: see `engine.ops.cast`."""
+"""Conversions of element types. Conversions between narrow integers go through int64: see `engine.ops.cast`."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ for _target, _sources in DIRECT.items():
 
 @handler("truth", "bool")
 def _truth(dtype: str) -> Any:
-    """y = 1 where a byte of x is not 0: a bool of the caller may be any byte."""
+    """y = 1 where a byte of x is not 0, else 0: a caller's bool array may hold any bytes."""
     return _make_cast("bool")(dtype)
 
 
@@ -46,7 +46,7 @@ def _make_saturate(target: str) -> Any:
     limits = np.iinfo(target)
 
     def saturate(dtype: str) -> Any:
-        """y = x, which holds whole numbers, at the limits of y where it is outside them, at the lower one for NaN."""
+        """y = x, which holds whole numbers, limited to the range of y; NaN becomes the lower limit."""
         kind = np.dtype(dtype).type
         low, high = kind(limits.min), kind(limits.max)
         if int(high) > limits.max:
@@ -56,7 +56,7 @@ def _make_saturate(target: str) -> Any:
             x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), target)
             for i in range(operands[AT.count]):
                 v = x[i]
-                v = v if v > low else low  # NaN is not above
+                v = v if v > low else low  # NaN becomes low
                 y[i] = np.int32(v if v < high else high)
 
         return handle

@@ -1,11 +1,11 @@
-"""What nothing has kept is compiled two at a time: here, and by a process beside this one where there is a core for it.
+"""Compiling the kernels that no cache has: two at a time, in this process and in a second one, if a core is free.
 
     ensure([find("linear", "float32"), ...], soon=[find("look"), ...])
 
-All that a program needs is known when it is planned, so that both can share it out: this process begins at the front,
-the other at the back, and what it has compiled comes through its pipe, so no folder has to be writable. It imports
-Numba while this one does, waits some seconds for more, and ends. Where there can be no such process, or it fails, this
-one compiles everything: an error of a kernel is raised here and nowhere else.
+All kernels of a program are known when it is planned, so the two processes can divide them: this one begins at the
+front of the list, the other at the back. The other sends what it has compiled through a pipe, so no folder has to be
+writable. It imports Numba while this one does, waits some seconds for more work, and ends. If the second process cannot
+start, or fails, this one compiles everything: errors of a kernel are raised in this process only.
 """
 
 import os
@@ -27,7 +27,7 @@ __all__ = ["ensure", "serve"]
 
 _IDLE_S: Final = 3.0
 _TICK_S: Final = 0.002
-_SIZE: Final = 8  # bytes, of the length before each entry
+_SIZE: Final = 8  # bytes of the length that precedes each entry
 
 _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fastgru.kernels.compiling import serve; serve()"
@@ -35,7 +35,10 @@ _START: Final = (
 
 
 class _Beside:
-    """The process beside this one. `pending` is what it may take, from the right; both take by single steps."""
+    """The second process.
+
+    pending: the natives that it may take, from the right. Each process takes one with a single, atomic operation.
+    """
 
     def __init__(self) -> None:
         import subprocess
@@ -53,19 +56,19 @@ class _Beside:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=settings,
-                start_new_session=True,  # a Ctrl-C is this process's alone to handle
+                start_new_session=True,  # a Ctrl-C goes to this process only
             )
         )
         threading.Thread(target=self._converse, name="fastgru-compiler-beside", daemon=True).start()
 
     def give(self, natives: Iterable[Native], *, last: bool = False) -> None:
-        """Let it have these, which it has not; last: after all others."""
+        """Give the second process natives that it does not have yet. last: True to compile them after all others."""
         new = [native for native in natives if native not in self._given]
         self._given.update(new)
         (self.pending.extendleft if last else self.pending.extend)(new)
 
     def take_back(self, native: Native) -> bool:
-        """Whether this process has to compile it: the other has not begun."""
+        """Return whether this process must compile a native, because the other has not begun, and take it back."""
         try:
             self.pending.remove(native)
         except ValueError:
@@ -74,11 +77,11 @@ class _Beside:
         return True
 
     def done(self, native: Native) -> bool:
-        """Whether it is over with it, for better or worse."""
+        """Return whether the second process has finished a native, with or without success."""
         return native in self._done or self.over
 
     def result(self, native: Native) -> cache.Entry | None:
-        """What it has compiled, when it is done; None where it could not."""
+        """Wait until a native is done, and return its entry; None if the second process could not compile it."""
         while not self.done(native):
             time.sleep(_TICK_S)
         return self._done.get(native)
@@ -118,30 +121,30 @@ _beside: _Beside | None = None
 
 
 def _helper(*, start: bool) -> _Beside | None:
-    """The process beside this one, if there is one, or there can be and has to be."""
+    """Return the second process if it runs; otherwise start it if `start` and if that is possible, or return None."""
     global _beside
     if _beside is not None and (_beside.over or _beside.epoch != process[EPOCH]):
         _beside = None
     if _beside is None and start and _can_start():
         try:
             _beside = _Beside()
-        except (ImportError, OSError, RuntimeError, ValueError):  # no more of them, or none at all here
+        except (ImportError, OSError, RuntimeError, ValueError):  # the system allows no further process, or none at all
             return None
     return _beside
 
 
 def _can_start() -> bool:
-    """Whether there is a second core, and this program is Python itself: another would not run what it is given."""
+    """Return whether there is a second core, and this program is Python itself: another would not take `-c`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     name = os.path.basename(sys.executable or "").lower()
     return cores > 1 and name.startswith("python") and not getattr(sys, "frozen", False)
 
 
 def ensure(natives: Iterable[Native], dtype: str = "", soon: Iterable[Native] = ()) -> None:
-    """Have each of these, and the microkernels of `dtype` that they call, found or compiled.
+    """Load or compile each of these natives, and the microkernels of `dtype` that they call.
 
-    soon: others that will be asked for, which the process beside this one may compile meanwhile. A process that only
-    builds does nothing here.
+    soon: natives that will be needed later, which the second process may compile meanwhile. In a process that only
+    builds, this does nothing.
     """
     if builds_only():
         return
@@ -154,7 +157,10 @@ def ensure(natives: Iterable[Native], dtype: str = "", soon: Iterable[Native] = 
 
 
 def _with_microkernels(natives: Iterable[Native], dtype: str) -> list[Native]:
-    """Each once; of those that are not compiled, microkernels are known when their recipes are."""
+    """Return the natives and their microkernels, each once.
+
+    The microkernels of a native without an entry are added later, when its recipe is known.
+    """
     found = dict.fromkeys(natives)
     for native in [*found]:
         entry = native.from_cache()
@@ -163,7 +169,7 @@ def _with_microkernels(natives: Iterable[Native], dtype: str) -> list[Native]:
 
 
 def _compile(missing: list[Native], dtype: str, soon: list[Native]) -> None:
-    # A process takes as long to start as this one to import Numba: later, a single kernel is quicker without.
+    # A process starts in the time that this one takes to import Numba. After that, it does not pay for one kernel.
     first = "numba" not in sys.modules
     beside = _helper(start=first)
     import_kernels()
@@ -192,7 +198,7 @@ def _compile(missing: list[Native], dtype: str, soon: list[Native]) -> None:
 
 
 def serve() -> None:
-    """The life of the process beside another: for each line a kernel, behind its length; nothing of one that fails."""
+    """Run the second process: for each line of stdin write an entry, preceded by its length; length 0 if it failed."""
     outward = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
@@ -206,4 +212,4 @@ def serve() -> None:
             data = b""
         outward.write(len(data).to_bytes(_SIZE, "little") + data)
         outward.flush()
-    os._exit(0)  # nothing of what Numba and LLVM would take down is needed
+    os._exit(0)  # skip the clean-up of Numba and LLVM

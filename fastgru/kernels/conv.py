@@ -1,13 +1,13 @@
-"""Convolutions, plain and transposed: rows of pixels on vectors, a few output channels at a time.
+"""Convolutions, plain and transposed: vectors hold pixels of a row, and a few output channels are computed at a time.
 
     y[o, i] = bias[o] + sum over k of w[o, k] * x[row(i) + tap[k]]
 
-A table says where each of the K = channels * taps inputs of an output lies, seen from the output's own place: so one
-kernel serves one or two axes, any dilation, and each phase of a transposed convolution. It reads the image as it lies
-in memory where every window stays inside and pixels of neighbouring outputs are neighbours; a padded copy elsewhere.
+A table holds the offsets of the K = channels * taps inputs of an output, relative to the output's own place. So one
+kernel serves one or two axes, any dilation, and each phase of a transposed convolution. It reads the image in memory if
+every window lies inside and neighbouring outputs read neighbouring pixels, and a padded copy otherwise.
 
-Each output is a sum over k in ascending order, in blocks of `BLOCK` summed from zero and then added: the same bits in
-every tile. Weights are packed by `fastgru.packing.conv`.
+Each output is a sum over k in ascending order, in blocks of `BLOCK` that are summed from zero and then added, which
+gives the same bits in every tile. `fastgru.packing.conv` packs the weights.
 """
 
 from typing import Any, Final
@@ -61,7 +61,7 @@ _t13, _t11 = _make_tile(1, 3), _make_tile(1, 1)
 
 @kernel
 def _channels(left):
-    """Output channels of the next tile where `left` are left."""
+    """Return the output channels of the next tile if `left` are left."""
     if _WIDEST == 8 and left >= 8:
         return 8
     if left >= 4:
@@ -71,7 +71,7 @@ def _channels(left):
 
 @kernel
 def _group(x, w, taps, K, O, vectors, last, bias, slope, limits, y, y_stride):
-    """A few vectors of pixels of all O outputs of one group."""
+    """Compute a few vectors of pixels of all O outputs of one group."""
     o = 0
     while o < O:
         some = _channels(O - o)
@@ -96,7 +96,7 @@ def _group(x, w, taps, K, O, vectors, last, bias, slope, limits, y, y_stride):
 
 @handler("conv", "float32", "float64")
 def conv(dtype: str) -> Any:
-    """y = x * w + bias, clamped, and leaned on where it is negative."""
+    """y = x * w + bias, then clamped to the limits, then multiplied by the slope where it is negative."""
     zero = np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):

@@ -1,12 +1,12 @@
-"""Convolutions of small images: vectors of output channels, a few pixels at a time.
+"""Convolutions of small images: vectors hold output channels, and a few pixels are computed at a time.
 
     y[o, i] = bias[o] + sum over k of w[o, k] * x[pixel(i) + tap[k]]
 
-The pixels of a tile may lie anywhere: rows that are shorter than a vector, phases of a transposed convolution and
-several images fill tiles all the same. What all pixels of a tile would read from the padding is left out.
+The pixels of a tile may lie anywhere, so rows that are shorter than a vector, phases of a transposed convolution and
+several images fill tiles as well. Taps at which all pixels of a tile would read the padding are left out.
 
-Each output is the sum that `kernels.conv` makes, with the same bits. What is summed pixel by pixel is clamped, leaned
-on and transposed at the end.
+Each output is the same sum as in `kernels.conv`, with the same bits. The sums of each pixel are clamped, multiplied by
+a slope if negative, and transposed at the end.
 """
 
 from typing import Any, Final
@@ -31,14 +31,14 @@ __all__ = ["conv_panel"]
 
 AT, OF = CONV_PANEL.at, PANEL_PHASE.at
 
-# Vectors of the widest panel that the registers hold the sums of, for all pixels of a tile.
+# Vectors of the widest panel whose sums fit the registers, for all pixels of a tile.
 _WIDEST: Final = 4 if REGISTERS >= 32 else 2
 _fours, _twos, _ones = (make_pixel_tiles(MOST_PIXELS, min(width, _WIDEST), width) for width in PANEL_VECTORS)
 
 
 @kernel
 def _panel(x, w, K, width, table, first, tiles, start, stage):
-    """One panel of outputs, all tiles of a phase, of which the first stands at `first`."""
+    """Compute one panel of outputs for all tiles of a phase. first: the index of the first tile in `table`."""
     blocks = max((K + BLOCK - 1) // BLOCK, 1)
     for t in range(tiles):
         tile = offset(table, first + t * TILE.words)
@@ -57,7 +57,7 @@ def _panel(x, w, K, width, table, first, tiles, start, stage):
 
 @kernel
 def _finish(stage, pixels, row, limits, slope, zero):
-    """Clamped, and leaned on where it is negative."""
+    """Clamp the sums, and multiply those that are negative by the slope."""
     lanes = lanes_of(stage)
     for p in range(pixels):
         for i in range(0, row, lanes):
@@ -71,7 +71,7 @@ def _finish(stage, pixels, row, limits, slope, zero):
 
 @kernel
 def _by_channel(stage, row, pixels, O, y, y_channel):
-    """y (O, pixels) of stage (pixels, O)."""
+    """y (O, pixels) = the transposed stage (pixels, O)."""
     if pixels == 1 and y_channel == 1:
         copy_row(stage, y, O)
     elif pixels >= 4 and O >= 4:
@@ -84,7 +84,7 @@ def _by_channel(stage, row, pixels, O, y, y_channel):
 
 @handler("conv_panel", "float32", "float64")
 def conv_panel(dtype: str) -> Any:
-    """y = x * w + bias, clamped, and leaned on where it is negative."""
+    """y = x * w + bias, then clamped to the limits, then multiplied by the slope where it is negative."""
     zero = np.dtype(dtype).type(0)
 
     def handle(operands, bases, team):

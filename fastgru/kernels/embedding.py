@@ -1,4 +1,4 @@
-"""Rows of a table in 16 or 8 bits, by id, as float32."""
+"""Look-ups by id in a table of 16 or 8 bits, as float32."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def embedding_bfloat16(dtype: str) -> Any:
 
 @handler("embedding_int8", "float32")
 def embedding_int8(dtype: str) -> Any:
-    """y[i] = scale * values of row ids[i]."""
+    """y[i] = scale * values, both of row ids[i]."""
 
     def handle(operands, bases, team):
         ids, table = (

@@ -1,8 +1,8 @@
-"""What Python calls: a program run on the caller's arrays, by one thread or a team, and the state of a stream.
+"""The functions that Python calls: to run a program, on one thread or a team, and to read and write a stream's state.
 
-A run has the GIL while it looks at objects of Python, as nobody can change them then, and lets others run while the
-program does. The arrays of a call are items of tuples that the caller holds, so they last as long as the call; all else
-that a ticket names is kept by `engine.program.CallFrame`.
+A run holds the GIL while it looks at objects of Python, so that nobody changes them, and releases it while the program
+runs. The arrays of a call are items of tuples that the caller holds, so they live as long as the call.
+`engine.program.CallFrame` keeps everything else that a ticket names.
 """
 
 from typing import Final
@@ -32,13 +32,13 @@ from fastgru.simd.threads import atomic_exchange, atomic_load, atomic_store, cur
 
 __all__ = ["run_member", "run_program"]
 
-# A look at the clock costs 20 ns; one for signals waits for the GIL, for which Python lets others wait 5 ms.
+# Reading the clock costs 20 ns. Checking for signals needs the GIL, for which a thread may have to wait 5 ms.
 _LOOK_NS: Final = 50_000_000
 
 
 @native_entry("look", types.void(types.CPointer(types.int64)))
 def look(status):
-    """Have signals handled, now and then. For the thread that called, in the middle of its run.
+    """Handle signals if the last time is long enough ago. Only the thread that called may do so, during its run.
 
     A handler may do anything: run the same model, raise an exception, which ends the run, or fork.
     """
@@ -61,12 +61,12 @@ def look(status):
     elif process[EPOCH] != epoch and team[TEAM.members] > 1:
         status[STATUS.code] = FORKED
     if process[EPOCH] != epoch:
-        team[TEAM.members] = 1  # nobody else is in this process to be waited for
+        team[TEAM.members] = 1  # this process has no other threads to wait for
 
 
 @kernel
 def run_member(words, bases, team):
-    """Everything that falls to one member."""
+    """Run the part of a program that one member carries out."""
     status = pointer(bases[BASES.status], "int64")
     me, members = team[TEAM.number], team[TEAM.members]
     alone = offset(team, MEMBER.alone)
@@ -108,11 +108,11 @@ def _alone(words, table, parity, look_by):
 
 @kernel
 def _together(words, table, parity, look_by, team, spin):
-    """The caller is member 0. Whether all others were awake."""
+    """Run a program on a team; the caller is member 0. Return whether all others were awake."""
     control, members = pointer(team[ROSTER.control], "int64"), pointer(team[ROSTER.members], "int64")
     pointer(table[BASES.status], "int64")[STATUS.team] = address(members)
     core, awake = current_cpu(), True
-    if control[CONTROL.core] != core:  # a worker that looks out reads it
+    if control[CONTROL.core] != core:  # workers that spin read it, so it is written only if it changes
         control[CONTROL.core] = core
     for i in range(team[ROSTER.size]):
         member = offset(members, i * MEMBER.words)
@@ -131,7 +131,7 @@ def _together(words, table, parity, look_by, team, spin):
 
 @kernel
 def run_program(words, table, parity, look_by, team, spin, sleeps, epoch):
-    """By a team, if it is worth joining and nobody has it, else by this thread alone. For who has no GIL."""
+    """Run a program on a team if it is worth joining and free, otherwise on this thread. The GIL must not be held."""
     others = pointer(team, "int64")
     joined = team != 0 and worth_joining(others, spin, sleeps)
     if joined and atomic_exchange(others, ROSTER.busy, epoch) != epoch:
@@ -149,8 +149,10 @@ def run_program(words, table, parity, look_by, team, spin, sleeps, epoch):
 
 @kernel
 def _bind(ticket, table, inputs, outputs, process):
-    """Put the addresses of arrays into `table`; False where one is not as the ticket says, or an output lies over
-    another array."""
+    """Write the addresses of arrays into `table`.
+
+    Returns False if an array does not match the ticket, or if an output overlaps another array.
+    """
     count = ticket[TICKET.inputs] + ticket[TICKET.outputs]
     if not holds(inputs, ticket[TICKET.tuple], ticket[TICKET.inputs], process):
         return False
@@ -188,7 +190,7 @@ def _call(at, inputs, outputs, team, spin, sleeps):
     epoch = process[EPOCH]
     if state[STATE.busy] == epoch:
         return IN_USE
-    state[STATE.busy] = epoch  # which the GIL makes one step with the look before it
+    state[STATE.busy] = epoch  # the GIL makes the test above and this store one step
     if not _bind(ticket, table, inputs, outputs, process):
         state[STATE.busy] = 0
         return MISFIT
@@ -217,23 +219,27 @@ def _call(at, inputs, outputs, team, spin, sleeps):
 
 @called_by_python("run_alone", "ioo", keep_gil=True)
 def run_alone(ticket, inputs, outputs):
-    """Run a program on this thread; 0, a code of `FAILURES`, or `IN_USE` or `MISFIT`, for which nothing has happened.
+    """Run a program on this thread.
 
-    inputs: a tuple of arrays. outputs: the same, or the only array.
+    Returns 0, a code of `FAILURES`, or `IN_USE` or `MISFIT` if nothing was run. inputs: a tuple of arrays. outputs: a
+    tuple of arrays, or the array itself if there is only one.
     """
     return _call(ticket, inputs, outputs, 0, 0, 0)
 
 
 @called_by_python("run_team", "iiiioo", keep_gil=True)
 def run_team(team, spin, sleeps, ticket, inputs, outputs):
-    """The same with a team, unless another call has it. spin: nanoseconds for which its workers look out for the next
-    call. sleeps: not 0 where it is worth its waking; else workers that sleep are woken for calls in a loop alone."""
+    """Run a program as `run_alone` does, but on a team, unless another call has it.
+
+    spin: nanoseconds for which its workers spin for the next call. sleeps: not 0 if the program gains even if workers
+    have to be woken. If it is 0, they are woken only for calls in a loop.
+    """
     return _call(ticket, inputs, outputs, team, spin, sleeps)
 
 
 @kernel
 def _exchange(state, process, arrays, version, writes):
-    """Copy the present state to arrays, or from them; the version that it has then."""
+    """Copy the present state to arrays, or from them, and return the version that it has afterwards."""
     if state[STATE.busy] == process[EPOCH]:
         return IN_USE
     if version >= 0 and state[STATE.version] != version:
@@ -258,24 +264,24 @@ def _exchange(state, process, arrays, version, writes):
 
 @called_by_python("take", "iio", keep_gil=True)
 def take(state, process, arrays):
-    """Take a copy of the state of a stream into a tuple of arrays, as large; its version, or `IN_USE`."""
+    """Copy the state of a stream into a tuple of arrays of the same sizes; return its version, or `IN_USE`."""
     return _exchange(pointer(state, "int64"), pointer(process, "int64"), arrays, -1, False)
 
 
 @called_by_python("put", "iioi", keep_gil=True)
 def put(state, process, arrays, version):
-    """Put arrays in the place of the state, if that has this version (-1: whatever it is); the new one, or `IN_USE`."""
+    """Replace the state of a stream by arrays if it has this version, or any for -1; return the new, or `IN_USE`."""
     return _exchange(pointer(state, "int64"), pointer(process, "int64"), arrays, version, True)
 
 
 @called_by_python("work", "iii")
 def work(control, member, lock):
-    """The life of a worker: sleep until called, run, look out for the next call; ends when there is no program."""
+    """Run a worker: it sleeps until it is called, runs its part, and spins for the next call; no program ends it."""
     shared, words = pointer(control, "int64"), pointer(member, "int64")
     words[MEMBER.core] = current_cpu()
     await_call(words, shared, lock, 0)
     while words[MEMBER.program] != 0:
-        spin = words[MEMBER.spin]  # before the run ends: they are the next caller's then
+        spin = words[MEMBER.spin]  # read before the run ends, because the next caller may then write the words
         words[MEMBER.core] = current_cpu()
         run_member(pointer(words[MEMBER.program], "int64"), pointer(words[MEMBER.bases], "int64"), words)
         await_call(words, shared, lock, spin)
@@ -284,5 +290,5 @@ def work(control, member, lock):
 
 @called_by_python("change_mode", "i", keep_gil=True)
 def change_mode(mode):
-    """Set the mode of the floating-point unit (-1: the plain one) on this thread; the one before."""
+    """Set the mode of the floating-point unit on this thread (-1: the plain one), and return the one before."""
     return exchange_mode(PLAIN if mode < 0 else mode)

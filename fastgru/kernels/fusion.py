@@ -1,8 +1,9 @@
 """Fused element-wise operations: a short program for each block of elements, in registers that lie in L1.
 
-A register holds a block of `block_elements`, one after the other whatever the strides of the operand they came from: a
-source is loaded into its own, unless it lies there as the block needs it; every operation reads up to three registers
-and writes one; the last is stored. Operations work lane by lane, so the bits do not depend on what stands beside them.
+A register holds a block of `block_elements` contiguous elements, whatever the strides of their operand. A source is
+loaded into its own register, unless its memory already has the layout of the block. Every operation reads up to three
+registers and writes one; the last one is stored. Operations work lane by lane, so the bits of an element do not depend
+on its neighbours.
 """
 
 from typing import Any
@@ -38,7 +39,7 @@ AT, OP = FUSION.at, OPERATION.at
 
 @kernel
 def _whole_exp(c, x):
-    """e^x over the whole line: infinity and zero where the one of the vector floor saturates."""
+    """Return e^x for every x: infinity and zero where `simd.math.exp` saturates."""
     bound = broadcast(c, NUMBERS.bound)
     inside = maximum(minimum(x, bound), -bound)
     return exp(inside) * exp(x - inside)
@@ -90,7 +91,7 @@ def _apply(code, p, x, y, z):
     if code == ARITHMETIC.max:
         return maximum_nan(x, y)
     if code == ARITHMETIC.prelu:
-        return select(x < -x, x * y, x)  # negative, -inf too
+        return select(x < -x, x * y, x)  # x < -x: x is negative, or -inf
     if code == ARITHMETIC.fma:
         return fma(x, y, z)
     if code == ARITHMETIC.clip:
@@ -102,7 +103,7 @@ def _apply(code, p, x, y, z):
 
 @kernel
 def _load_block(p, step, target, count):
-    """target[:count] = p[0], p[step]...; what follows up to a whole vector may be written, too."""
+    """target[:count] = p[0], p[step]...; elements up to the next whole vector may be written as well."""
     lanes = lanes_of(target)
     i = 0
     if step == 1:
@@ -140,13 +141,13 @@ def _store_block(source, p, step, count):
 
 @kernel
 def _runs_on(nditer, k, rows, inner, step):
-    """Whether operand k goes on from row to row as it does within one, for any number of rows, or for one."""
+    """Return whether operand k has one stride across rows and within a row, or there is only one row."""
     return rows == 1 or (nditer[NDITER.axes] == 1 and outer_stride(nditer, k, 0) == inner * step)
 
 
 @handler("fusion", "float32", "float64")
 def fusion(dtype: str) -> Any:
-    """y = the last of a list of operations over sources of any strides; see `fastgru.engine.fusion` for the list."""
+    """y = the last of a list of operations over sources of any strides; `fastgru.engine.fusion` makes the list."""
     block, regions = block_elements(dtype), scratch(dtype, 0)
     first_register, size = regions.registers, regions.register
 
@@ -162,7 +163,7 @@ def fusion(dtype: str) -> Any:
         at_once = min(rows, max(1, block // n))
         final = ops[OP.words * (count_ops - 1) + OP.target]
         y_step = inner_stride(nditer, ITERATED.y)
-        for k in range(sources):  # a number fills its register once; its address stands as a negative one
+        for k in range(sources):  # a scalar fills its register once, and a negative address marks that
             table[k] = 0
             flat = inner_stride(nditer, ITERATED.sources + k) == 0
             for j in range(nditer[NDITER.axes]):
@@ -177,7 +178,7 @@ def fusion(dtype: str) -> Any:
             group = min(at_once, rows - row)
             start = 0
             while start < n:
-                inside = min(block, n - start)  # all of the row where there are several
+                inside = min(block, n - start)  # the whole row if a group has several rows
                 count = inside * group
                 whole = count % lanes == 0
                 for k in range(sources):

@@ -1,13 +1,13 @@
-"""GEMM: rows times packed panels, under Linear, MatMul and both GEMMs of a GRU.
+"""GEMM: rows times packed panels, which Linear, MatMul and both GEMMs of a GRU use.
 
     out[m, :] = start[m, :] + x[m, :] W^T           W packed by `fastgru.packing.panels`
 
 A panel is 4, 2 or 1 vectors of outputs wide; its weights lie k by k. Each output is a sum over k in ascending order,
-in blocks of `BLOCK` summed from zero and then added: the same bits for any number of rows, and a rounding error that
-grows with the block, not with k. Every tile shape gives the same bits.
+in blocks of `BLOCK` that are summed from zero and then added. The bits are therefore the same for any number of rows
+and every tile shape, and the rounding error grows with the block, not with k.
 
-`gemm_panel`, `gemm_gates` and `gemm_pair` are microkernels: handlers call them by address.
-Rows are dealt evenly to tiles of as many as the registers hold, so that the weights pass by as few times as can be.
+`gemm_panel`, `gemm_gates` and `gemm_pair` are microkernels: handlers call them by address. Rows are divided evenly into
+tiles that fill the registers, so the weights are read as few times as possible.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,25 +29,25 @@ __all__ = [
 
 
 def tiles_of(most: int) -> dict[int, tuple[int, ...]]:
-    """Rows of the tiles of a panel by its width, the widest having up to `most`."""
+    """Return the rows of the tiles of a panel, by the panel's width; tiles of the widest have up to `most` rows."""
     return {4: tuple(range(1, most + 1)), 2: (1, 2, 4, 6), 1: (1, 2, 4, 6)}
 
 
-# Of the widest as many rows as leave room for four weights and a broadcast, or on Arm for a vector of each row.
+# Tiles of the widest panel leave registers for four weights and a broadcast, or on Arm for a vector of each row.
 TILES: Final = tiles_of(3 if REGISTERS < 32 else 6 if IS_X86 else 5)
 BLOCK: Final = 256
 
 
 @kernel
 def panel_count(vectors):
-    """Panels that `vectors` vectors of outputs take: fours, then a two, then a one."""
+    """Return the number of panels that `vectors` vectors of outputs take: fours, then a two, then a one."""
     rest = vectors % 4
     return vectors // 4 + (2 if rest == 3 else 1 if rest else 0)
 
 
 @kernel
 def panel_first(vectors, p):
-    """The first vector of panel p; of p = panel_count, all of them."""
+    """Return the first vector of panel p; for p = panel_count, the number of vectors."""
     fours = vectors // 4
     if p <= fours:
         return 4 * p
@@ -58,7 +58,7 @@ def panel_first(vectors, p):
 
 @kernel
 def panel_width(left):
-    """Vectors in the next panel where `left` are left."""
+    """Return the vectors of the next panel if `left` are left."""
     if left >= 4:
         return 4
     if left >= 2:
@@ -68,16 +68,16 @@ def panel_width(left):
 
 @kernel
 def by_parity(p, first, last, parity):
-    """The p-th panel of a step: ascending on even steps, descending on odd."""
+    """Return the p-th panel of a step: panels ascend on even steps and descend on odd ones."""
     return first + last - 1 - p if parity % 2 == 1 else p
 
 
 class GEMMFormat(NamedTuple):
-    """How rows and panels lie in memory: k in units of `unit` numbers that are multiplied at once.
+    """The layout of rows and panels in memory: k in units of `unit` numbers that are multiplied at once.
 
-    whole: numbers to which k is padded. block: units that are summed from zero before they are added. types: Numba's,
-    of a pointer to rows and weights and of one to outputs, for a dtype of the outputs. steps: units between two
-    comparisons of a loop.
+    whole: k is padded to a multiple of this. block: units that are summed from zero before they are added.
+    types(dtype of the outputs): Numba's types of a pointer to rows and weights, and of one to outputs. steps: units in
+    one iteration of the unrolled loop.
     """
 
     tile: TileFormat
@@ -89,7 +89,7 @@ class GEMMFormat(NamedTuple):
 
     @property
     def units(self) -> Any:
-        """units(K): of a row."""
+        """A function units(K), the number of units of a row."""
         each, unit = self.whole, self.unit
         return kernel(lambda K: (K + each - 1) // each * (each // unit))
 
@@ -103,7 +103,10 @@ _FLOATS: Final = GEMMFormat(FLOATS, 1, 1, BLOCK, _float_types)
 
 
 def make_panel(form: GEMMFormat, tiles: Mapping[int, tuple[int, ...]] = TILES) -> Any:
-    """One panel of `width` vectors, all rows: out = start + x W^T. K = 0 copies start. tiles: as `TILES`."""
+    """Return panel(...), which computes out = start + x W^T for one panel of `width` vectors and all rows.
+
+    K = 0 copies start. tiles: as `TILES`.
+    """
     wide, pair, single = (make_tiles(form.tile, tiles[vectors], 1, vectors, form.steps) for vectors in PANEL_VECTORS)
     most, units_of, block = tiles[4][-1], form.units, form.block
     x_block, w_block = block * form.tile.x_unit, block * form.tile.w_unit
@@ -118,7 +121,7 @@ def make_panel(form: GEMMFormat, tiles: Mapping[int, tuple[int, ...]] = TILES) -
             while m < rows:
                 left = rows - m
                 xs, ss, os = offset(x, m * x_stride), offset(start, m * start_stride), offset(out, m * out_stride)
-                if width == 4:  # rows are dealt evenly
+                if width == 4:  # rows are divided evenly
                     m += wide(left // tiles, xs, x_stride, w, none, some, ss, start_stride, ss, os, out_stride)
                     tiles -= 1
                     continue
@@ -134,10 +137,10 @@ def make_panel(form: GEMMFormat, tiles: Mapping[int, tuple[int, ...]] = TILES) -
 
 
 def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
-    """One row times one panel of `groups` matrices at once: many sums, so that a single row keeps the units busy.
+    """Return gates(...), which multiplies one row by one panel of `groups` matrices at once.
 
-    All groups but the last start from `start`, the last from `start_last`; the bits are those of `make_panel`.
-    depth_of(K): elements of an output.
+    The many sums keep the arithmetic units busy even with a single row. All groups but the last start from `start`, the
+    last from `start_last`. The bits are those of `make_panel`. depth_of(K): elements of an output in the weights.
     """
     wide, pair, single = (make_tiles(form.tile, (1,), groups, vectors, form.steps) for vectors in PANEL_VECTORS)
     units_of, block = form.units, form.block
@@ -162,7 +165,7 @@ def make_gates(form: GEMMFormat, groups: int, depth_of: Any) -> Any:
 
 
 def panel_signature(form: GEMMFormat) -> Callable[[str], Any]:
-    """The Numba signature of what `make_panel` makes, by dtype of the outputs."""
+    """Return a function of the outputs' dtype that gives Numba's signature of `make_panel`'s function."""
 
     def signature(dtype: str) -> Any:
         (p, q), i = form.types(dtype), types.int64
@@ -172,7 +175,7 @@ def panel_signature(form: GEMMFormat) -> Callable[[str], Any]:
 
 
 def gates_signature(form: GEMMFormat) -> Callable[[str], Any]:
-    """That of what `make_gates` makes."""
+    """Return a function of the outputs' dtype that gives Numba's signature of `make_gates`'s function."""
 
     def signature(dtype: str) -> Any:
         (p, q), i = form.types(dtype), types.int64
@@ -188,7 +191,7 @@ def _depth(K):
 
 @microkernel("gemm_panel", "float32", "float64", signature=panel_signature(_FLOATS))
 def gemm_panel(dtype: str) -> Any:
-    """One panel, all rows."""
+    """All rows times one panel."""
     return make_panel(_FLOATS)
 
 
@@ -200,5 +203,5 @@ def gemm_gates(dtype: str) -> Any:
 
 @microkernel("gemm_pair", "float32", "float64", signature=gates_signature(_FLOATS))
 def gemm_pair(dtype: str) -> Any:
-    """One row times two panels that lie one after the other."""
+    """One row times two adjacent panels."""
     return make_gates(_FLOATS, 2, _depth)

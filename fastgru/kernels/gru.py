@@ -1,13 +1,13 @@
-"""GRU over a sequence, one direction: input products of many steps at a time, then the recurrence step by step.
+"""GRU over a sequence, one direction: the input GEMM of many steps at a time, then the recurrence step by step.
 
-The steps are those of `kernels.gru_step`, the input products those of `kernels.gru_input`, the rows those of
-`kernels.gru_rows`. Each reset form has a handler for f = sigmoid, g = tanh and no clip, and one for the rest
-("general"), for weights of each precision; and the same again for one step alone, whose input products are made panel
-by panel. The state lies in scratch as two padded copies, of which each step reads one and writes the other.
+`kernels.gru_step` computes steps, `kernels.gru_input` the input GEMMs, and `kernels.gru_rows` handles the rows of a
+batch. For each reset form and precision of weights there is a handler for f = sigmoid, g = tanh and no clip, and one
+for all other cases ("general"). The same handlers exist for a single step, whose input GEMM is computed panel by panel.
+The state lies in scratch as two padded copies; each step reads one and writes the other.
 
-A team shares the units, each member with its own part of the weights, meeting after every step; or the rows, meeting
-never. Any shape, number of rows, chunking or team gives a row the same bits: products are those of `kernels.gemm`,
-and the tail works lane by lane.
+A team shares the units, and then each member has its own part of the weights, and all meet after every step; or it
+shares the rows, and members never meet. A row has the same bits with any shape, number of rows, chunk size or team: the
+GEMMs are those of `kernels.gemm`, and the gate tail works lane by lane.
 """
 
 from typing import Any, Final
@@ -34,7 +34,7 @@ _scratch, _input_rows = kernel(gru_scratch), kernel(input_rows)
 
 
 def _make_begin(dtype: str, precision: GRUPrecision) -> Any:
-    """begin(operands, bases, team, row, count): what the steps need, and the two copies of the state."""
+    """Return begin(operands, bases, team, row, count), which returns a `GRUDirection` and two copies of the state."""
     element = dtype if precision.element is None else precision.element
     depth_of, input_row, state_row = precision.depth, precision.input_row, precision.state_row
     step_rows = precision.step_rows
@@ -93,7 +93,7 @@ def _make_begin(dtype: str, precision: GRUPrecision) -> Any:
 
 
 def _make_sequence(dtype: str, make_step: Any, functions: Any, precision: GRUPrecision) -> Any:
-    """Any number of steps, of any batch."""
+    """Return the handler for any number of steps of any batch."""
     begin, project, zero_value = _make_begin(dtype, precision), make_project(precision), np.dtype(dtype).type(0)
 
     @inlined
@@ -129,7 +129,7 @@ def _make_sequence(dtype: str, make_step: Any, functions: Any, precision: GRUPre
                 h, h_next = h_next, h
                 barrier(gru.team)
                 left -= operands[AT.work]
-                if left <= 0:  # after the same steps in every member
+                if left <= 0:  # every member gets here after the same steps
                     look_out(team, bases)
                     if meet(gru.team, bases) != 0:
                         return
@@ -142,7 +142,7 @@ def _make_sequence(dtype: str, make_step: Any, functions: Any, precision: GRUPre
 
 
 def _make_one(dtype: str, make_step: Any, functions: Any, precision: GRUPrecision) -> Any:
-    """One step of rows without lengths or mask: the input products of a panel just before its step."""
+    """Return the handler for one step without lengths or mask: the input GEMM of a panel just precedes its step."""
     begin, zero_value = _make_begin(dtype, precision), np.dtype(dtype).type(0)
     gather, row_of, in_place = precision.gather, precision.input_row, precision.element is None
     project_panel = make_project_panel(precision)
@@ -159,7 +159,7 @@ def _make_one(dtype: str, make_step: Any, functions: Any, precision: GRUPrecisio
         zero, h0 = splat(zero_value), pointer(tensor(bases, operands, AT.h0), dtype)
         y, hn = pointer(tensor(bases, operands, AT.y), dtype), pointer(tensor(bases, operands, AT.hn), dtype)
         if address(h0) != 0 and gru.padded == gru.H:
-            h = h0  # read where it is, by all members, so that they need not meet before
+            h = h0  # all members read it in place, so they need not meet before
         else:
             for n in range(row, row + count):
                 first_state(gru, zero, h0, n, n, h)
@@ -208,7 +208,7 @@ _ACTIVATIONS: Final = {"": (_sigmoid_gate, _tanh_candidate), "_general": (_gener
 
 
 def _enter(make: Any, form: str, activations: str, weights: str) -> None:
-    """The handler of a reset form with the usual activations or any, with weights of a precision."""
+    """Register the handler of a reset form, for the usual activations or any others, and a precision of weights."""
     precision = PRECISIONS[weights]
 
     def factory(dtype: str) -> Any:

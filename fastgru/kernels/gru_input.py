@@ -1,7 +1,7 @@
-"""The input GEMM of a GRU, many steps at a time, and what weights of a precision ask of the rows they multiply.
+"""The input GEMM of a GRU, many steps at a time, and the preparation of rows for weights of each precision.
 
-With weights of the model's own dtype rows are taken where they lie; low-precision weights want rows quantised
-(`kernels.lowp`), which a member of a team does for itself: that costs less than meeting.
+With weights of the model's own dtype, rows are read where they lie. Low-precision weights need quantised rows
+(`kernels.lowp`). Each member of a team quantises for itself, because that takes less time than meeting.
 """
 
 from typing import Any, Final, NamedTuple
@@ -24,15 +24,15 @@ AT = GRU.at
 
 
 class GRUPrecision(NamedTuple):
-    """What the handlers of a GRU do by the precision of their weights.
+    """The parts of a GRU's handlers that depend on the precision of its weights.
 
     element: the element type of packed weights and of quantised rows, None for that of the model.
-    microkernels: (quantise, panel, gates), names; the first "" where there is nothing to do. uses: as a recipe says.
-    depth(K): elements of an output in the weights. input_row(K), state_row(K): of a row of x that is gathered or
-    quantised, of one of the state. value(v): a sum, as the gates take it.
-    quantise(gru, source, rows): (pointer, stride) of this member's first `rows` rows of a state, for the GEMM.
-    gather(gru, source, stride, rows, target): rows of x, `stride` apart, to where the GEMM reads them.
-    multiply: one of `gru_step.by_gate` and its like. step_rows: rows of a step whose gate sums are kept.
+    microkernels: the names of (quantise, panel, gates), the first "" if rows are not quantised. uses: as in a recipe.
+    depth(K): elements of an output in the weights. input_row(K): elements of a gathered or quantised row of x.
+    state_row(K): elements of a quantised row of the state. value(v): converts a sum for the gates.
+    quantise(gru, source, rows): prepares this member's first `rows` rows of a state for the GEMM; (pointer, stride).
+    gather(gru, source, stride, rows, target): brings rows of x, `stride` apart, to where the GEMM reads them.
+    multiply: `gru_step.by_gate` or `gru_step.by_panels`. step_rows: rows of a step whose gate sums are kept at once.
     """
 
     element: str | None
@@ -49,7 +49,7 @@ class GRUPrecision(NamedTuple):
 
 
 def make_project_panel(precision: GRUPrecision) -> Any:
-    """project_panel(gru, panel, rows_x, stride_x, rows, out): the input products of one panel for `rows` rows."""
+    """Return project_panel(gru, panel, rows_x, stride_x, rows, out), the input GEMM of one panel for `rows` rows."""
     multiply = precision.multiply
 
     @inlined
@@ -66,9 +66,9 @@ def make_project_panel(precision: GRUPrecision) -> Any:
 
 
 def make_project(precision: GRUPrecision) -> Any:
-    """project(gru, batch, start, steps): the input products of `steps` steps from `start`, in ascending time.
+    """Return project(gru, batch, start, steps), the input GEMM of `steps` steps from `start`, in ascending time.
 
-    Those of step t become rows batch.starts[t] to batch.starts[t + 1].
+    The outputs of step t become rows batch.starts[t] to batch.starts[t + 1].
     """
     row_of, gather, in_place = precision.input_row, precision.gather, precision.element is None
     project_panel = make_project_panel(precision)

@@ -1,8 +1,8 @@
-"""The rows of a batch as one member of a team goes through them: where each lies, and which of them a step reaches.
+"""The rows of a batch for one member of a team: where each row lies, and which rows a step reaches.
 
-A ragged batch is worked through in the order of falling lengths, so that the rows that a step reaches lie side by side
-and no work is done on the others; their state stays in the copy that they left it in. A row that a mask hides is
-carried along, and its old state selected. Any other batch is one whose rows all have the whole length.
+The rows of a ragged batch are ordered by descending length, so the rows that a step reaches are adjacent. No work is
+done on the other rows; their state stays in the copy that their last step wrote. A row that a mask hides is computed
+like the others, and then gets its old state back. In a batch without lengths, every step reaches all rows.
 """
 
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ _words = kernel(gru_rows)
 class BatchRows(NamedTuple):
     """`count` rows from `row` of the scratch: the p-th of them is row order[p] of x, y, the mask and the states.
 
-    starts: the rows that the steps of a chunk reach come one after the other: those of step s from starts[s] to
-    starts[s + 1]. seen: whether the mask has ever shown a row. lengths, mask: null where there are none.
+    starts: the rows that step s of a chunk reaches are rows starts[s] to starts[s + 1] of the chunk. seen: whether the
+    mask has shown a row yet. lengths, mask: null if there are none.
     """
 
     row: Any
@@ -40,7 +40,7 @@ class BatchRows(NamedTuple):
 
 @inlined
 def rows_of_member(operands, team):
-    """(first row, rows) of this member, of a batch that lies in order."""
+    """Return (first row, number of rows) of this member, for a batch without lengths."""
     row, end = 0, operands[AT.N]
     if operands[AT.split] == ROWS:
         row, end = share(end, team)
@@ -49,7 +49,10 @@ def rows_of_member(operands, team):
 
 @kernel
 def _by_length(lengths, N, T, me, members, order, counts):
-    """(rows of the members before, rows) of one member; `order` holds its rows, longest first, dealt one by one."""
+    """Deal rows, longest first, to members one by one; return (rows of earlier members, rows) of one member.
+
+    Its rows are written to `order`.
+    """
     for i in range(T + 2):
         counts[i] = 0
     for n in range(N):
@@ -71,7 +74,7 @@ def _by_length(lengths, N, T, me, members, order, counts):
 
 @inlined
 def batch_rows(operands, bases, team):
-    """The rows of this member."""
+    """Return the rows of this member."""
     T, N = operands[AT.T], operands[AT.N]
     words = _words(T, N, operands[AT.chunk])
     own = offset(pointer(tensor(bases, operands, AT.order), "int64"), team[TEAM.number] * words.total)
@@ -94,7 +97,7 @@ def batch_rows(operands, bases, team):
 
 @kernel
 def reach(batch, start, steps):
-    """Set `starts` for the steps from `start` on: a row is reached until its length."""
+    """Set `starts` for the steps from `start` on: steps reach a row until its length."""
     starts, active = batch.starts, batch.count
     starts[0] = 0
     for s in range(steps):
@@ -105,7 +108,7 @@ def reach(batch, start, steps):
 
 @inlined
 def first_state(gru, zero, h0, n, p, state):
-    """This member's units of row p of a state: row n of h0 (None where it is 0), padded with zeros."""
+    """Fill this member's units of row p of a state with row n of h0, or zeros if h0 is null, and pad with zeros."""
     target = offset(state, p * gru.padded + gru.first)
     clear_row(zero, target, gru.last - gru.first)
     if address(h0) != 0:
@@ -114,13 +117,13 @@ def first_state(gru, zero, h0, n, p, state):
 
 @inlined
 def copy_units(gru, source, p, target):
-    """This member's units of row p of a state, without padding, to a row."""
+    """Copy this member's units of row p of a state, without padding, to a row."""
     copy_row(offset(source, p * gru.padded + gru.first), offset(target, gru.first), min(gru.last, gru.H) - gru.first)
 
 
 @inlined
 def show(gru, batch, zero, y, h, h_next, rows, t):
-    """What step t gives, of which `rows` rows have been reached: outputs, and the states of hidden rows as before."""
+    """Write the outputs of step t, which has reached `rows` rows, and restore the states of hidden rows."""
     operands, own = gru.operands, gru.last - gru.first
     for q in range(batch.count):
         n, p, shown = batch.order[q], batch.row + q, q < rows
@@ -141,7 +144,7 @@ def show(gru, batch, zero, y, h, h_next, rows, t):
 
 @inlined
 def last_state(gru, batch, h, even, odd, hn):
-    """The last state of every row; a row that ends early has been left where its last step wrote it."""
+    """Copy the last state of every row to hn; for a row that ends early, from the copy that its last step wrote."""
     left = batch.ragged and gru.operands[AT.reverse] == 0
     for q in range(batch.count):
         n, source = batch.order[q], h

@@ -1,11 +1,11 @@
-"""One time step of a GRU: the recurrent GEMM of a panel of units, and the gate tail while its sums are in L1.
+"""One time step of a GRU: the recurrent GEMM of a panel of units, then its gate tail while the sums are in L1.
 
     reset after:   r = f(x_r + h Rr^T)  z = f(x_z + h Rz^T)  n = g(x_n + r * (b_hn + h Rn^T))
     reset before:  r and z of every unit first, then n = g(x_n + (r * h) Rn^T)
     h' = n + z * (h - n)
 
 where x_* = x W*^T + biases. The two forms are two functions. Panels are read forward on even steps and backward on odd
-ones, so that what a step left in the cache is what the next one begins with.
+ones, so a step begins with the panels that the step before has left in the cache.
 """
 
 from typing import Any, NamedTuple
@@ -23,13 +23,14 @@ __all__ = [
 
 
 class GRUDirection(NamedTuple):
-    """One direction as one member of a team computes it: `count` rows from `row`, and panels.
+    """The part of one direction that one member of a team computes: `count` rows from `row`, and some panels.
 
-    first_panel, last_panel: which panels, as `panel_at` takes them; they are the units `first` to `last`.
+    first_panel, last_panel: the range of panels, as `panel_at` takes them; they hold the units `first` to `last`.
 
-    team: who meets. quantise, gemm, gates: addresses of microkernels. depth_x, depth_h: elements of an output in the
-    weights. padded: H in whole vectors. The rest is scratch: r * h and z (N, padded), the gate sums of a block, the
-    input rows' products (chunk * count, 3 padded), rows of x and of the state that are gathered or quantised.
+    team: the members that meet. quantise, gemm, gates: addresses of microkernels. depth_x, depth_h: elements of an
+    output in the weights. padded: H rounded up to whole vectors. The rest is scratch: held and update, r * h and z
+    (N, padded); sums, the gate sums of a block; projected, the outputs of the input GEMM (chunk * count, 3 padded);
+    inputs and states, gathered or quantised rows of x and of the state.
     """
 
     operands: Any
@@ -79,7 +80,7 @@ class Rows(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """The weights of a panel, of one gate after the other: K inputs, `depth` elements an output."""
+    """The weights of a panel, gate after gate: K inputs, `depth` elements for each output."""
 
     w: Any
     K: Any
@@ -88,9 +89,9 @@ class Matrix(NamedTuple):
 
 @inlined
 def by_gate(gru, panel, rows, matrix, groups, start, start_stride, last, out, out_stride):
-    """out = start + rows W^T for `groups` gates of a panel, `panel.size` apart; the last starts with the row `last`.
+    """out = start + rows W^T for `groups` gates of a panel, `panel.size` apart; the last one starts from the row `last`.
 
-    Where `last` is `start` itself, it starts like the others.
+    If `last` is `start` itself, the last gate starts like the others.
     """
     size, w, own = panel.size, matrix.w, address(last) != address(start)
     for g in range(groups):
@@ -105,7 +106,7 @@ def by_gate(gru, panel, rows, matrix, groups, start, start_stride, last, out, ou
 
 @inlined
 def by_panels(gru, panel, rows, matrix, groups, start, start_stride, last, out, out_stride):
-    """The same in one call (`kernels.tiles`)."""
+    """Compute the same as `by_gate` in one call (`kernels.tiles`)."""
     call_native(
         gru.gemm, rows.first, rows.stride, rows.count, groups, matrix.w, matrix.K, panel.width, start, start_stride,
         last, out, out_stride,
@@ -122,10 +123,11 @@ def panel_at(gru, p, parity):
 
 
 def make_step_after(gate: Any, candidate: Any, precision: Any, enter: Any) -> Any:
-    """step(gru, rows_x, stride_x, x, h, h_next, rows, parity): the reset gate after the recurrent product.
+    """Return step(gru, rows_x, stride_x, x, h, h_next, rows, parity), with the reset gate after the recurrent GEMM.
 
-    gate, candidate: functions (gru, vector). enter(gru, panel, rows_x, stride_x, rows): what comes before each panel.
-    x: the input products of the step; h, h_next: the states of all rows; rows: how many of this member's it reaches.
+    gate, candidate: functions (gru, vector). enter(gru, panel, rows_x, stride_x, rows): called before each panel.
+    x: the outputs of the input GEMM of the step. h, h_next: the states of all rows. rows: the number of this member's
+    rows that the step reaches.
     """
     value, quantise, multiply, most = precision.value, precision.quantise, precision.multiply, precision.step_rows
 
@@ -166,7 +168,7 @@ def make_step_after(gate: Any, candidate: Any, precision: Any, enter: Any) -> An
 
 
 def make_step_before(gate: Any, candidate: Any, precision: Any, enter: Any) -> Any:
-    """The same with the reset gate before the recurrent product."""
+    """Return a step as `make_step_after` does, with the reset gate before the recurrent GEMM."""
     value, quantise, multiply, most = precision.value, precision.quantise, precision.multiply, precision.step_rows
 
     @inlined
@@ -185,7 +187,7 @@ def make_step_before(gate: Any, candidate: Any, precision: Any, enter: Any) -> A
 
     @inlined
     def gates(gru, panel, x, source, stride, m, some, first, count):
-        """`some` rows from the m-th times `count` gates of the panel from the `first` on, plus their input products."""
+        """Multiply `some` rows from row m by `count` gates of the panel from gate `first`, and add the input GEMM."""
         w = offset(gru.w_hh, (3 * panel.first + first * panel.size) * gru.depth_h)
         xs = offset(x, 3 * (m * gru.padded + panel.first) + first * panel.size)
         rows, matrix = Rows(offset(source, m * stride), stride, some), Matrix(w, gru.H, gru.depth_h)

@@ -1,4 +1,4 @@
-"""Elements by position: gather_elements, and the last valid step of each row."""
+"""Selection of elements by position: gather_elements, and the last valid step of each row."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["gather_elements", "last"]
 
 @handler("gather_elements", "int8", "int16", "int32", "int64")
 def gather_elements(dtype: str) -> Any:
-    """y[i, j, ...] = x[..., ids[i, j, ...], ...]: one handler an element width."""
+    """y[i, j, ...] = x[..., ids[i, j, ...], ...]: one handler for each element width."""
 
     AT = GATHER_ELEMENTS.at
     NTH = GATHER_ELEMENTS.tensors.at
@@ -40,7 +40,7 @@ def gather_elements(dtype: str) -> Any:
 
 @handler("last", "int64")
 def last(dtype: str) -> Any:
-    """y[n] = x[n, max(lengths[n] - 1, 0)], blocks of bytes."""
+    """y[n] = x[n, max(lengths[n] - 1, 0)], as blocks of bytes."""
 
     AT = LAST.at
 
@@ -63,7 +63,7 @@ def last(dtype: str) -> Any:
 
 @handler("lengths", "int64")
 def lengths(dtype: str) -> Any:
-    """y = lengths, each of which must be within 0 to T: what others may change is read once."""
+    """y = lengths, each of which must be between 0 and T. Other threads may change x, so it is read only here."""
 
     AT = LENGTHS.at
 

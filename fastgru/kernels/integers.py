@@ -1,7 +1,7 @@
-"""GEMM of bytes by a constant matrix of bytes: rows are copied as they stand, then tiles as in `kernels.lowp`.
+"""GEMM of bytes with a constant matrix of bytes: rows are copied without scaling, then multiplied as in `kernels.lowp`.
 
-A row holds a' = a for signed bytes and a' = a - 128 for unsigned ones, under the scale 1; the sums of a' w are exact,
-and come out as floats: they are whole numbers that a float32 holds as long as none passes 2^24.
+A row holds a' = a for signed bytes and a' = a - 128 for unsigned ones, with the scale 1. The sums of a' w are exact
+whole numbers, and are exact as float32 as long as none exceeds 2^24.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["linear_bytes"]
 
 @handler("linear_bytes", "int8", "uint8", microkernels=("int8_panel",), uses=LOWP["int8"].uses)
 def linear_bytes(dtype: str) -> Any:
-    """y = a' W^T, in float32; operands as for "linear_int8", x being bytes."""
+    """y = a' W^T, in float32. The operands are those of "linear_int8", but x holds bytes."""
     one, middle = np.float32(1), 128 if dtype == "uint8" else 0
     move = np.int64(INT8_BIAS - middle)
     kind = "uint8" if INT8_UNIT == INT8_GROUP else "int16"

@@ -1,7 +1,7 @@
-"""Learning: what stands around the layers of `kernels.learn_gru`: products, losses, sums, and a step of Adam.
+"""Learning: GEMMs, losses, sums, and a step of Adam, which are used together with the layers of `kernels.learn_gru`.
 
-Each is called by Python with the address of its words and a range, by which threads share the work: rows or columns of
-an output. A number is a sum in one order whatever the range: the bits do not depend on how many threads there are.
+Python calls each function with the address of its words and a range of rows or columns, so that threads can share the
+work. A number is summed in the same order whatever the range, so the bits do not depend on the number of threads.
 Nothing is allocated here.
 """
 
@@ -31,7 +31,7 @@ def _strided_signature(dtype: str) -> Any:
 
 @microkernel("gemm_strided", *DTYPES, signature=_strided_signature)
 def gemm_strided(dtype: str) -> Any:
-    """out = start + a b for rows of a at any strides; blocks of k are summed from zero and then added."""
+    """out = start + a b for matrices with any strides; blocks of k are summed from zero and then added."""
     wide, pair, single = (make_strided_tiles(TILES[vectors], vectors) for vectors in (4, 2, 1))
     most = TILES[4][-1]
 
@@ -66,7 +66,7 @@ def gemm_strided(dtype: str) -> Any:
 
 
 def _gemm(dtype: str) -> Any:
-    """Rows `first` to `last` - 1 of a GEMM."""
+    """Return the function for rows `first` to `last` - 1 of a GEMM."""
 
     def run(at, first, last):
         words, mode = pointer(at, "int64"), exchange_mode(RUNNING)
@@ -86,7 +86,10 @@ def _gemm(dtype: str) -> Any:
 
 
 def _entropy(dtype: str) -> Any:
-    """Rows `first` to `last` - 1 of a cross entropy: slopes in the place of logits, and what its log is taken of."""
+    """Return the function for rows `first` to `last` - 1 of a cross entropy.
+
+    It replaces logits by their gradient, and writes the terms of the loss: log(totals) - rights for each row.
+    """
     zero_value = np.dtype(dtype).type(0)
 
     def run(at, first, last):
@@ -120,7 +123,7 @@ def _entropy(dtype: str) -> Any:
 
 
 def _sums(dtype: str) -> Any:
-    """Vectors `first` to `last` - 1 of the columns, summed over the rows, of each id apart where there are ids."""
+    """Return the function that sums vectors `first` to `last` - 1 of the columns over rows, by id if there are ids."""
 
     def run(at, first, last):
         words, mode = pointer(at, "int64"), exchange_mode(RUNNING)
@@ -139,7 +142,7 @@ def _sums(dtype: str) -> Any:
 
 
 def _adam(dtype: str) -> Any:
-    """Vectors `first` to `last` - 1 of the weights."""
+    """Return the function for vectors `first` to `last` - 1 of the weights."""
 
     def run(at, first, last):
         words, mode = pointer(at, "int64"), exchange_mode(RUNNING)

@@ -1,4 +1,7 @@
-"""The functions of `kernels.learn`; the first use of each compiles it or reads it from the cache. Imports no Numba."""
+"""The functions of `kernels.learn`. The first use of each compiles it or reads it from the cache.
+
+This module does not import Numba.
+"""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -16,7 +19,7 @@ _PASSES: Final = ("gru_ahead", "gru_back")
 
 @functools.cache
 def learn_calls(dtype: str) -> tuple[int, dict[str, Callable[[int, int, int], int]]]:
-    """The address of the GEMM of matrices at any strides, and the functions of (words, first, last) by name."""
+    """Return the address of the GEMM with any strides, and the functions of (words, first, last) by name."""
     gemm = native("gemm_strided", dtype)
     functions = _functions(dtype, _NAMES, (gemm,))
     return gemm.address, functions
@@ -24,7 +27,7 @@ def learn_calls(dtype: str) -> tuple[int, dict[str, Callable[[int, int, int], in
 
 @functools.cache
 def gru_calls(dtype: str, *, general: bool) -> dict[str, Callable[[int, int, int], int]]:
-    """A GRU's "gru_ahead" and "gru_back". general: those for any functions and a clip."""
+    """Return a GRU's "gru_ahead" and "gru_back". general: return those for any functions and a clip."""
     found = _functions(dtype, tuple(f"{name}{'_general' if general else ''}" for name in _PASSES))
     return dict(zip(_PASSES, found.values(), strict=True))
 
