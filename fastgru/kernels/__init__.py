@@ -1,1 +1,1 @@
-"""Kernels: loops over the vectors of `simd`. Each operation is a handler, all with one signature: see `kernels.registry`."""
+"""Loops over the vectors of `simd`. Each operation is a handler, and all have one signature: see `kernels.registry`."""

@@ -89,7 +89,7 @@ class Matrix(NamedTuple):
 
 @inlined
 def by_gate(gru, panel, rows, matrix, groups, start, start_stride, last, out, out_stride):
-    """out = start + rows W^T for `groups` gates of a panel, `panel.size` apart; the last one starts from the row `last`.
+    """out = start + rows W^T for `groups` gates of a panel, `panel.size` apart; the last one starts from row `last`.
 
     If `last` is `start` itself, the last gate starts like the others.
     """

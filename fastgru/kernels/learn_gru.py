@@ -1,9 +1,9 @@
-"""A GRU that learns: forward with its gates kept, and back through time.
+"""Learning of a GRU: the forward pass, which keeps the gates, and the backward pass through time.
 
-Each is called by Python with the address of its words (`GRU_STEPS`) and a range of the rows of a batch, by which
-threads share the work; no row depends on others. Nothing is allocated here. One form is for sigmoid and tanh without a
-clip: it keeps r, z and n, from which their slopes follow. The general form, for every other function, keeps what they
-are taken of, and takes them again on the way back.
+Python calls each pass with the address of its words (`GRU_STEPS`) and a range of the rows of a batch, so that threads
+can share the work; rows do not depend on each other. Nothing is allocated here. One form is for sigmoid and tanh
+without a clip: it keeps r, z and n, from which their slopes follow. The general form, for all other functions, keeps
+the inputs of the functions, and the backward pass computes r, z and n again.
 """
 
 from typing import Any, Final
@@ -32,7 +32,7 @@ def _has(words, t, n, flag):
 
 @kernel
 def _row(words, t, n):
-    """Where row n of step t begins among the states; among what is kept it is four times that."""
+    """Return the offset of row n of step t among the states. Its offset among the kept gates is four times that."""
     return (t * words[GRU_STEPS.N] + n) * words[GRU_STEPS.padded]
 
 
@@ -93,7 +93,7 @@ def _candidate(words, parameters, a):
 
 @inlined
 def _free(words, parameters, a, found):
-    """A slope, or zero where the clip holds what the function is taken of."""
+    """Return a slope, or zero where the clip limits the input of the function."""
     if words[GRU_STEPS.clip] != 0:
         found = select(vec_abs(a) <= broadcast(parameters, _CLIP), found, broadcast(parameters, NUMBERS.zero))
     return found
@@ -111,9 +111,9 @@ def _candidate_slope(words, parameters, a, y, one):
     return _free(words, parameters, a, slope(words[CANDIDATE], offset(parameters, 4), held, y))
 
 
-# what a gate and a candidate are on the way forward, and what is kept of them: their output, or what they are taken of
+# forward: the functions of gates and of the candidate, and what is kept of each: its output or its input
 _AHEAD: Final = {"": (_sigmoid, _tanh, _output), "_general": (_gate, _candidate, _input)}
-# what they are, and their slopes, of what was kept
+# backward: gates and candidate, and the slopes of both, from what was kept
 _BACK: Final = {
     "": (_as_kept, _as_kept, _sigmoid_slope, _tanh_slope),
     "_general": (_gate, _candidate, _gate_slope, _candidate_slope),
@@ -121,10 +121,10 @@ _BACK: Final = {
 
 
 def _ahead(dtype: str, functions: Any) -> Any:
-    """Rows `first` to `last` - 1 forward through the steps."""
+    """Return the forward pass of rows `first` to `last` - 1 through the steps."""
     zero_value = np.dtype(dtype).type(0)
     gate, candidate_of, keep = functions
-    fills = keep is _input  # f(0), which is behind the last unit, may be anything, and grow from step to step
+    fills = keep is _input  # lanes behind the last unit hold f(0), which may not be zero and may grow with every step
 
     @inlined
     def show(states, at, u, H, value):
@@ -162,7 +162,7 @@ def _ahead(dtype: str, functions: Any) -> Any:
                 if words[GRU_STEPS.ids] != 0:
                     row = pointer(words[GRU_STEPS.ids], "int64")[t * words[GRU_STEPS.N] + first + n]
                     x = offset(pointer(words[GRU_STEPS.table], dtype), 3 * row * padded)
-                if _has(words, t, first + n, HIDDEN):  # hands the state on; see also the way back
+                if _has(words, t, first + n, HIDDEN):  # the state passes through, as its gradient does backward
                     for u in range(0, padded, lanes):
                         store(g, 3 * padded + u, zero)
                         store(target, here + u, load(own, u))
@@ -208,7 +208,7 @@ def _ahead(dtype: str, functions: Any) -> Any:
 
 
 def _back(dtype: str, functions: Any) -> Any:
-    """Rows `first` to `last` - 1 back through the steps."""
+    """Return the backward pass of rows `first` to `last` - 1 through the steps."""
     one_value, zero_value = np.dtype(dtype).type(1), np.dtype(dtype).type(0)
     gate, candidate_of, gate_slope, candidate_slope = functions
 

@@ -1,4 +1,4 @@
-"""y = x W^T + b: `kernels.gemm` panel by panel, straight into y where whole vectors fit."""
+"""y = x W^T + b: the GEMM of `kernels.gemm`, panel by panel, which writes to y directly if whole vectors fit."""
 
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ LOWP_AT = LOWP_LINEAR.at
 class Affine(NamedTuple):
     """Panels `first` to `last` of a linear layer.
 
-    gemm: the address of the microkernel "gemm_panel" or of one of its like. depth: the elements of w of an output.
-    start: the bias, padded. edge: room for a panel that is wider than what is left of y.
+    gemm: the address of the microkernel "gemm_panel" or of one for another precision. depth: elements of an output in
+    w. start: the bias, padded. edge: room for a panel that is wider than the rest of y.
     """
 
     gemm: Any
@@ -38,7 +38,7 @@ class Affine(NamedTuple):
 
 @kernel
 def affine(team, bases, layer, x, x_stride, rows, y):
-    """y (rows, O) = start + x W^T; False where the run is over before that is done."""
+    """y (rows, O) = start + x W^T. Returns False if the run ends before that is done."""
     lanes, K, O = lanes_of(y), layer.K, layer.O
     vectors = (O + lanes - 1) // lanes
     left = np.int64(LOOK_WORK)
@@ -74,7 +74,7 @@ def affine(team, bases, layer, x, x_stride, rows, y):
 
 @handler("linear", "float32", "float64", microkernels=("gemm_panel",))
 def linear(dtype: str) -> Any:
-    """y = x W^T + b for rows of x that lie at one stride."""
+    """y = x W^T + b for rows of x that have one stride."""
 
     def handle(operands, bases, team):
         x, w = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.weight), dtype)
@@ -91,9 +91,9 @@ def linear(dtype: str) -> Any:
 
 
 def make_lowp_linear(dtype: str, precision: str, quantise: Any) -> Any:
-    """The handler for rows of `dtype` and weights in `precision`: rows are quantised, then multiplied, block by block.
+    """Return the handler for rows of `dtype` and weights in `precision`: it quantises and multiplies rows in blocks.
 
-    quantise(bases, x, x_stride, rows, K, out, out_stride): rows as the weights of the precision want them.
+    quantise(bases, x, x_stride, rows, K, out, out_stride): converts rows to the format that the weights need.
     """
     depth_of, row_of = WEIGHTS[precision].depth, WEIGHTS[precision].row
     panel_at = getattr(BASES, f"{precision}_panel")
@@ -124,7 +124,7 @@ def make_lowp_linear(dtype: str, precision: str, quantise: Any) -> Any:
 
 
 def _enter(precision: str) -> None:
-    """The handler for weights of a precision."""
+    """Register the handler for weights of a precision."""
     quantise_at = getattr(BASES, f"{precision}_quantise")
 
     @kernel

@@ -1,4 +1,4 @@
-"""Loops and branches within a program; `kernels.operands.loop` tells how."""
+"""Loops and branches within a program: see `kernels.operands.loop`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _place(bases, base, at):
 
 @kernel
 def _go_on(operands, record, bases, status):
-    """On to an iteration if there is another, else to the end."""
+    """Go on to the next iteration if there is one, otherwise to the end."""
     status[STATUS.next] = operands[AT.end]
     if record[RECORD.iteration] < record[RECORD.trips]:
         status[STATUS.iterations] += operands[AT.counts]
@@ -54,7 +54,7 @@ def _move_on(bases, moves, count):
 
 @handler("loop_begin", "int64")
 def loop_begin(dtype: str) -> Any:
-    """How many iterations there are, and every address as the first one needs it."""
+    """Set the number of iterations, and every address for the first one."""
 
     def handle(operands, bases, team):
         status, record = pointer(bases[BASES.status], "int64"), pointer(tensor(bases, operands, AT.record), "int64")
@@ -85,7 +85,7 @@ def loop_begin(dtype: str) -> Any:
 
 @handler("loop_next", "int64")
 def loop_next(dtype: str) -> Any:
-    """An iteration is over: what was the next state is the present one, and all that moves goes on."""
+    """End an iteration: the next states become the present ones, and all moving addresses advance."""
 
     def handle(operands, bases, team):
         status, record = pointer(bases[BASES.status], "int64"), pointer(tensor(bases, operands, AT.record), "int64")
@@ -128,7 +128,7 @@ def loop_next(dtype: str) -> Any:
 
 @handler("branch", "int64")
 def branch(dtype: str) -> Any:
-    """On to the instructions of one of two branches."""
+    """Go on to the instructions of one of two branches."""
 
     def handle(operands, bases, team):
         holds = pointer(tensor(bases, operands, ON.condition), "uint8")[0] != 0
@@ -140,7 +140,7 @@ def branch(dtype: str) -> Any:
 
 @handler("dead_end", "int64")
 def dead_end(dtype: str) -> Any:
-    """In the place of a branch that no plan could be made of."""
+    """Fail: this stands for a branch that cannot be planned for these shapes."""
 
     def handle(operands, bases, team):
         fail(bases, DEAD_END, 0, 0)
@@ -150,7 +150,7 @@ def dead_end(dtype: str) -> Any:
 
 @handler("jump", "int64")
 def jump(dtype: str) -> Any:
-    """On to another instruction."""
+    """Go on to another instruction."""
 
     def handle(operands, bases, team):
         pointer(bases[BASES.status], "int64")[STATUS.next] = operands[TO.to]
@@ -160,7 +160,7 @@ def jump(dtype: str) -> Any:
 
 @handler("land", "int64")
 def land(dtype: str) -> Any:
-    """Where a loop or a branch ends."""
+    """Do nothing: the instruction where a loop or a branch ends."""
 
     def handle(operands, bases, team):
         pass

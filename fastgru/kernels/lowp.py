@@ -1,14 +1,14 @@
-"""GEMM with weights of 16 and 8 bits: rows of floats quantised, then tiles as in `kernels.gemm`.
+"""GEMM with weights of 16 and 8 bits: rows of floats are quantised, then multiplied in tiles as in `kernels.gemm`.
 
     quantise    (x, x_stride, rows, K, out, out_stride): each row rounded to bfloat16, or quantised by its own scale
     panel       out[m, :] = start[m, :] + x[m, :] W^T for one panel and quantised rows
     gates       one row times one panel of three matrices at once
     panels      with AMX (`kernels.tiles`): any rows times one panel of several matrices, one after the other
 
-The microkernels of a precision have one signature each, with rows and weights as bytes; `WEIGHTS` says what a handler
-has to know of them: where the panels lie, how long a row is. Within one target a row gets the same bits from every
-tile; with int8 from every target. A row of int8 that holds NaN or an infinity has the scale NaN and no values: its
-outputs are NaN, and it does not touch those of others.
+Microkernels of the same kind have the same signature for both precisions, with rows and weights as bytes. `WEIGHTS` has
+what a handler must know: the sizes of panels and rows. Within one target a row has the same bits in every tile, with
+int8 on every target. A row of int8 that holds NaN or an infinity gets the scale NaN and zero values: its outputs are
+NaN, and those of other rows are not affected.
 """
 
 from typing import Any, Final, NamedTuple
@@ -48,7 +48,7 @@ __all__ = ["WEIGHTS", "LowpWeights"]
 
 
 class LowpWeights(NamedTuple):
-    """A `LowpLayout` whose functions are compiled, and value(v): a sum, as the gates take it."""
+    """A `LowpLayout` whose functions are compiled. value(v): converts a sum for the gates."""
 
     depth: Any
     row: Any
@@ -82,7 +82,7 @@ _ROWS = (_FLOATS, _INT, _INT, _INT, _BYTES, _INT), types.void
 
 @microkernel("bfloat16_quantise", "float32", signature=lambda dtype: _ROWS, uses=LOWP["bfloat16"].uses)
 def bfloat16_quantise(dtype: str) -> Any:
-    """Rows rounded to bfloat16, and padded with zeros."""
+    """Round rows to bfloat16, and with AMX pad them with zeros."""
     row_of, zero, padded = WEIGHTS["bfloat16"].row, np.float32(0), bool(AMX)
 
     def quantise(x, x_stride, rows, K, out, out_stride):
@@ -103,7 +103,7 @@ def bfloat16_quantise(dtype: str) -> Any:
 
 @microkernel("int8_quantise", "float32", signature=lambda dtype: _ROWS, uses=_INT8_USES)
 def int8_quantise(dtype: str) -> Any:
-    """Rows quantised, each by the scale max|x| / 127, which stands in front of it."""
+    """Quantise rows, each by the scale max|x| / 127, which precedes its values."""
     nan, zero, steps, least, most = (np.float32(c) for c in (np.nan, 0, 127, LEAST_PEAK, np.finfo(np.float32).max))
 
     def quantise(x, x_stride, rows, K, out, out_stride):
@@ -139,11 +139,12 @@ def _types(dtype: str) -> tuple[Any, Any]:
     return _BYTES, _FLOATS
 
 
-# As AMX adds up, a block is a tile, and the two sums of an output fill the registers: an unrolled loop would spill.
+# With AMX's order of additions, a block is a tile, and two sums for each output fill the registers: unrolling would
+# spill them.
 _BLOCK, _STEPS = (BFLOAT16_WHOLE, 1) if AMX else (BLOCK, 4)
 _BFLOAT16: Final = GEMMFormat(BFLOAT16, BFLOAT16_GROUP, BFLOAT16_WHOLE, _BLOCK // BFLOAT16_GROUP, _types, _STEPS)
 _INT8: Final = GEMMFormat(INT8, INT8_GROUP, INT8_GROUP, INT8_LIMIT, _types)
-# Tiles that widen have fewer rows where widening takes registers that sums need.
+# Tiles that widen numbers have fewer rows if widening needs registers of the sums.
 _WIDENING_INT8: Final = tiles_of(4) if not IS_X86 else TILES if REGISTERS >= 32 else tiles_of(2)
 _TILES: Final = {
     "bfloat16": TILES if IS_X86 or DOT_BFLOAT16 else tiles_of(3),
@@ -161,13 +162,13 @@ def _panel(form: GEMMFormat, precision: str) -> Any:
 
 @microkernel("bfloat16_panel", "float32", signature=panel_signature(_BFLOAT16), uses=_BFLOAT16_USES)
 def bfloat16_panel(dtype: str) -> Any:
-    """One panel, all rows, in bfloat16."""
+    """All rows times one panel, in bfloat16."""
     return _panel(_BFLOAT16, "bfloat16")
 
 
 @microkernel("int8_panel", "float32", signature=panel_signature(_INT8), uses=_INT8_USES)
 def int8_panel(dtype: str) -> Any:
-    """One panel, all rows, in int8: sums are exact, so that all of k is one block."""
+    """All rows times one panel, in int8. Sums are exact, so all of k is one block."""
     return _panel(_INT8, "int8")
 
 
@@ -175,12 +176,12 @@ if AMX:
 
     @microkernel("bfloat16_panels", "float32", signature=panels_signature(_BFLOAT16), uses=_BFLOAT16_USES)
     def bfloat16_panels(dtype: str) -> Any:
-        """One panel of several matrices, all rows, in bfloat16."""
+        """All rows times one panel of several matrices, in bfloat16."""
         return _panels(_BFLOAT16, "bfloat16")
 
     @microkernel("int8_panels", "float32", signature=panels_signature(_INT8), uses=_INT8_USES)
     def int8_panels(dtype: str) -> Any:
-        """One panel of several matrices, all rows, in int8."""
+        """All rows times one panel of several matrices, in int8."""
         return _panels(_INT8, "int8")
 
 

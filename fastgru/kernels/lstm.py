@@ -1,6 +1,6 @@
 """LSTM, one direction: the tails of `kernels.recurrent` for four gates, i, o, f and the candidate.
 
-One handler for sigmoid and tanh, no clip, no peepholes and a forget gate of its own, and one for the rest.
+One handler is for sigmoid and tanh without clip, peepholes or coupled gates, the other for all other cases.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import broadcast, lanes_of, load, offset, store
 from fastgru.simd.vector import fma
 
-__all__: list[str] = []  # its handlers are found in the table
+__all__: list[str] = []  # the handlers are found in the table
 
 _AT = RECURRENT.at
 
@@ -30,7 +30,7 @@ def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
 
 @kernel
 def _gate(operands, parameters, which, sums, size):
-    """Activation `which` over `size` sums, in place; the cell's own is not clipped."""
+    """Apply activation `which` to `size` sums, in place. The input of the last one, of the cell, is not clipped."""
     lanes = lanes_of(sums)
     code, own = operands[_AT.codes + which], offset(parameters, 4 * which)
     for u in range(0, size, lanes):
@@ -44,12 +44,12 @@ def _gate(operands, parameters, which, sums, size):
 def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded):
     lanes = lanes_of(c)
     i, o, f, n = sums, offset(sums, size), offset(sums, 2 * size), offset(sums, 3 * size)
-    peepholes = operands[_AT.peepholes] != 0  # an absent one is not a zero: the cell may hold an infinity
+    peepholes = operands[_AT.peepholes] != 0  # zeros would not do for absent ones: the cell may hold an infinity
     for u in range(0, size if peepholes else 0, lanes):
         store(i, u, fma(load(peephole, u), load(c, u), load(i, u)))
         store(f, u, fma(load(peephole, 2 * padded + u), load(c, u), load(f, u)))
     for k in range(5):
-        # First i, f, n; then, with the new cell at hand, o and what the cell shows, which takes the place of n.
+        # First i, f and n; then, with the new cell state, o and the activation of the cell, which replaces n.
         which = 1 if k == 2 else 2 if k == 4 else 0
         if k == 3:
             one = broadcast(parameters, 3)
@@ -70,11 +70,11 @@ def _tail_general(operands, parameters, peephole, sums, c, h_next, size, padded)
 
 @handler("lstm", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def lstm(dtype: str) -> Any:
-    """One direction, sigmoid and tanh."""
+    """One direction, with sigmoid and tanh."""
     return make_recurrent(dtype, RecurrentCell(4, _tail))
 
 
 @handler("lstm_general", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def lstm_general(dtype: str) -> Any:
-    """One direction, any activations, clip, peepholes, coupled gates."""
+    """One direction, with any activations, clip, peepholes and coupled gates."""
     return make_recurrent(dtype, RecurrentCell(4, _tail_general))

@@ -1,4 +1,4 @@
-"""Products of matrices that are both computed: b is packed into panels on the way, the rest is `kernels.linear`'s."""
+"""Products of two computed matrices: b is packed into panels at run time, and `kernels.linear` does the rest."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ AT, OF = MATMUL.at, PACK_PANELS.at
 
 @kernel
 def _pack(b, b_k, b_o, K, O, panels):
-    """b (K, O) at strides b_k, b_o into panels, outputs padded with zeros."""
+    """Pack b (K, O) with strides b_k, b_o into panels, and pad outputs with zeros."""
     lanes = lanes_of(panels)
     vectors = (O + lanes - 1) // lanes
     v = 0
@@ -41,7 +41,7 @@ def _pack(b, b_k, b_o, K, O, panels):
 
 @handler("pack_panels", "float32", "float64")
 def pack_panels(dtype: str) -> Any:
-    """What `matmul` would pack in every iteration of a loop, once."""
+    """Pack b once, before a loop in which `matmul` would pack it in every iteration."""
 
     def handle(operands, bases, team):
         b, panels = pointer(tensor(bases, operands, OF.b), dtype), pointer(tensor(bases, operands, OF.panels), dtype)
@@ -60,7 +60,7 @@ def pack_panels(dtype: str) -> Any:
 
 @handler("matmul", "float32", "float64", microkernels=("gemm_panel",))
 def matmul(dtype: str) -> Any:
-    """y = a b for stacks of matrices; a matrix b that comes again for the next a is packed once."""
+    """y = a b for stacks of matrices. A matrix b that is the same for consecutive matrices a is packed once."""
 
     def handle(operands, bases, team):
         a, b = pointer(tensor(bases, operands, AT.a), dtype), pointer(tensor(bases, operands, AT.b), dtype)

@@ -1,4 +1,4 @@
-"""Moving elements without computing: strided copies, transposes, gathers. One handler an element width, not a dtype."""
+"""Moving elements without computing: strided copies, transposes, gathers. Each element width has a handler."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ __all__ = ["copy", "gather", "transpose", "transpose_plane"]
 
 AT, FROM = COPY.at, GATHER.at
 
-_FLOATS: Final = {"int32": "float32", "int64": "float64"}  # vectors hold floats; what only moves keeps its bits
+_FLOATS: Final = {"int32": "float32", "int64": "float64"}  # vectors hold floats; moving keeps all bits
 
 
 @kernel
@@ -34,7 +34,7 @@ def _vector_row(p, q, n):
 
 @handler("copy", "int8", "int16", "int32", "int64")
 def copy(dtype: str) -> Any:
-    """target = source over six axes, any strides on both sides."""
+    """target = source over six axes, with any strides on both sides."""
     number = _FLOATS.get(dtype, dtype)
     row = _vector_row if dtype in _FLOATS else _plain_row
 
@@ -68,7 +68,7 @@ def transpose_plane(p, q, rows, columns, apart, beyond):
     size = lanes if wide else np.int64(4)
     r = np.int64(0)
     while r < rows:
-        r = min(r, rows - size)  # the last tile takes some once more
+        r = min(r, rows - size)  # the last tile overlaps the one before
         c = np.int64(0)
         while c < columns:
             c = min(c, columns - size)
@@ -85,8 +85,9 @@ def transpose_plane(p, q, rows, columns, apart, beyond):
 
 @handler("transpose", "int32", "int64")
 def transpose(dtype: str) -> Any:
-    """target = source over six axes, where neighbours along axis 4 lie side by side in the source, those along axis 5
-    in the target, and both have at least 4 elements.
+    """target = source over six axes.
+
+    Axis 4 is contiguous in the source, axis 5 in the target, and both have at least 4 elements.
     """
     number = _FLOATS[dtype]
 
@@ -109,7 +110,7 @@ def transpose(dtype: str) -> Any:
 
 @handler("gather", "int64")
 def gather(dtype: str) -> Any:
-    """y[o, j] = x[o, ids[j]], blocks of `inner` bytes."""
+    """y[o, j] = x[o, ids[j]], as blocks of `inner` bytes."""
 
     def handle(operands, bases, team):
         x, y = (

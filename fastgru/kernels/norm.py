@@ -1,4 +1,4 @@
-"""Normalisation over contiguous rows: by mean and variance, by the root of the mean square, by groups of channels."""
+"""Normalisation over contiguous rows: by mean and variance, by the root mean square, or by groups of channels."""
 
 import math
 from typing import Any
@@ -116,7 +116,7 @@ def rms_norm(dtype: str) -> Any:
 
 @handler("group_norm", "float32", "float64")
 def group_norm(dtype: str) -> Any:
-    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, statistics a group, scale and bias a channel."""
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, with statistics by group, scale and bias by channel."""
     row_sum, row_squares = make_row_sum(dtype, _same), make_row_sum(dtype, _centred_square)
     number, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
 

@@ -1,6 +1,6 @@
-"""Pools: the greatest or the sum of what each window sees, rows of pixels on vectors.
+"""Pools: the greatest element or the sum of each window, with vectors of pixels of a row.
 
-Each output goes through its taps in one order, whatever its place. Padding holds what changes nothing.
+Each output takes its taps in the same order, whatever its place. The padding holds the neutral element.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ def _window(x, taps, K, greatest):
 
 @handler("pool", "float32", "float64")
 def pool(dtype: str) -> Any:
-    """y = the greatest or the sum of what each window sees."""
+    """y = the greatest element or the sum of each window."""
     zero, least = np.dtype(dtype).type(0), np.dtype(dtype).type(-np.inf)
 
     def handle(operands, bases, team):

@@ -1,12 +1,12 @@
-"""A recurrent layer over a sequence, one direction, for cells whose gates all start from one product: LSTM and RNN.
+"""A recurrent layer over a sequence, one direction, for cells whose gates come from one GEMM of h: LSTM and RNN.
 
-Input products of many steps at a time, then step by step the recurrent products of a block of units and, while they are
-in L1, the cell's own arithmetic (its tail). A block is `runs` neighbouring panels of one width: the gates of the same
-units, or, for a cell of one gate, twice as many units. The cell's state, if it has one, is renewed in place; h lies in
-two copies, of which each step reads one and writes the other.
+First comes the input GEMM of many steps; then, step by step, the recurrent GEMM of a block of units and, while its sums
+are in L1, the cell's own arithmetic (its tail). A block is `runs` adjacent panels of one width: the gates of the same
+units or, for a cell of one gate, twice as many units. The cell's state, if it has one, is updated in place. h lies in
+two copies; each step reads one and writes the other.
 
-Every row is multiplied at every step; the tail leaves out those that have ended or that a mask hides, whose states stay
-as they are. Any number of rows and any chunking give a row the same bits: products are those of `kernels.gemm`, and
+Every row is multiplied at every step. The tail skips rows that have ended or that a mask hides, and their states do not
+change. A row has the same bits with any number of rows and any chunk size: the GEMMs are those of `kernels.gemm`, and
 the tail works lane by lane.
 """
 
@@ -33,8 +33,10 @@ RECURRENT_MICROKERNELS: Final = ("gemm_panel", "gemm_pair")
 
 
 class RecurrentCell(NamedTuple):
-    """groups: gates. tail(operands, parameters, peephole, sums, c, h_next, size, padded): renews the cells of `size`
-    units in place and writes what they give; `peephole` (3, padded) and `c` start at the first of them.
+    """A kind of cell. groups: the number of gates.
+
+    tail(operands, parameters, peephole, sums, c, h_next, size, padded): updates the cells of `size` units in place and
+    writes their outputs to h_next. `peephole` (3, padded) and `c` start at the first of these units.
     """
 
     groups: int
@@ -42,8 +44,10 @@ class RecurrentCell(NamedTuple):
 
 
 class RecurrentDirection(NamedTuple):
-    """One direction: its operands, the addresses of its microkernels, weights, and scratch: the sums of a block, c, and
-    which rows a step reaches."""
+    """One direction: its operands, the addresses of its microkernels, weights, and scratch.
+
+    c, sums: the cell states, and the sums of a block. visible: the rows that a step reaches.
+    """
 
     operands: Any
     parameters: Any
@@ -61,7 +65,7 @@ class RecurrentDirection(NamedTuple):
 
 
 def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
-    """The handler of one cell."""
+    """Return the handler of one kind of cell."""
     zero = np.dtype(dtype).type(0)
     groups, tail = cell
 
@@ -73,7 +77,7 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
 
         @kernel
         def block(vectors, b):
-            """(first vector, vectors of a run, runs)"""
+            """Return (first vector, vectors of a run, runs) of block b."""
             pairs = vectors // 8
             if b < pairs:
                 return 8 * b, 4, 2
@@ -94,7 +98,7 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
 
     @kernel
     def multiply(gemm, pair, x, x_stride, rows, w, K, block, start, start_stride, out, out_stride):
-        """`rows` rows times the runs of one block, as `block` gives it."""
+        """Multiply `rows` rows by the runs of one block. block: the tuple that the function `block` returns."""
         width, runs = block[1], block[2]
         size = width * lanes_of(w)
         g = 0
@@ -111,7 +115,7 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
 
     @inlined
     def project(layer, out, first, steps):
-        """Input products of `steps` steps from `first`, in ascending time."""
+        """Compute the input GEMM of `steps` steps from `first`, in ascending time."""
         operands, width_out = layer.operands, groups * layer.padded
         N, I, x_t, x_n = operands[AT.N], operands[AT.I], operands[AT.x_t], operands[AT.x_n]
         lanes = lanes_of(out)
@@ -132,7 +136,7 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
 
     @inlined
     def step(layer, x_row, h, h_next, parity):
-        """One step of every row."""
+        """Compute one step of every row."""
         lanes, operands, padded = lanes_of(h), layer.operands, layer.padded
         N, H, vectors = operands[AT.N], operands[AT.H], padded // lanes
         blocks = block_count(vectors)
@@ -160,7 +164,7 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
 
     @kernel
     def look(operands, lengths, mask, visible, t):
-        """Which rows the step t reaches."""
+        """Set `visible` for the rows that step t reaches."""
         for n in range(operands[AT.N]):
             within = lengths == 0 or t < pointer(lengths, "int64")[n]
             if within and mask != 0:
@@ -169,7 +173,7 @@ def make_recurrent(dtype: str, cell: RecurrentCell) -> Any:
 
     @kernel
     def begin(initial, state, n, H, padded):
-        """The row `state` before the first step, zero where no state is given."""
+        """Set the row `state` to the initial state of row n, or to zeros if none is given."""
         clear_row(splat(zero), state, padded)
         if initial != 0:
             copy_row(offset(pointer(initial, dtype), n * H), state, H)

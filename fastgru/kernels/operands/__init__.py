@@ -1,6 +1,6 @@
-"""What the engine and the packing know of a kernel without compiling it: operands, codes, layouts, sizes of scratch.
+"""The interfaces of kernels for the engine and packing: operands, codes, layouts, sizes of scratch.
 
-One module a family, of the same stem as the kernels'; `declare` is how. None imports Numba: a model whose kernels are
-in the cache runs without it. A module whose kernels are native code that several handlers call names them in
-`MICROKERNELS`; `kernels.table`, which has a list of such modules, gives each its place among the bases.
+There is one module for each family of kernels, with the same name; `declare` has the means to declare operands. None of
+them imports Numba, so a model whose kernels are cached runs without Numba. A module with microkernels lists their names
+in `MICROKERNELS`. `kernels.table` lists such modules, and gives each microkernel its place among the bases.
 """

@@ -1,4 +1,4 @@
-"""Codes of the activations, and the numbers that they read."""
+"""The codes of activations, and the numbers that they read."""
 
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from fastgru.kernels.operands.declare import codes, places
 
 __all__ = ["ACTIVATION", "ACTIVATION_CODES", "ACTIVATION_NUMBERS", "activation_parameters"]
 
-# As instruction words carry them.
+# The codes in instruction words.
 ACTIVATION: Final = codes(
     "affine elu hard_sigmoid leaky_relu relu scaled_tanh sigmoid softplus softsign tanh thresholded_relu"
 )
@@ -18,5 +18,5 @@ ACTIVATION_NUMBERS: Final = places("alpha beta zero one")
 
 
 def activation_parameters(alpha: float, beta: float, dtype: Any) -> Any:
-    """`ACTIVATION_NUMBERS`, as `activate` reads them."""
+    """Return the `ACTIVATION_NUMBERS` that `kernels.activation.activate` reads."""
     return np.array([alpha, beta, 0, 1], dtype)

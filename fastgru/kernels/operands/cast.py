@@ -1,4 +1,4 @@
-"""Which conversions there are, and their operands."""
+"""The conversions that have a handler, and their operands."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ __all__ = ["CAST", "DIRECT", "SATURATING"]
 
 CAST: Final = Operands("x y", "count")
 
-# target -> sources that a handler converts from; floats to integers go towards zero, integers wrap around.
+# target -> the dtypes from which a handler converts. Floats are truncated to integers; integers wrap around.
 DIRECT: Final = {
     "float32": ("float64", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool"),
     "float64": ("float32", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool"),
@@ -21,5 +21,5 @@ DIRECT: Final = {
     "bool": ("float32", "float64", "int64"),
 }
 
-# Targets of conversions from floats that hold whole numbers, or NaN, to the nearest integer that there is.
+# Targets of conversions from floats that hold whole numbers, or NaN, to the nearest integer of the target.
 SATURATING: Final = ("int32", "int16", "int8", "uint16", "uint8")

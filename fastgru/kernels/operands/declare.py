@@ -1,11 +1,11 @@
-"""How an instruction is declared: its tensors and its words by name, in one place for who writes them and who reads.
+"""The declaration of an instruction: its tensors and words by name, in one place for writers and readers.
 
     TOPK = Operands("x y positions", "outer n inner k smallest")
     AT = TOPK.at                                    # in the kernel: operands[AT.k], tensor(bases, operands, AT.x)
     TOPK.encode({"x": x, "y": y, ..., "k": 3})      # in the lowering, through `PlanBuilder.emit`
 
-A tensor takes two words (index into `bases`, byte offset), and all tensors come before the words. A name that stands
-for several of them says how many; words of any number may follow the named ones.
+A tensor takes two words (index into `bases`, byte offset), and all tensors come before the words. A name can stand for
+several tensors or words, whose number is declared. Any number of words may follow the named ones.
 """
 
 import functools
@@ -18,8 +18,10 @@ __all__ = ["Operands", "Words", "codes", "places"]
 
 
 class _Named(tuple[int, ...]):
-    """What `collections.namedtuple` makes, as far as Numba and this package know it: there are over a hundred of them,
-    which it would compile a function for each."""
+    """A named tuple with as much as Numba and this package need.
+
+    There are over a hundred of them, and `collections.namedtuple` would compile a function for each.
+    """
 
     __slots__ = ()
     _fields: tuple[str, ...] = ()
@@ -41,16 +43,16 @@ def _named(kind: str, names: list[str], values: Iterable[int]) -> Any:
 
 
 def codes(names: str, first: int = 0) -> Any:
-    """The numbers by which instruction words tell `names` from each other, as a named tuple like that of `places`."""
+    """Return the numbers that stand for `names` in instruction words, as a named tuple like that of `places`."""
     each = names.split()
     return _named("Codes", each, range(first, first + len(each)))
 
 
 def places(names: str, *, first: int = 0, **widths: int) -> Any:
-    """The places of `names` in an array of words, in order, as a named tuple whose fields Numba reads as constants.
+    """Return the places of `names` in an array of words, in order, as a named tuple that Numba reads as constants.
 
-    first: the place of the first name. widths: how many words a name takes where it is not one.
-    The field `words` behind them is the place behind the last: the number of words, where `first` is 0.
+    first: the place of the first name. widths: the number of words of a name, if that is not one. The last field,
+    `words`, is the place behind the last name: the number of words if `first` is 0.
     """
     each = names.split()
     if unknown := {*widths} - {*each}:
@@ -61,8 +63,8 @@ def places(names: str, *, first: int = 0, **widths: int) -> Any:
 class Words:
     """A record of words, by name. at: the place of each.
 
-    counts: how many words a name stands for, where it is not one: a sequence of them is given for it.
-    rest: the name of the words behind, of which there may be any number.
+    counts: the number of words of a name, if that is not one; such a name takes a sequence of words.
+    rest: the name of the last words, which may be any number.
     """
 
     def __init__(self, names: str, *, rest: str = "", **counts: int) -> None:
@@ -73,20 +75,20 @@ class Words:
 
     @property
     def zeros(self) -> dict[str, int]:
-        """A record that nobody reads."""
+        """A record of zeros, for an instruction that does not use it."""
         return dict.fromkeys(self._counts, 0)
 
     def encode(self, given: Mapping[str, Any]) -> list[Any]:
-        """The words in their order; `TypeError` that names what is missing, not declared, or of another number."""
+        """Return the words in order. Raises `TypeError` for a missing or undeclared name, or a wrong number."""
         _check(given, self._counts)
         return self.flat(given)
 
     def flat(self, given: Mapping[str, Any]) -> list[Any]:
-        """The same for what has every name, and may have others."""
+        """Return the words in order from a mapping that has every name, and may have others."""
         return [word for name in self._counts for word in self._each(name, given[name])]
 
     def put(self, words: list[Any], name: str, value: Any) -> None:
-        """Change what a name stands for, in words that `encode` gave."""
+        """Change the value of a name in words that `encode` returned."""
         at, new = getattr(self.at, name), self._each(name, value)
         words[at : at + len(new)] = new
 
@@ -101,7 +103,7 @@ class Words:
 class Operands:
     """The operands of an instruction, by name. at: the place of each among the words that a kernel is given.
 
-    counts: as for `Words`, of tensors, too.
+    counts: as for `Words`, for tensors as well.
     """
 
     def __init__(self, tensors: str, words: str = "", *, rest: str = "", **counts: int) -> None:
@@ -112,7 +114,7 @@ class Operands:
         self.at = places(f"{tensors} {words} {rest}", **widths, **counts, **({rest: 0} if rest else {}))
 
     def encode(self, given: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-        """(tensors, words) in their order; `TypeError` as for `Words`."""
+        """Return (tensors, words) in order. Raises `TypeError` as `Words.encode` does."""
         _check(given, self.at._fields[:-1])
         return self.tensors.flat(given), self.words.flat(given)
 

@@ -6,5 +6,5 @@ from fastgru.kernels.operands.declare import Operands
 
 __all__ = ["EMBEDDING"]
 
-# ids (count); table of V rows: (V, D) of bfloat16, `lowp.table_row` bytes of int8; y (count, D).
+# ids (count); table: V rows of D bfloat16, or of `lowp.table_row` bytes for int8; y (count, D).
 EMBEDDING: Final = Operands("ids table y", "count V D")

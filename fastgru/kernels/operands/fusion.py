@@ -1,4 +1,4 @@
-"""The operands, operations and scratch of a fusion: what each operation reads, and its code."""
+"""The operands and scratch of a fusion, and its operations: their codes, and what they read."""
 
 import math
 from typing import Any, Final, NamedTuple
@@ -32,7 +32,7 @@ __all__ = [
 FIRST_UNARY: Final = 16
 FIRST_ACTIVATION: Final = 32
 
-# As instruction words carry them: what reads two or three registers, what reads one, and the activations.
+# The codes in instruction words: operations that read two or three registers, those that read one, and activations.
 ARITHMETIC: Final = codes("add sub mul div min max prelu fma clip")
 UNARY: Final = codes(
     "abs neg sign sqrt reciprocal floor ceil round exp silu gelu_tanh hard_swish selu", first=FIRST_UNARY
@@ -45,8 +45,8 @@ CODES: Final[dict[str, int]] = {
 BINARY: Final = ("add", "sub", "mul", "div", "min", "max", "prelu")
 ARITIES: Final = {**dict.fromkeys(CODES, 1), **dict.fromkeys(BINARY, 2), "fma": 3, "clip": 3}
 
-# What an operation of `UNARY` reads: three factors of gelu_tanh and hard_swish, the bound within which exp neither
-# overflows nor rounds to zero, and two factors of selu.
+# The numbers that an operation of `UNARY` reads. half to tanh_cubic: of gelu_tanh and hard_swish. bound: exp neither
+# overflows nor rounds to zero within it. gamma, gamma_alpha: of selu.
 UNARY_NUMBERS: Final = places("zero one half sixth tanh_scale tanh_cubic bound gamma gamma_alpha")
 
 MAX_SOURCES: Final = 8
@@ -54,24 +54,28 @@ MAX_REGISTERS: Final = 24
 BLOCK_BYTES: Final = 2048
 
 
-# numbers: what the operations read beside registers. count: of the sources that are there, the others being absent.
-# program: an `OPERATION` for each, then an nd-iterator over y and the sources.
+# numbers: what the operations read besides registers. count: the number of sources; the others are absent.
+# program: an `OPERATION` for each of `operations`, then an nd-iterator over y and the sources.
 FUSION: Final = Operands("y scratch numbers sources", "count operations", rest="program", sources=MAX_SOURCES)
 
 # The operands of the nd-iterator.
 ITERATED: Final = places("y sources", sources=MAX_SOURCES)
 
-# target, a, b, c: registers; numbers: where those of the operation start.
+# target, a, b, c: registers. numbers: where the numbers of the operation start.
 OPERATION: Final = Words("code target a b c numbers")
 
 
 def block_elements(dtype: Any) -> int:
-    """Elements of a register: whole vectors."""
+    """Return the elements of a register, which are whole vectors."""
     return BLOCK_BYTES // int(np.dtype(dtype).itemsize)
 
 
 class Scratch(NamedTuple):
-    """Where, in elements, the addresses of what registers hold and the registers begin; how far these lie apart."""
+    """The regions of scratch, in elements.
+
+    addresses, registers: where the addresses of the registers' contents, and the registers, begin. register: the
+    distance of two registers.
+    """
 
     addresses: int
     registers: int
@@ -80,14 +84,14 @@ class Scratch(NamedTuple):
 
 
 def scratch(dtype: Any, registers: int) -> Scratch:
-    """The regions of scratch: an address a register, then the registers, each with a vector to spare."""
+    """Return the regions of scratch: an address for each register, then the registers, each with a vector to spare."""
     item = int(np.dtype(dtype).itemsize)
     first, each = MAX_REGISTERS * 8 // item, (BLOCK_BYTES + 64) // item
     return Scratch(0, first, each, first + registers * each)
 
 
 def parameters(kind: str, dtype: Any, *, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> list[float]:
-    """The numbers that an operation reads beside its registers."""
+    """Return the numbers that an operation reads besides its registers."""
     if kind in ACTIVATION_CODES:
         return [alpha, beta, 0, 1]
     if kind in UNARY._fields:

@@ -1,4 +1,4 @@
-"""How matrices are cut into panels."""
+"""The panels of matrices, and the microkernels that read them."""
 
 from typing import Final
 
@@ -6,4 +6,4 @@ __all__ = ["MICROKERNELS", "PANEL_VECTORS"]
 
 MICROKERNELS: Final = ("gemm_panel", "gemm_gates", "gemm_pair")
 
-PANEL_VECTORS: Final = (4, 2, 1)  # widest first: what `packing.panels` lays out
+PANEL_VECTORS: Final = (4, 2, 1)  # widest first, in the order in which `packing.panels` lays them out

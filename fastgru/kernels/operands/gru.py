@@ -1,4 +1,4 @@
-"""The operands of a GRU, one direction; how a team shares it; its scratch."""
+"""The operands of one direction of a GRU, the ways in which a team shares it, and its scratch."""
 
 from typing import Final, NamedTuple
 
@@ -9,22 +9,23 @@ __all__ = [
     "ALONE", "GRU", "ROWS", "UNITS", "GRURows", "GRUScratch", "InputRows", "gru_rows", "gru_scratch", "input_rows",
 ]  # fmt: skip
 
-# As those of an LSTM. codes: of the gates and of the candidate. order: words of each member (`GRURows`), but for one
-# step alone. gathered: of each member (`InputRows`), where rows are gathered or quantised. split: one of the three.
+# Operands as those of `RECURRENT`. codes: of the gates and of the candidate. order: words of each member (`GRURows`),
+# absent for a single step. gathered: room of each member (`InputRows`), if rows are gathered or quantised. split:
+# ALONE, ROWS or UNITS.
 GRU: Final = Operands(
     "x y h0 hn weight_ih weight_hh bias_x bias_n lengths mask parameters scratch order gathered",
     f"{STEP_WORDS} codes split",
     codes=2,
 )
 
-# How a team shares the instruction: one member does it, each its rows, each its units.
+# How a team shares the instruction: one member does all, each does its rows, or each does its units.
 ALONE: Final = 0
 ROWS: Final = 1
 UNITS: Final = 2
 
 
 class GRUScratch(NamedTuple):
-    """Where each region begins, in elements: the state twice, r * h and z, gate sums, input products.
+    """Where each region begins, in elements: the state twice, r * h (held), z (update), gate sums, input GEMM outputs.
 
     own_sums: elements of the sums of one member.
     """
@@ -40,7 +41,7 @@ class GRUScratch(NamedTuple):
 
 
 def gru_scratch(N: int, padded: int, chunk: int, lanes: int, members: int, step_rows: int) -> GRUScratch:
-    """The scratch for N rows of `padded` units; the sums are those of each member, for `step_rows` rows at once."""
+    """Return the scratch for N rows of `padded` units. Each member has sums for `step_rows` rows at once."""
     state = N * padded
     own_sums = 3 * 4 * step_rows * lanes
     projected = 4 * state + members * own_sums
@@ -48,7 +49,7 @@ def gru_scratch(N: int, padded: int, chunk: int, lanes: int, members: int, step_
 
 
 class GRURows(NamedTuple):
-    """Where the words of one member begin: its rows in order, flags of them, counts by length, a chunk's first rows."""
+    """Where the words of one member begin: its rows in order, their flags, counts by length, first rows of steps."""
 
     order: int
     seen: int
@@ -58,7 +59,7 @@ class GRURows(NamedTuple):
 
 
 def gru_rows(T: int, N: int, chunk: int) -> GRURows:
-    """The words for the rows of a batch and the steps of a chunk."""
+    """Return the places of the words for the rows of a batch and the steps of a chunk."""
     starts = 2 * N + T + 2
     return GRURows(0, N, 2 * N, starts, starts + chunk + 1)
 
@@ -72,6 +73,6 @@ class InputRows(NamedTuple):
 
 
 def input_rows(N: int, chunk: int, input_row: int, state_row: int) -> InputRows:
-    """For rows of so many elements each."""
+    """Return the regions for rows of `input_row` and `state_row` elements."""
     inputs = chunk * N * input_row
     return InputRows(0, inputs, inputs + N * state_row)

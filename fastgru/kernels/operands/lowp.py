@@ -1,4 +1,4 @@
-"""Weights of 16 and 8 bits as their kernels read them: bytes of rows and of outputs."""
+"""The layout of weights of 16 and 8 bits and of quantised rows: bytes of rows and of outputs."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -23,22 +23,23 @@ __all__ = [
     "INT8_WHOLE", "LEAST_PEAK", "LOWP", "LOWP_STEP_ROWS", "MICROKERNELS", "LowpLayout", "quantised_block", "table_row",
 ]  # fmt: skip
 
-# The largest magnitude of a row below which it counts as zero: 127 divided by it has to be a float32.
+# A row whose magnitudes are all below this counts as zero: 127 divided by a magnitude must be a finite float32.
 LEAST_PEAK: Final = 2.0**-100
 
-# Rows of a step whose gate sums are kept: as many as AMX's tiles multiply at once.
+# Rows of a step whose gate sums are kept at once; with AMX, as many as its tiles multiply at once.
 LOWP_STEP_ROWS: Final = 32 if AMX else STEP_ROWS
 
 _LANES: Final = LANES["float32"]
-_BFLOAT16_ROW, _INT8_ROW = max(_LANES, BFLOAT16_WHOLE), max(_LANES, INT8_WHOLE)  # what a row is padded to
-_BLOCK_BYTES: Final = 1 << 17  # quantised rows stay in the L2 while the panels pass by
+_BFLOAT16_ROW, _INT8_ROW = max(_LANES, BFLOAT16_WHOLE), max(_LANES, INT8_WHOLE)  # rows are padded to multiples of these
+_BLOCK_BYTES: Final = 1 << 17  # so that quantised rows stay in the L2 while panels are read
 
 
 class LowpLayout(NamedTuple):
-    """depth(K): bytes of one output of a panel. row(K): bytes of a quantised row of K values.
+    """The layout of weights in one precision.
 
-    microkernels: those that quantise rows, multiply any rows by panels, and one row by three. uses: the
-    `target.FEATURES` by which what its users are made of differs.
+    depth(K): bytes of one output of a panel. row(K): bytes of a quantised row of K values. microkernels: the names of
+    those that quantise rows, multiply any number of rows by panels, and multiply one row by three panels. uses: the
+    `target.FEATURES` that change the code of handlers with this layout.
     """
 
     depth: Callable[[int], int]
@@ -63,7 +64,7 @@ def _int8_row(K: int) -> int:
     return INT8_SCALE + (K + _INT8_ROW - 1) // _INT8_ROW * _INT8_ROW * (INT8_UNIT // INT8_GROUP)
 
 
-# With AMX one call multiplies by the panels of several gates, for which the tiles are configured once.
+# With AMX, one call multiplies by the panels of several gates, so that tiles are configured once for all of them.
 _PANELS: Final = "panels" if AMX else "panel"
 
 
@@ -79,12 +80,12 @@ MICROKERNELS: Final = tuple(f"{name}_{what}" for name in LOWP for what in ("quan
 
 
 def quantised_block(rows: int, K: int, precision: str) -> tuple[int, int]:
-    """(rows that are quantised at once for a linear layer, bytes that they take)"""
+    """Return (rows that a linear layer quantises at once, the bytes that they take)."""
     row = LOWP[precision].row(K)
     block = max(1, min(rows, max(EDGE_ROWS, _BLOCK_BYTES // max(row, 1))))
     return block, block * row
 
 
 def table_row(D: int) -> int:
-    """Bytes of a row of a table of D values in int8: its scale (float32) first, whole words."""
+    """Return the bytes of a table row of D values in int8: its scale (float32) and values, padded to 4 bytes."""
     return 4 + (D + 3) // 4 * 4

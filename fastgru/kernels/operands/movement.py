@@ -6,9 +6,9 @@ from fastgru.kernels.operands.declare import Operands
 
 __all__ = ["COPY", "GATHER", "MAX_RANK"]
 
-MAX_RANK: Final = 6  # axes that a strided copy goes over
+MAX_RANK: Final = 6  # the axes of a strided copy
 
-# Of a copy and of a transpose. Strides are in elements; leading axes of size 1 have the stride 0.
+# Operands of a copy and of a transpose. Strides count elements. Unused leading axes have size 1 and stride 0.
 COPY: Final = Operands(
     "source target", "shape source_strides target_strides",
     shape=MAX_RANK, source_strides=MAX_RANK, target_strides=MAX_RANK,

@@ -1,7 +1,7 @@
-"""The operands of recurrent layers, one direction; how they are cut into chunks; the scratch of LSTM and RNN.
+"""The operands of one direction of recurrent layers, their chunks of steps, and the scratch of LSTM and RNN.
 
-x, y, the mask and the states may lie at strides, in elements: `x_t` leads from a step to the next, `x_n` from a row to
-the next. work: what a step costs (`operands.team.step_work`). carry: what a hidden row shows, its last output or zeros.
+x, y and the mask may have strides, in elements: `x_t` from step to step, `x_n` from row to row. work: the work of a
+step (`operands.team.step_work`). carry: whether a hidden row shows its last output, or zeros.
 """
 
 from typing import Final, NamedTuple
@@ -11,24 +11,24 @@ from fastgru.simd.cpu import cache_sizes
 
 __all__ = ["RECURRENT", "STEP_ROWS", "STEP_WORDS", "RecurrentScratch", "chunk_steps", "recurrent_scratch"]
 
-# Words that all recurrent layers have.
+# The words that all recurrent layers have.
 STEP_WORDS: Final = "T N I H x_t x_n y_t y_n mask_t mask_n reverse carry chunk work clip"
 
-# Of LSTM and RNN, which has no c, no peephole and one code. h0, c0 (N, H), hn, cn, lengths (N,), mask and y may be
-# absent. peephole: three padded vectors. visible: (2, N) int64. codes: of `operands.activation`, in the order of the
-# parameters, behind which the clip stands.
+# Operands of LSTM and RNN; RNN has no c, no peephole and one code. h0, c0 (N, H), hn, cn, lengths (N,), mask and y may
+# be absent. peephole: three padded vectors. visible: (2, N) int64. codes: those of `operands.activation`, in the order
+# of the parameters, which the clip follows.
 RECURRENT: Final = Operands(
     "x y h0 c0 hn cn weight_ih weight_hh bias peephole lengths mask parameters scratch visible",
     f"{STEP_WORDS} peepholes input_forget",
     rest="codes",
 )
 
-# Rows whose gate sums are kept between the products and the tail.
+# Rows whose gate sums are kept between the GEMM and the tail.
 STEP_ROWS: Final = 12
 
 
 class RecurrentScratch(NamedTuple):
-    """Where each region begins, in elements: h twice, c, the sums of a block, input products; and the number of all."""
+    """Where each region begins, in elements: h twice, c, the sums of a block, input GEMM outputs; and the total."""
 
     even: int
     odd: int
@@ -39,13 +39,13 @@ class RecurrentScratch(NamedTuple):
 
 
 def recurrent_scratch(N: int, padded: int, groups: int, chunk: int, lanes: int) -> RecurrentScratch:
-    """The scratch for N rows of `padded` units."""
+    """Return the scratch for N rows of `padded` units."""
     state = N * padded
     projected = 3 * state + 4 * max(groups, 2) * STEP_ROWS * lanes
     return RecurrentScratch(0, state, 2 * state, 3 * state, projected, projected + groups * chunk * state)
 
 
 def chunk_steps(T: int, N: int, H: int, groups: int, itemsize: int) -> int:
-    """Steps whose input products are made at once: what a quarter of the L2 holds, at least one."""
+    """Return the steps of one input GEMM: as many as a quarter of the L2 holds, at least one."""
     row = groups * (H + 15) * itemsize * max(N, 1)
     return max(1, min(T, cache_sizes()["l2"] // 4 // row))

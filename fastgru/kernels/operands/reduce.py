@@ -1,4 +1,4 @@
-"""The operands and codes of reductions, of positions of extremes, and of running sums."""
+"""The operands and codes of reductions, positions of extremes, and running sums."""
 
 from typing import Final
 
@@ -6,13 +6,13 @@ from fastgru.kernels.operands.declare import Operands, codes
 
 __all__ = ["ARG", "BOOL_CODES", "CUMSUM", "EXTREMES", "INTEGER", "REDUCE", "SUMS"]
 
-# Each of the rows of n elements to one number.
+# Each row of n elements is reduced to one number.
 REDUCE: Final = Operands("x y", "rows n code")
 
-# smallest: the position of the smallest, not of the largest; last: of equals the last, not the first.
+# smallest: find the smallest element, not the largest. last: among equal ones, find the last, not the first.
 ARG: Final = Operands("x y", "rows n smallest last")
 
-# exclusive: without the element itself; reverse: from the end; product: of products, not of sums.
+# exclusive: without the element itself. reverse: from the end. product: running products, not sums.
 CUMSUM: Final = Operands("x y", "rows n exclusive reverse product")
 
 SUMS: Final = codes("sum mean l1 l2 sum_square log_sum prod")

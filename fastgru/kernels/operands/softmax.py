@@ -6,5 +6,5 @@ from fastgru.kernels.operands.declare import Operands
 
 __all__ = ["SOFTMAX"]
 
-# Rows of n elements, one after the other.
+# Contiguous rows of n elements.
 SOFTMAX: Final = Operands("x y", "rows n")

@@ -1,7 +1,7 @@
-"""The words of an nd-iterator: how an element-wise handler goes over operands of any strides, row after row.
+"""The words of an nd-iterator, by which an element-wise handler goes over operands of any strides, row after row.
 
-`engine.strides` writes them, `kernels.strides` reads them. Strides count elements and may be 0 or negative. A
-contiguous output needs none: row r of it starts at r * inner.
+`engine.strides` writes them, and `kernels.strides` reads them. Strides count elements and may be 0 or negative. A
+contiguous output is not part of it: its row r starts at r * inner.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from fastgru.kernels.operands.declare import Words
 
 __all__ = ["NDITER", "NDITER_WORDS"]
 
-# rows: their number; inner: elements of a row; axes: the outer ones, whose sizes follow; then for each operand its
-# stride within a row and its strides of the outer axes.
+# rows: the number of rows. inner: elements of a row. axes: the number of outer axes. sizes: the sizes of the outer
+# axes, then for each operand its stride within a row and its strides of the outer axes.
 NDITER_WORDS: Final = Words("rows axes inner", rest="sizes")
 NDITER: Final = NDITER_WORDS.at

@@ -1,4 +1,4 @@
-"""Words of a run: what its threads share, what each has, what the caller reports and learns."""
+"""The words of a run: those that its threads share, those of each thread, and those that report to the caller."""
 
 from typing import Final
 
@@ -7,37 +7,37 @@ from fastgru.simd.sizes import CPU_WORDS
 
 __all__ = ["ASLEEP", "AWAKE", "CALLED", "CONTROL", "LOOK_WORK", "MEMBER", "STATUS", "TEAM", "step_work"]
 
-# Of a team, as one member sees it: its own number, how many there are, the address of what they share, the parity of
-# the call, which says from which end panels of weights are read first, and the address of `kernels.entries.look` for
-# the member that looks out for signals, else 0.
+# A team, as one member sees it. number: the member's own. members: how many there are. shared: the address of the words
+# that all share. parity: that of the call, which decides from which end panels are read first. look: the address of
+# `kernels.entries.look` for the member that handles signals, 0 for others.
 TEAM: Final = places("number members shared parity look")
 
-# Of a member: its team, a team of one for instructions that it has to itself, then the system's number of its thread
-# and the core it was last on; of a worker, whether it is `AWAKE`, `CALLED` or `ASLEEP`, the addresses of the program
-# that it is called for and of its bases, and for how many nanoseconds it looks out for another call afterwards. These
-# words are 128 bytes, so that who is told something shares no cache line with the others.
+# A member. team: its team. alone: a team of one, for instructions that it carries out alone. thread: the system's
+# number of its thread. core: the core that it was last on. Of a worker only: wake is `AWAKE`, `CALLED` or `ASLEEP`;
+# program and bases are the addresses for which it is called; spin is the nanoseconds for which it spins for another
+# call afterwards. These words take 128 bytes, so members share no cache line.
 MEMBER: Final = places("team alone thread core wake program bases spin", team=TEAM.words, alone=TEAM.words)
-AWAKE: Final = 0  # at work, or looking out for a call
-CALLED: Final = 1  # and has not seen it yet
-ASLEEP: Final = 2  # on its lock, or about to be
+AWAKE: Final = 0  # running, or spinning for a call
+CALLED: Final = 1  # called, but it has not seen the call yet
+ASLEEP: Final = 2  # asleep on its lock, or about to be
 
-# Of a run: why it ends early (0: it does not; a code of `kernels.table.FAILURES`) with two numbers for the message and
-# the instruction; then, for `look`, the state of the caller's thread, when the look-out began in nanoseconds, the
-# caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's team; then, of
-# loops and branches, the instruction that comes next, the one that the run starts with, the iterations so far, and the
-# rows that the last one of them has stacked; then the words of the only member, for a run without a team.
+# A run. code: why it ends early, one of `kernels.table.FAILURES`, or 0. first, second, instruction: two numbers for the
+# message, and the instruction. For `look`: the state of the caller's thread, the nanoseconds since when no signal was
+# looked for, the caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's
+# team. For loops and branches: the next instruction, the one that the run starts with, the iterations so far, and the
+# rows that the last loop has stacked. own: the words of the only member of a run without a team.
 STATUS: Final = places(
     "code first second instruction state since mode process team next start iterations rows own", own=MEMBER.words
 )
 
-# Of all members: the core that the caller is on, then the cores that the threads may use and room for a mask of them.
+# Words of all members: the core of the caller, a mask of the cores that the threads may use, and room for another mask.
 CONTROL: Final = places("core allowed mask", allowed=CPU_WORDS, mask=CPU_WORDS)
 
-# A look at signals comes after work of so many multiplications and additions: about a millisecond of a slow core.
+# A run looks for signals after this many multiply-adds, about a millisecond of a slow core.
 LOOK_WORK: Final = 1 << 24
-_STEP_WORK: Final = 2048  # what one step of a network costs beyond its products
+_STEP_WORK: Final = 2048  # the work of a step beyond its GEMMs
 
 
 def step_work(N: int, work: int) -> int:
-    """What a step counts as that takes `work` multiplications for each of N rows."""
+    """Return the work of a step that takes `work` multiplications for each of N rows."""
     return _STEP_WORK + N * (work + 512)

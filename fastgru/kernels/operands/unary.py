@@ -1,4 +1,4 @@
-"""The operands and codes of the operations on one operand."""
+"""The operands and codes of operations on one operand."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from fastgru.kernels.operands.declare import Operands, codes
 
 __all__ = ["INTEGER", "LIBRARY", "TESTS", "UNARY"]
 
-# Of "unary", "unary_library" and "unary_test".
+# Operands of "unary", "unary_library" and "unary_test".
 UNARY: Final = Operands("x y", "count code")
 
 LIBRARY: Final = codes("log sin cos tan asin acos atan sinh cosh erf log1p expm1 gelu acosh asinh atanh")

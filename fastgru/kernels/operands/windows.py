@@ -1,4 +1,4 @@
-"""The words of padding an image and of collecting outputs, see `kernels.windows`."""
+"""The words for padding an image and for collecting outputs: see `kernels.windows`."""
 
 from typing import Final
 
@@ -6,9 +6,10 @@ from fastgru.kernels.operands.declare import Words
 
 __all__ = ["COLLECT", "PAD"]
 
-# C planes of H rows and W columns, with the strides s_c, s_h and s_w, into `rows` rows for each plane: from `first` on,
-# every step-th row of H; from `left` on, `columns` columns of W, every phases-th of them in a run of its own.
+# Pads C planes of H rows and W columns, with strides s_c, s_h and s_w, to `rows` rows for each plane. They are every
+# step-th row from `first` on. Of each row, `columns` columns from `left` on are written to `phases` runs of `run`
+# elements: run p holds columns p, p + phases...
 PAD: Final = Words("C rows first step H left columns W phases run s_c s_h s_w")
 
-# (C, H, phases, run) to (C, H, W) with the strides s_c, s_h and s_w.
+# Collects (C, H, phases, run) into (C, H, W) with strides s_c, s_h and s_w.
 COLLECT: Final = Words("C H W phases run s_c s_h s_w")
