@@ -1,4 +1,4 @@
-"""Reductions of contiguous rows to one number each, positions of extremes, and running sums."""
+"""Reductions of each contiguous row to one number, positions of extremes, and running sums."""
 
 import math
 from typing import Any
@@ -102,7 +102,7 @@ def reduce_extreme(dtype: str) -> Any:
 
 @handler("reduce", "int64")
 def reduce_int64(dtype: str) -> Any:
-    """y = each row of integers reduced; sums and products wrap around."""
+    """y = the reduction of each row of integers; sums and products wrap around."""
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
@@ -154,7 +154,7 @@ def reduce_bool(dtype: str) -> Any:
 
 @kernel
 def _first_equal(p, n, best):
-    """The first i where p[i] == best, or is NaN where best is."""
+    """Return the first i with p[i] == best, or with p[i] NaN if best is NaN."""
     lanes, wanted = lanes_of(p), splat(best)
     for i in range(0, n // lanes * lanes, lanes):
         at = first_true(same_or_nan(load(p, i), wanted))
@@ -168,7 +168,7 @@ def _first_equal(p, n, best):
 
 @kernel
 def _last_equal(p, n, best):
-    """The last i where p[i] == best, or is NaN where best is."""
+    """Return the last i with p[i] == best, or with p[i] NaN if best is NaN."""
     lanes, wanted = lanes_of(p), splat(best)
     for i in range(n - 1, n // lanes * lanes - 1, -1):
         if p[i] == best or (best != best and p[i] != p[i]):
@@ -182,7 +182,7 @@ def _last_equal(p, n, best):
 
 @handler("arg", "float32", "float64")
 def arg(dtype: str) -> Any:
-    """y = where in each row its largest (0) or smallest (1) element is; a NaN is found before any number."""
+    """y = the position in each row of its largest (0) or smallest (1) element; NaN comes before every number."""
     row_max, row_min = make_row_max(dtype, _itself), make_row_max(dtype, _negative)
 
     def handle(operands, bases, team):
@@ -199,7 +199,7 @@ def arg(dtype: str) -> Any:
 
 @handler("arg", "int64")
 def arg_int64(dtype: str) -> Any:
-    """y = where in each row its largest (0) or smallest (1) element is."""
+    """y = the position in each row of its largest (0) or smallest (1) element."""
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, FIND.x), dtype), pointer(tensor(bases, operands, FIND.y), dtype)
@@ -219,7 +219,7 @@ def arg_int64(dtype: str) -> Any:
 
 @handler("cumsum", "float32", "float64", "int64")
 def cumsum(dtype: str) -> Any:
-    """y = the running sum or product of each row, kept in 64 bits."""
+    """y = the running sum or product of each row, accumulated in 64 bits."""
     wide = np.int64 if dtype == "int64" else np.float64
     zero, one = wide(0), wide(1)
 

@@ -1,4 +1,4 @@
-"""How a kernel is written and entered into `kernels.table`. Importing this imports Numba."""
+"""The decorators that enter kernels into `kernels.table`. Importing this module imports Numba."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,14 +41,14 @@ __all__ = [
 
 _WORDS = types.CPointer(types.int64)
 
-tensor = tensor_address  # the address of the tensor whose operand words start at k; 0 where it is absent
+tensor = tensor_address  # the address of the tensor whose operand words start at k; 0 if it is absent
 
 
 @kernel
 def fail(bases, code, first, second):
-    """Record why an instruction could not be carried out; the first report of a run stands, whole.
+    """Record why an instruction failed. Only the first report of a run is kept.
 
-    The code is claimed: two members may fail at once. The numbers are read when all have met.
+    The code is claimed atomically, because two members may fail at once. The numbers are read after all have met.
     """
     status = pointer(bases[BASES.status], "int64")
     if atomic_claim(status, STATUS.code, code):
@@ -61,8 +61,8 @@ def handler(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a factory, called with a dtype's name, that returns the Python function of the handler.
 
-    microkernels: names of those that it calls. uses: the `target.FEATURES` beyond a base on which its code depends,
-    through whatever constant; those of its microkernels are theirs.
+    microkernels: the names of those that it calls. uses: the `target.FEATURES` beyond a base on which its own code
+    depends, even if only through constants; features of its microkernels do not count.
     """
     return _enter(op, dtypes, microkernels, uses, lambda dtype: ((_WORDS, _WORDS, _WORDS), types.void))
 
@@ -70,7 +70,7 @@ def handler(
 def microkernel(
     name: str, *dtypes: str, signature: Callable[[str], Any], uses: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a factory of a microkernel; `signature` gives its Numba signature for a dtype."""
+    """Enter a factory of a microkernel. signature: returns its Numba signature for a dtype."""
     return _enter(name, dtypes, (), uses, signature)
 
 
@@ -95,7 +95,7 @@ def _enter(
 
 
 def native_entry(name: str, signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function, of no dtype, that native code calls by its address; `signature` is Numba's."""
+    """Enter a function without dtype that native code calls by its address. signature: Numba's."""
 
     def enter_it(function: Callable[..., Any]) -> Callable[..., Any]:
         arguments, result = signature.args, signature.return_type
@@ -108,10 +108,7 @@ def native_entry(name: str, signature: Any) -> Callable[[Callable[..., Any]], Ca
 def called_by_python(
     name: str, kinds: str, *, keep_gil: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function of 64-bit integers, and of objects as their addresses, that Python calls.
-
-    kinds: "i" or "o" for each argument.
-    """
+    """Enter a function that Python calls. kinds: for each argument "i", a 64-bit integer, or "o", any object."""
 
     def enter_it(function: Callable[..., Any]) -> Callable[..., Any]:
         enter(name, "", Recipe(lambda *made: compile_python(function, kinds, *made, keep_gil=keep_gil)))

@@ -8,7 +8,7 @@ from fastgru.kernels.recurrent import RECURRENT_MICROKERNELS, RecurrentCell, mak
 from fastgru.kernels.registry import handler, kernel
 from fastgru.simd.memory import lanes_of, load, offset, store
 
-__all__: list[str] = []  # its handlers are found in the table
+__all__: list[str] = []  # the handlers are found in the table
 
 _AT = RECURRENT.at
 
@@ -25,5 +25,5 @@ def _tail(operands, parameters, peephole, sums, c, h_next, size, padded):
 
 @handler("rnn", "float32", "float64", microkernels=RECURRENT_MICROKERNELS)
 def rnn(dtype: str) -> Any:
-    """One direction, any activation, clip."""
+    """One direction, with any activation and clip."""
     return make_recurrent(dtype, RecurrentCell(1, _tail))

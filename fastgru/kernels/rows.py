@@ -1,7 +1,7 @@
-"""Sums and extremes over a contiguous row, in one order for a length, and rows copied and cleared.
+"""Sums and extremes over a contiguous row, in an order that depends on its length only; copying and clearing rows.
 
-A sum keeps one partial sum a lane, in blocks of `BLOCK` vectors summed from zero and then added, so that its rounding
-error grows with the block and not with the row.
+A sum keeps one partial sum for each lane, in blocks of `BLOCK` vectors that are summed from zero and then added, so its
+rounding error grows with the block and not with the row.
 """
 
 from typing import Any, Final
@@ -20,7 +20,7 @@ BLOCK: Final = 64
 
 @kernel
 def copy_row(source, target, n):
-    """target[:n] = source[:n]; memory beyond is not touched."""
+    """target[:n] = source[:n]; memory beyond is neither read nor written."""
     lanes = lanes_of(target)
     if n >= lanes:
         for i in range(0, n - lanes + 1, lanes):
@@ -44,7 +44,7 @@ def clear_row(zero, target, n):
 
 
 def make_row_sum(dtype: str, term: Any) -> Any:
-    """row_sum(x, n, parameter) = sum of term(x[i], parameter) over i < n."""
+    """Return row_sum(x, n, parameter), the sum of term(x[i], parameter) over i < n."""
     zero, block = np.dtype(dtype).type(0), BLOCK
 
     @kernel
@@ -69,7 +69,7 @@ def make_row_sum(dtype: str, term: Any) -> Any:
 
 
 def make_row_max(dtype: str, term: Any) -> Any:
-    """row_max(x, n) = the largest term(x[i]) over i < n, NaN if one is; -inf over nothing."""
+    """Return row_max(x, n), the largest term(x[i]) over i < n: NaN if one is NaN, -inf if n is 0."""
     least = np.dtype(dtype).type(-np.inf)
 
     @kernel

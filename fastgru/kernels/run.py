@@ -1,15 +1,15 @@
-"""One native call that carries out a whole program, alone or as one member of a team.
+"""The native calls that run a whole program, alone or on a team, and the layout of its words.
 
     words: `PROGRAM`, with `HEAD` for each instruction, then the operands
 
-`member` is the member that carries the instruction out, EVERYONE for one that the team shares; `after` says what comes
-behind it: `MEETS` where the members wait for each other, `LOOKS` where signals may be handled, `JUMPS` where the
-instruction itself has said which comes next, for the member that carried it out; the others go on at `skip`;
-`COUNTS` where it adds one to its own `count`, in words that no other call carries out meanwhile. The
-addresses of inputs and outputs are written into `bases` by the call; `bases[BASES.status]` points to the status words.
-A run ends where its members meet after one of them has failed; the first report stands.
+`member` is the member that carries out the instruction, or EVERYONE if the team shares it. `after` is a sum of flags.
+`MEETS`: the members wait for each other after it. `LOOKS`: signals may be handled after it. `JUMPS`: the instruction
+has decided which one comes next for the member that carried it out; the others go on at `skip`. `COUNTS`: it adds one
+to its own `count`, which needs words that no other call uses meanwhile.
 
-A run has a mode of the floating-point unit of its own (`simd.control`), and the caller's is restored after it.
+The call writes the addresses of inputs and outputs into `bases`; `bases[BASES.status]` points to the status words. If a
+member fails, the run ends where the members meet next, and the first report is kept. A run sets its own mode of the
+floating-point unit (`simd.control`) and restores the caller's afterwards.
 
 The functions are those of `kernels.entries`; the first use of each compiles it or reads it from the cache.
 """
@@ -39,11 +39,11 @@ LOOKS: Final = 2
 JUMPS: Final = 4
 COUNTS: Final = 8
 
-# What a call answers where it has not run: an array is not as the ticket says; another thread is at it.
+# What a call returns if it has not run: an array does not match the ticket; another thread is running the state.
 MISFIT: Final = -1
 IN_USE: Final = -2
 
-# What calls for sessions answer besides: there are more than there is room for; one is not open, or comes twice.
+# What else calls for sessions return: there are more sessions than room; one is not open; one comes twice.
 NO_ROOM: Final = -3
 NOT_OPEN: Final = -4
 TWICE: Final = -5
@@ -57,7 +57,7 @@ def _entry(name: str) -> Callable[..., int]:
 
 
 class Calls(NamedTuple):
-    """What every caller of programs needs: `run_alone`, and `take` and `put` of a state (`kernels.entries`)."""
+    """The functions that every caller of programs needs: `run_alone`, `take` and `put` (`kernels.entries`)."""
 
     alone: Callable[[int, Any, Any], int]
     take: Callable[[int, int, Any], int]
@@ -66,9 +66,9 @@ class Calls(NamedTuple):
 
 @functools.cache
 def calls() -> Calls:
-    """The functions. Any objects can be given for arrays and tuples of them: what does not fit is not touched.
+    """Return the functions. They check arrays and tuples before they use them, so any objects can be passed.
 
-    Raises `UnsupportedModelError` where this NumPy is not laid out as expected.
+    Raises `UnsupportedModelError` if the arrays of this NumPy have an unexpected layout.
     """
     check_layout()
     ensure([native(name) for name in _ALWAYS])
@@ -77,7 +77,7 @@ def calls() -> Calls:
 
 
 class SessionCalls(NamedTuple):
-    """What a pool of sessions needs (`kernels.sessions`), which takes addresses, and arrays that must be as it says."""
+    """The functions for a pool of sessions (`kernels.sessions`). Except for `push`, they do not check their arrays."""
 
     open: Callable[[int, Any], int]
     close: Callable[[int, int], int]
@@ -88,7 +88,7 @@ class SessionCalls(NamedTuple):
 
 @functools.cache
 def session_calls() -> SessionCalls:
-    """The functions. Raises as `calls`."""
+    """Return the functions. Raises as `calls`."""
     calls()
     names = [f"{name}_session{'s' if name in ('push', 'settle') else ''}" for name in SessionCalls._fields]
     ensure([native(name) for name in names])
@@ -97,28 +97,31 @@ def session_calls() -> SessionCalls:
 
 @functools.cache
 def team_caller() -> Callable[[int, int, int, int, Any, Any], int]:
-    """`entries.run_team`; call `calls` first."""
+    """Return `entries.run_team`. `calls` must be called first."""
     return _entry("run_team")
 
 
 @functools.cache
 def worker() -> Callable[..., int]:
-    """int64(control, member, lock): returns when it is woken and there is no program."""
+    """Return `entries.work`, int64(control, member, lock), which ends when it is woken without a program."""
     return _entry("work")
 
 
 @functools.cache
 def mode_exchanger() -> Callable[..., int]:
-    """int64(mode, -1 for the plain one): the mode of this thread's floating-point unit before (`simd.control`)."""
+    """Return `entries.change_mode`, int64(mode), which sets the mode of this thread and returns the one before.
+
+    mode: see `simd.control`; -1 for the plain one.
+    """
     return _entry("change_mode")
 
 
 @contextmanager
 def plain_mode() -> Iterator[None]:
-    """Python's own mode of the floating-point unit, on this thread: rounding to nearest, denormals kept, no traps.
+    """Set Python's own mode of the floating-point unit on this thread: rounding to nearest, denormals kept, no traps.
 
-    For what is computed once for many calls, whose bits must not depend on what a library has set. A process that only
-    builds has that mode from its start.
+    It is for values that are computed once for many calls, whose bits must not depend on a mode that a library has set.
+    A process that only builds has that mode from its start, and this does nothing.
     """
     if builds_only():
         yield

@@ -1,4 +1,4 @@
-"""Elements and blocks written to positions that come with the data."""
+"""Writing elements and blocks to positions that are data."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["scatter_elements", "scatter_nd"]
 
 @kernel
 def _combine(code, old, new):
-    """NaN on either side is the largest and the smallest."""
+    """Combine two elements. For max and min, NaN on either side gives NaN."""
     if code == REDUCTIONS.add:
         return old + new
     if code == REDUCTIONS.mul:
@@ -83,7 +83,7 @@ def _make_scatter_elements(dtype: str, *, moves: bool) -> Any:
 
 @handler("scatter_nd", "int8", "int16", "int32", "int64")
 def scatter_nd(dtype: str) -> Any:
-    """y[ids[i]] = updates[i], blocks of `inner` elements; the last write stands. One handler an element width."""
+    """y[ids[i]] = updates[i], as blocks of `inner` elements; the last write wins. Each element width has a handler."""
     return _make_scatter_nd(dtype, moves=True)
 
 
@@ -95,7 +95,7 @@ def scatter_nd_reduce(dtype: str) -> Any:
 
 @handler("scatter_elements", "int8", "int16", "int32", "int64")
 def scatter_elements(dtype: str) -> Any:
-    """y[..., ids[i, j, ...], ...] = updates[i, j, ...]: one handler an element width."""
+    """y[..., ids[i, j, ...], ...] = updates[i, j, ...]: one handler for each element width."""
     return _make_scatter_elements(dtype, moves=True)
 
 

@@ -1,4 +1,4 @@
-"""Blocks by tuples of positions, and rows of which the valid steps are reversed. Blocks are counted in bytes."""
+"""Gathering blocks by tuples of positions, and reversing the valid steps of rows. Sizes of blocks are bytes."""
 
 from typing import Any
 

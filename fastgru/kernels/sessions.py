@@ -1,11 +1,11 @@
-"""What Python calls for a pool of sessions: opened, closed, read, changed, and pushed, any number of them in one call.
+"""The functions that Python calls for a pool of sessions: to open, close, read, change and push sessions.
 
-A session's state lies in a slot, in two banks. A push claims its sessions, cuts them into blocks for which there are
-programs, and for each block gathers states and frames, runs the program, and scatters the new states into the other
-banks; at the very end all sessions change banks. One session alone is run on its state where it lies. Claims are made
-and given up under the GIL, as everything is that takes no time; the programs run without.
+A session's state lies in a slot, in two banks. A push takes any number of sessions: it claims them and cuts them into
+blocks for which there are programs. For each block it gathers states and frames, runs the program, and scatters the new
+states into the other banks. At the end all sessions change banks. A block of one session runs on its state in place.
+Claims are made and released under the GIL, like everything that takes little time; programs run without the GIL.
 
-A session is its place and a generation, so that the one that comes after it in a slot has another number.
+A session's number consists of its place and a generation, so the next session in a slot has another number.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ from fastgru.simd.memory import call_native, offset, pointer, prefetch
 
 __all__ = ["push_sessions"]
 
-_PLACE_BITS: Final = 32  # of a session's number; the others are its generation
+_PLACE_BITS: Final = 32  # bits of a session's number that are its place; the others are its generation
 _LAST_GENERATION: Final = (1 << 31) - 1
 _HEAD: Final = 8 * SLOT.words
 _LINE: Final = 64
@@ -41,7 +41,7 @@ def _slot_at(pool, place):
 
 @kernel
 def _slot_of(pool, session):
-    """The address of the slot of an open session, else 0."""
+    """Return the address of the slot of an open session, 0 if it is not open."""
     place = session & ((1 << _PLACE_BITS) - 1)
     if session <= 0 or place >= pool[POOL.used]:
         return 0
@@ -51,7 +51,7 @@ def _slot_of(pool, session):
 
 @kernel
 def _copy(source, target, nbytes):
-    """Between two addresses."""
+    """Copy bytes from one address to another."""
     if nbytes % 4 == 0:
         copy_row(pointer(source, "float32"), pointer(target, "float32"), nbytes // 4)
     else:
@@ -62,7 +62,7 @@ def _copy(source, target, nbytes):
 
 @called_by_python("open_session", "io", keep_gil=True)
 def open_session(at, state):
-    """A new session that begins with the bytes of an array; 0 where there is no slot."""
+    """Open a session whose state is the bytes of an array, and return its number; 0 if no slot is free."""
     pool = pointer(at, "int64")
     place = pool[POOL.free] - 1
     if place >= 0:
@@ -85,7 +85,7 @@ def open_session(at, state):
 
 @kernel
 def _idle_slot(pool, session):
-    """The address of a slot that nobody uses; or why not."""
+    """Return the address of the slot of an open session that nobody uses, otherwise `NOT_OPEN` or `IN_USE`."""
     slot = _slot_of(pool, session)
     if slot == 0:
         return NOT_OPEN
@@ -96,7 +96,7 @@ def _idle_slot(pool, session):
 
 @called_by_python("close_session", "ii", keep_gil=True)
 def close_session(at, session):
-    """Give a slot up; 0, or why not."""
+    """Close a session and free its slot. Return 0, `NOT_OPEN` or `IN_USE`."""
     pool = pointer(at, "int64")
     found = _idle_slot(pool, session)
     if found < 0:
@@ -112,7 +112,7 @@ def close_session(at, session):
 
 @called_by_python("copy_session", "iioi", keep_gil=True)
 def copy_session(at, session, state, replaces):
-    """Copy the state of a session into an array of bytes, or have the array replace it; 0, or why not."""
+    """Copy the state of a session to an array of bytes, or from it if `replaces`. Return 0, `NOT_OPEN` or `IN_USE`."""
     pool = pointer(at, "int64")
     slot = _idle_slot(pool, session)
     if slot < 0:
@@ -130,7 +130,7 @@ def copy_session(at, session, state, replaces):
 
 @kernel
 def _settle(at, moves):
-    """Give the sessions of a push up; they go on to their new states where it `moves`."""
+    """Release the sessions of a push. If `moves`, their new states become the present ones."""
     push = pointer(at, "int64")
     rows = pointer(push[PUSH.rows], "int64")
     for i in range(push[PUSH.count]):
@@ -144,7 +144,7 @@ def _settle(at, moves):
 
 @called_by_python("settle_sessions", "ii", keep_gil=True)
 def settle_sessions(at, moves):
-    """The same for a push that holds its sessions, and for all that are chained to it."""
+    """Release the sessions of a push that holds them, and of all pushes that are chained to it, as `_settle` does."""
     while at != 0:
         _settle(at, moves != 0)
         push = pointer(at, "int64")
@@ -154,7 +154,7 @@ def settle_sessions(at, moves):
 
 @kernel
 def _claim(at, push, sessions, count):
-    """Have the slots of these sessions, none of which may be in use; 0, or why not, and then nothing has happened."""
+    """Claim the slots of sessions, none of which may be in use. Return 0, or the reason, and then none is claimed."""
     pool = pointer(push[PUSH.pool], "int64")
     epoch = pointer(pool[POOL.process], "int64")[EPOCH]
     rows = pointer(push[PUSH.rows], "int64")
@@ -178,8 +178,11 @@ def _claim(at, push, sessions, count):
 
 @kernel
 def _bind(push, sessions, frames, outputs, process):
-    """Note where the arrays of a call begin; how many sessions there are, or `MISFIT` where an array is not as it must
-    be, or an output lies over another array, or `NO_ROOM`."""
+    """Record where the arrays of a call begin, and return the number of sessions.
+
+    Returns `MISFIT` if an array does not match or an output overlaps another array, and `NO_ROOM` for too many
+    sessions.
+    """
     expected = pointer(push[PUSH.sessions], "int64")
     count = size_of(sessions, expected[0], process)
     if count < 0 or not fits_rows(sessions, expected, 0, count, process):
@@ -213,7 +216,7 @@ def _bind(push, sessions, frames, outputs, process):
 
 @kernel
 def _place_ends(push, rung, table, first, count):
-    """Where the arrays of a block lie: in those of the call, or beside them, and then the frames are copied there."""
+    """Set the addresses of a block's arrays: parts of the call's arrays, or staging memory with copied frames."""
     block, where = rung[RUNG.rows], pointer(rung[RUNG.bases], "int64")
     for i in range(push[PUSH.inputs] + push[PUSH.outputs]):
         end = offset(push, PUSH.ends + END.words * i)
@@ -230,7 +233,7 @@ def _place_ends(push, rung, table, first, count):
 
 @kernel
 def _take_outputs(push, block, first, count):
-    """Copy to the arrays of the call what could not be made in them."""
+    """Copy outputs from staging memory to the arrays of the call, if they were written there."""
     for i in range(push[PUSH.inputs], push[PUSH.inputs] + push[PUSH.outputs]):
         end = offset(push, PUSH.ends + END.words * i)
         nbytes = end[END.nbytes]
@@ -242,7 +245,7 @@ def _take_outputs(push, block, first, count):
 
 @kernel
 def _move_states(push, rows, block, scatter):
-    """Gather the states of a block of rows, or scatter those that follow into the other banks."""
+    """Gather the states of a block of rows, or scatter the next states into the other banks."""
     bank = pointer(push[PUSH.pool], "int64")[POOL.bank]
     states = offset(push, PUSH.ends + END.words * (push[PUSH.inputs] + push[PUSH.outputs]))
     for r in range(block):
@@ -263,14 +266,14 @@ def _move_states(push, rows, block, scatter):
 
 @kernel
 def _fetch(at, nbytes):
-    """Ask for memory of which little may be in the caches: all at once it comes sooner than as a program reads it."""
+    """Prefetch memory that is probably not in the caches: all at once, it comes sooner than when a program reads it."""
     for i in range(0, nbytes, _LINE):
         prefetch(pointer(at, "uint8"), i)
 
 
 @kernel
 def _place_states(push, rung, table, slot):
-    """Where the states of a block lie: in the only slot that there is, or gathered."""
+    """Set the addresses of a block's states: in the slot if there is only one, otherwise in gathered memory."""
     ends = push[PUSH.inputs] + push[PUSH.outputs]
     states, count = offset(push, PUSH.ends + END.words * ends), push[PUSH.states]
     where = offset(pointer(rung[RUNG.bases], "int64"), ends)
@@ -289,7 +292,7 @@ def _place_states(push, rung, table, slot):
 
 @kernel
 def _run_block(push, rung, first, count, look_by, epoch):
-    """The rows from `first` on, of `count` in all, that one program takes."""
+    """Run the rows of one program, from row `first` on; the push has `count` rows."""
     rows, block = offset(pointer(push[PUSH.rows], "int64"), first), rung[RUNG.rows]
     table = pointer(rung[RUNG.table], "int64")
     _place_ends(push, rung, table, first, count)
@@ -317,7 +320,7 @@ def _run_block(push, rung, first, count, look_by, epoch):
 
 @kernel
 def _run_blocks(push, count, look_by, epoch):
-    """As many rows at a time as there is a program for."""
+    """Run all rows of a push, in blocks as large as the programs allow."""
     rungs = offset(push, PUSH.ends + END.words * (push[PUSH.inputs] + push[PUSH.outputs]))
     rungs = offset(rungs, CARRIED.words * push[PUSH.states])
     status, first, k = pointer(push[PUSH.status], "int64"), 0, push[PUSH.rungs] - 1
@@ -327,7 +330,7 @@ def _run_blocks(push, count, look_by, epoch):
         rung = offset(rungs, RUNG.words * k)
         if look_by != 0 and first > 0:
             call_native(look_by, status)
-            exchange_mode(status[STATUS.mode])  # which it leaves as a run needs it
+            exchange_mode(status[STATUS.mode])  # `look` leaves the mode of a run
         if status[STATUS.code] == 0:
             _run_block(push, rung, first, count, look_by, epoch)
         if status[STATUS.code] != 0:
@@ -338,11 +341,11 @@ def _run_blocks(push, count, look_by, epoch):
 
 @called_by_python("push_sessions", "iiooo", keep_gil=True)
 def push_sessions(at, holds_on, sessions, frames, outputs):
-    """Push a frame of each of these sessions; 0, a code of `FAILURES`, or what `kernels.run` names for which nothing
-    has happened.
+    """Push a frame of each session.
 
-    sessions: an array. frames, outputs: tuples of arrays, or the only one. holds_on: not 0 where the sessions are left
-    as they were, and claimed, until `settle_sessions` is called.
+    Returns 0, a code of `FAILURES`, or a negative code of `kernels.run` if nothing was run. sessions: an array. frames,
+    outputs: tuples of arrays, or the array itself if there is only one. holds_on: if not 0, the sessions keep their
+    present states, and stay claimed, until `settle_sessions` is called.
     """
     push = pointer(at, "int64")
     process = pointer(pointer(push[PUSH.pool], "int64")[POOL.process], "int64")

@@ -1,4 +1,4 @@
-"""Softmax over contiguous rows: the largest element out first, then exp and its sum in one pass, then the division."""
+"""Softmax over contiguous rows: find the largest element, compute exp and its sum in one pass, then divide."""
 
 import math
 from typing import Any
@@ -26,7 +26,7 @@ def _same(v):
 
 
 def make_shifted_exp(dtype: str) -> Any:
-    """f(x, shift) = e^(x - shift) for x <= shift: exactly 0 where x is -inf."""
+    """Return f(x, shift) = e^(x - shift) for x <= shift, which is exactly 0 if x is -inf."""
     zero = np.dtype(dtype).type(0)
     least = np.dtype(dtype).type(-87 if dtype == "float32" else -708)
 
@@ -46,7 +46,7 @@ def softmax(dtype: str) -> Any:
 
     @kernel
     def row_exp(x, y, n, shift):
-        """y = e^(x - shift), and the sum of it."""
+        """y = e^(x - shift); return the sum of y."""
         lanes = lanes_of(x)
         whole = n // lanes * lanes
         total = splat(zero)

@@ -1,13 +1,13 @@
-"""The dispatch table: one native handler an operation and dtype, compiled the first time a program needs it.
+"""The dispatch table: one native handler for each operation and dtype, compiled when a program first needs it.
 
 A handler is `void(int64* operands, int64* bases, int64* team)`. Operands are the instruction's own words: a tensor
 is two of them (index into `bases`, byte offset; a negative index means absent), the rest are sizes, strides and codes.
-`bases` holds addresses: at `BASES.status` that of the status words a handler writes when data is wrong
-(`registry.fail`), and at the names of microkernels those of native code that several handlers call, compiled once for
-all of them. `team` holds the calling thread's number and the number of threads.
+`bases` holds addresses: at `BASES.status` that of the status words, which a handler writes when data is wrong
+(`registry.fail`), and at the names of microkernels their addresses. A microkernel is native code that several handlers
+call, compiled once for all of them. `team` holds the words of the calling member (`operands.team.TEAM`).
 
-What the cache holds is run without Numba. The modules that define handlers (`kernels.registry` is how) are imported
-when something has to be compiled, or when somebody asks for all there is.
+Functions in the cache run without Numba. The modules that define handlers, by means of `kernels.registry`, are imported
+only to compile, or to list all functions.
 """
 
 import contextlib
@@ -53,18 +53,18 @@ __all__ = [
 
 _MICROKERNELS: Final = sorted((*gemm.MICROKERNELS, *lowp.MICROKERNELS))
 
-# What stands at fixed places of `bases`; the addresses of buffers follow.
+# The fixed places of `bases`; the addresses of buffers follow.
 BASES: Final = places(f"status arena {' '.join(_MICROKERNELS)}")
 
 INDEX_OUT_OF_RANGE: Final = 1
 LENGTH_OUT_OF_RANGE: Final = 2
 DIVISION_BY_ZERO: Final = 3
 NEGATIVE_EXPONENT: Final = 4
-INTERRUPTED: Final = 5  # a signal handler has raised an exception, which the caller gets
+INTERRUPTED: Final = 5  # a signal handler has raised an exception, which is raised in the caller
 FORKED: Final = 6
 TOO_MANY_ITERATIONS: Final = 7
 DEAD_END: Final = 9
-PAUSED: Final = 8  # a block of rows is full: called again, the run goes on where it was
+PAUSED: Final = 8  # a block of rows is full; the next call resumes the run
 FAILURES: Final = {
     INDEX_OUT_OF_RANGE: "index {0} is out of range for {1} entries",
     LENGTH_OUT_OF_RANGE: "length {0} is not within 0 to {1}",
@@ -78,8 +78,11 @@ FAILURES: Final = {
 
 
 class Recipe(NamedTuple):
-    """How a native function is made: `compile` gives the object code that defines a symbol, for a level; `microkernels`
-    those it calls. uses: the `target.FEATURES` on which its code depends, be it as constants only."""
+    """The way to compile a native function.
+
+    compile: returns the object code that defines a symbol, for a level. microkernels: the names of those that it calls.
+    uses: the `target.FEATURES` on which its code depends, even if only through constants.
+    """
 
     compile: Callable[[str, Target], bytes]
     microkernels: tuple[str, ...] = ()
@@ -87,7 +90,7 @@ class Recipe(NamedTuple):
 
 
 class Native:
-    """One native function: a handler, a microkernel, or what Python calls (of no dtype)."""
+    """One native function: a handler, a microkernel, or a function without dtype that Python or native code calls."""
 
     def __init__(self, op: str, dtype: str = "") -> None:
         self.op, self.dtype = op, dtype
@@ -101,7 +104,7 @@ class Native:
 
     @property
     def state(self) -> str:
-        """The state: "compiled" in this process, "cached" where it came from the cache folder, "unused" so far."""
+        """The state: "compiled" by this process, "cached" if it came from the cache, "unused" so far."""
         if not self._address:
             return "unused"
         return "compiled" if self._compiled else "cached"
@@ -116,7 +119,7 @@ class Native:
 
     @property
     def address(self) -> int:
-        """The native address; the first use compiles, or loads from the cache. In a process that only builds, none."""
+        """The native address. The first access compiles or loads the function, unless the process only builds."""
         if not self._address:
             with lock:
                 if not self._address:
@@ -125,11 +128,11 @@ class Native:
 
     @property
     def asked_for(self) -> bool:
-        """Whether something wants its address."""
+        """Whether its address has been asked for."""
         return bool(self._address)
 
     def build(self) -> None:
-        """Have it in the cache's folder."""
+        """Make sure that the cache folder has the function."""
         if cache.read_kept(self.name) is None:
             entry = self.from_cache()
             if entry is None:
@@ -138,13 +141,13 @@ class Native:
                 cache.write(self.name, entry)
 
     def from_cache(self) -> cache.Entry | None:
-        """What the cache folder holds of it, or what was compiled here."""
+        """Return its entry from the cache, or the one that this process has compiled; None if there is none."""
         if self._found is None:
             self._found = cache.read(self.name)
         return self._found
 
     def _linked(self) -> int:
-        """The address of what the cache holds; 0 where there is none, or linking is not for this thread."""
+        """Link the cached entry and return its address; 0 if there is none, or if no signal may interrupt linking."""
         entry = self.from_cache() if may_be_disturbed() else None
         with contextlib.suppress(RuntimeError):
             return load_object(entry.code, entry.symbol) if entry is not None else 0
@@ -155,7 +158,7 @@ class Native:
         if entry is not None:
             try:
                 return load_object(entry.code, entry.symbol)
-            except RuntimeError:  # whole, and yet not for this process: a library that it needs is another one
+            except RuntimeError:  # a library of this process differs from the one that the valid entry needs
                 kept = cache.read_kept(self.name)
                 if kept is not None and kept.code != entry.code:
                     with contextlib.suppress(RuntimeError):
@@ -165,16 +168,16 @@ class Native:
 
     @property
     def recipe(self) -> Recipe:
-        """How it is made. Imports Numba."""
+        """The recipe of the function. Imports Numba."""
         return _recipe(self.op, self.dtype)
 
     def accept(self, entry: cache.Entry) -> None:
-        """Have it be what was compiled for this process, and keep that for others."""
+        """Use an entry that was compiled for this process, and write it to the cache for others."""
         self._found, self._compiled = entry, True
         cache.write(self.name, entry)
 
     def _make(self) -> cache.Entry:
-        if self._found is None or not self._compiled:  # as it may be after a waiting that was ended
+        if self._found is None or not self._compiled:  # an interrupted wait may have left an accepted entry
             with cache.compilations():
                 self.accept(compiled(self))
         assert self._found is not None
@@ -182,7 +185,7 @@ class Native:
 
 
 def compiled(one: Native) -> cache.Entry:
-    """A native function, compiled anew."""
+    """Compile a native function, and return its entry."""
     recipe, symbol = one.recipe, f"fastgru_{one.name}"
     return cache.Entry(symbol, recipe.microkernels, recipe.uses, recipe.compile(symbol, cache.home(recipe.uses)))
 
@@ -192,13 +195,13 @@ _building = False
 
 
 def build_only() -> None:
-    """For the life of this process, native functions are built, for whatever target, and none is ever run."""
+    """Make this process one that only builds native functions, for any target, and never runs one."""
     global _building
     _building = True
 
 
 def builds_only() -> bool:
-    """Whether this process only builds kernels."""
+    """Return whether this process only builds kernels."""
     return _building
 
 
@@ -207,7 +210,7 @@ _natives: dict[tuple[str, str], Native] = {}
 
 
 def enter(op: str, dtype: str, recipe: Recipe) -> None:
-    """Put a recipe into the table. Raises `ValueError` where it uses what is none of `target.FEATURES`."""
+    """Put a recipe into the table. Raises `ValueError` if it uses a feature that is not one of `target.FEATURES`."""
     if unknown := set(recipe.uses) - set(FEATURES):
         raise ValueError(f"{op}: uses {', '.join(sorted(unknown))}, expected some of {', '.join(FEATURES)}")
     _recipes[op, dtype] = recipe
@@ -215,7 +218,7 @@ def enter(op: str, dtype: str, recipe: Recipe) -> None:
 
 @functools.cache
 def import_kernels() -> None:
-    """Every module of this package, so that every recipe is there. Imports Numba."""
+    """Import every module of this package, which enters every recipe. Imports Numba."""
     import_all("fastgru.kernels")
 
 
@@ -226,12 +229,12 @@ def _recipe(op: str, dtype: str) -> Recipe:
 
 
 def native(op: str, dtype: str = "") -> Native:
-    """As `find`, of what is known to be there."""
+    """Return the native function as `find` does, without checking that it exists."""
     return _natives.setdefault((op, dtype), Native(op, dtype))
 
 
 def find(op: str, dtype: str = "") -> Native:
-    """The native function of an operation for a dtype; `KeyError` where there is none."""
+    """Return the native function of an operation for a dtype. Raises `KeyError` if there is none."""
     found = _natives.get((op, dtype))
     if found is None:
         found = Native(op, dtype)
@@ -242,16 +245,16 @@ def find(op: str, dtype: str = "") -> Native:
 
 
 def entries() -> Iterator[Native]:
-    """Every native function there is, by name. Imports Numba."""
+    """Return an iterator over all native functions, sorted by name. Imports Numba."""
     undisturbed(import_kernels)
     return iter([native(op, dtype) for op, dtype in sorted(_recipes)])
 
 
 def table() -> list[tuple[str, str, str, str]]:
-    """(operation, dtype, the target that it is built for, state) of every handler and microkernel."""
+    """Return (operation, dtype, the target that it is built for, state) of every handler and microkernel."""
     return [(one.op, one.dtype, cache.home(one.recipe.uses).short, one.state) for one in entries() if one.dtype]
 
 
 def compiled_by_this_process() -> list[str]:
-    """Names of native functions that were compiled here rather than found in the cache."""
+    """Return the names of native functions that this process has compiled instead of finding them in the cache."""
     return sorted(each.name for each in list(_natives.values()) if each.state == "compiled")

@@ -1,12 +1,14 @@
-"""Sharing one instruction between the threads of a team: who does what, and where they meet; and how a call begins.
+"""The threads of a team: calling workers, sharing an instruction, and meeting.
 
-A worker is called through one word of its own, `MEMBER.wake`. Who calls writes what the call is about, then exchanges
-the word for `CALLED`, and releases the worker's lock if the word was `ASLEEP`. A worker that has looked out for long
-enough exchanges the word for `ASLEEP`, and sleeps on its lock unless the word was `CALLED`. Both are exchanges of the
-same word, so one of them comes first, on any CPU, and the other one sees it: either who calls finds `ASLEEP` and
-releases the lock, or the worker finds `CALLED` and does not sleep. No wake-up is lost, and no lock is released twice.
-A worker reads what the call is about after it has read `CALLED`, or after it got its lock, so it reads what was written
-before; it writes `AWAKE` before its last meeting of the call, and nobody calls it again before that meeting.
+A worker is called through one word of its own, `MEMBER.wake`. The caller writes the words of the call, then exchanges
+this word for `CALLED`, and releases the worker's lock if the word was `ASLEEP`. A worker that has spun long enough
+exchanges the word for `ASLEEP`, and sleeps on its lock unless the word was `CALLED`. Both exchange the same word, so on
+any CPU one exchange comes first, and the other sees it. Either the caller finds `ASLEEP` and releases the lock, or the
+worker finds `CALLED` and does not sleep. No wake-up is lost, and no lock is released twice.
+
+A worker reads the words of the call after it has read `CALLED`, or after it has got its lock, so it reads what the
+caller wrote before. It writes `AWAKE` before its last meeting of the call, and nobody calls it again before that
+meeting.
 """
 
 import numpy as np
@@ -30,18 +32,18 @@ from fastgru.simd.threads import (
 
 __all__ = ["await_call", "barrier", "call_worker", "keep_off", "look_out", "meet", "share", "spend", "worth_joining"]
 
-# Pauses before a waiting thread lets others run: longer than any step that keeps both cores busy should take.
+# Pauses before a waiting thread lets others run: more than any step that keeps both cores busy should take.
 _PATIENCE = 2_000
-# Pauses between two looks at the clock, about half a microsecond; and how long they take where something else had the
-# core meanwhile, which then needs it more than a thread that waits for work.
+# Pauses between two readings of the clock, about half a microsecond. If they take longer than `_AWAY_NS`, another
+# thread had the core meanwhile, and needs it more than a thread that waits for work.
 _PAUSES, _AWAY_NS = 16, 20_000
-# How long calls that want a team awake do without one of which a member had no core: it may be gone for milliseconds.
+# How long calls that want a team awake run alone after one of its members had no core: it may be away for milliseconds.
 _LATE_NS = 50_000_000
 
 
 @kernel
 def call_worker(member, lock):
-    """Have a worker begin the call that its words tell of; whether it had to be woken."""
+    """Call a worker, whose words are written. Return whether it had to be woken."""
     asleep = atomic_exchange(member, MEMBER.wake, CALLED) == ASLEEP
     if asleep:
         release_lock(lock)
@@ -50,8 +52,11 @@ def call_worker(member, lock):
 
 @kernel
 def worth_joining(team, spin, sleeps):
-    """Whether to have the team: if it gains from one that sleeps; or all are awake, or calls come close enough together
-    for the next one to find it so, and no other work has kept a member from its core lately."""
+    """Return whether a call should use the team.
+
+    It should if the program gains even from workers that sleep. Otherwise all workers must be awake, or calls must come
+    close enough together for the next one to find them awake, and no member may have been without a core lately.
+    """
     if sleeps:
         return True
     members, awake, late = pointer(team[ROSTER.members], "int64"), True, atomic_load(team, ROSTER.late)
@@ -72,10 +77,10 @@ def worth_joining(team, spin, sleeps):
 
 @kernel
 def await_call(member, control, lock, spin):
-    """Return when the worker is called: it looks out for that for `spin` nanoseconds, and then sleeps.
+    """Return when the worker is called: it spins for `spin` nanoseconds, and then sleeps.
 
-    It goes to sleep at once where it would hold others up: on the core of the last caller, who goes on there, or where
-    something else had the core meanwhile, which it tells.
+    It sleeps at once if it would hold others up: if it is on the core of the last caller, which goes on there, or if
+    another thread had its core meanwhile, which it records in `LATE`.
     """
     called = False
     if spin > 0:
@@ -88,7 +93,7 @@ def await_call(member, control, lock, spin):
                     break
                 relax()
             before, now, core = now, nanoseconds(), current_cpu()
-            if member[MEMBER.core] != core:  # the caller looks at the line: what is written there holds him up
+            if member[MEMBER.core] != core:  # the caller reads this cache line, and every write delays it
                 member[MEMBER.core] = core
             if now - before > _AWAY_NS:
                 pointer(member[TEAM.shared], "int64")[LATE] = 1
@@ -102,7 +107,7 @@ def await_call(member, control, lock, spin):
 
 @kernel
 def _wait(team, told, where):
-    """Until every member has come here; the last to come tells all of them told[where]."""
+    """Wait until every member has come here. The last one passes told[where] on to all, as `VERDICT`."""
     shared = pointer(team[TEAM.shared], "int64")
     generation = atomic_load(shared, GENERATION)
     if atomic_add(shared, COUNT, 1) == team[TEAM.members] - 1:
@@ -128,7 +133,7 @@ def barrier(team):
 
 @kernel
 def meet(team, bases):
-    """The same; not 0 where the run is to end: all are told the same. Costs more than `barrier` in a short loop."""
+    """Wait as `barrier` does, which is faster, and return the same code to all members: not 0 if the run must end."""
     status = pointer(bases[BASES.status], "int64")
     if team[TEAM.members] == 1:
         return atomic_load(status, STATUS.code)
@@ -138,16 +143,17 @@ def meet(team, bases):
 
 @kernel
 def look_out(team, bases):
-    """Let signals of Python be handled, if this member is who does that; about every millisecond of a run."""
+    """Let Python handle signals, if this member is the one that does so. Called about every millisecond of a run."""
     if team[TEAM.look] != 0:
         call_native(team[TEAM.look], pointer(bases[BASES.status], "int64"))
 
 
 @kernel
 def spend(left, work, team, bases):
-    """What is `left` of the work until the next look at signals, `work` being done; negative where the run is to end.
+    """Return the work that is left until the next look for signals, after `work` more; negative if the run must end.
 
-    For a member that meets nobody until its instruction is done. Work is counted as in `LOOK_WORK`, where it begins.
+    It is for a member that meets no others until its instruction is done. Work is in the unit of `LOOK_WORK`, which is
+    the initial value of `left`.
     """
     left -= work
     if left > 0:
@@ -158,16 +164,16 @@ def spend(left, work, team, bases):
 
 @kernel
 def share(count, team):
-    """The first of `count` things of this member, and the one behind its last."""
+    """Return this member's part of `count` things: the first one, and the one behind the last."""
     return count * team[TEAM.number] // team[TEAM.members], count * (team[TEAM.number] + 1) // team[TEAM.members]
 
 
 @kernel
 def keep_off(member, core, allowed, mask):
-    """Send a worker that waits to other cores than `core`, the caller's, if it last ran there.
+    """Keep a waiting worker off `core`, the caller's, if it last ran there.
 
-    A scheduler wakes a thread where it slept if nothing better is idle at that moment, and two threads that meet after
-    every step on one core alternate instead of working side by side.
+    A scheduler wakes a thread on the core where it slept if no better one is idle at that moment. Two threads that
+    share a core and meet after every step would alternate instead of working at the same time.
     """
     if core < 0 or member[MEMBER.core] != core or core >= 64 * CPU_WORDS:
         return

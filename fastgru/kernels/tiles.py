@@ -1,13 +1,15 @@
-"""GEMM with AMX: blocks of up to 32 rows times panels of low precision, under `kernels.lowp`.
+"""GEMM with AMX: blocks of up to 32 rows times panels of low precision, for `kernels.lowp`.
 
     out[m, :] = start[m, :] + x[m, :] W^T           for quantised rows, W as `fastgru.packing.lowp` packs it
 
-Up to 16 rows of a block read a panel once, four vectors of outputs at a time; more read two vectors at a time, with
-each weight for both tiles of rows. One row alone goes through vectors, which have the same bits (`simd.dot`): so has
-every number of rows. Configuring the tiles costs some 200 cycles, as much as 12 operations on full ones: it is done
-once a call, and once more for the rows that are left over. That is why one call multiplies by the panels of all gates:
-a step of 8 rows and 256 units, four panels whose weights take some 8,000 cycles to come from the L2, spends 800 cycles
-on it and not 2,400; one of 32 rows some 800 beside 25,000.
+A block of up to 16 rows reads a panel once, four vectors of outputs at a time. A larger block reads two vectors at a
+time, and uses each weight for both tiles of rows. A single row is multiplied by vectors, which give the same bits
+(`simd.dot`), so the bits do not depend on the number of rows.
+
+Configuring the tiles costs some 200 cycles, as much as 12 operations on full tiles. It is done once a call, and once
+more for the rows that are left over. Therefore one call multiplies by the panels of all gates. A step of 8 rows and 256
+units has four panels, whose weights take some 8,000 cycles to come from the L2; it spends 800 cycles on configuring
+instead of 2,400. A step of 32 rows spends some 800 of 25,000 cycles.
 """
 
 from collections.abc import Callable
@@ -29,11 +31,11 @@ _ONE_ROW: Final = dict.fromkeys(PANEL_VECTORS, (1,))
 
 
 def make_panels(form: GEMMFormat, precision: str, whole: int, depth_of: Any) -> Any:
-    """panels(x, x_stride, rows, groups, w, K, width, start, start_stride, last, out, out_stride).
+    """Return panels(x, x_stride, rows, groups, w, K, width, start, start_stride, last, out, out_stride).
 
-    One panel of `width` vectors of each of `groups` matrices, one after the other in w, start and out; the last of them
-    begins with the row `last` for all rows, unless that is where `start` is. whole: numbers of k in a tile.
-    depth_of(K): elements of an output.
+    It multiplies by one panel of `width` vectors of each of `groups` matrices, one after the other in w, start and out.
+    The sums of the last matrix begin with the row `last` for all rows, unless `last` is the same address as `start`.
+    whole: the k of a tile. depth_of(K): elements of an output in the weights.
     """
     wide, pair, single = (make_block(precision, 1, vectors) for vectors in PANEL_VECTORS)
     wide_2, pair_2, single_2 = (make_block(precision, 2, vectors) for vectors in PANEL_VECTORS)
@@ -81,7 +83,7 @@ def make_panels(form: GEMMFormat, precision: str, whole: int, depth_of: Any) -> 
 
 
 def one_panel(panels: Any) -> Any:
-    """What `make_panels` makes, for one matrix: as `kernels.gemm.make_panel`."""
+    """Return the function of `make_panels` for one matrix, with the arguments of `kernels.gemm.make_panel`'s."""
     of_all = kernel(panels)
 
     def panel(x, x_stride, rows, w, K, width, start, start_stride, out, out_stride):
@@ -91,7 +93,7 @@ def one_panel(panels: Any) -> Any:
 
 
 def panels_signature(form: GEMMFormat) -> Callable[[str], Any]:
-    """The Numba signature of what `make_panels` makes, by dtype of the outputs."""
+    """Return a function of the outputs' dtype that gives Numba's signature of `make_panels`'s function."""
 
     def signature(dtype: str) -> Any:
         (p, q), i = form.types(dtype), types.int64

@@ -1,6 +1,6 @@
-"""The best k of a row: a heap of positions, its worst on top, then sorted in place.
+"""The best k elements of a row: a heap of positions with the worst on top, which is then sorted in place.
 
-The order is total, equal elements being told apart by their position, so that nothing depends on how the heap grew.
+The order is total, because equal elements are ordered by position. The result does not depend on how the heap grew.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ AT = TOPK.at
 
 @kernel
 def _before(x, step, a, b, smallest):
-    """Whether position a comes before position b in the answer."""
+    """Return whether position a comes before position b in the result."""
     u, v = x[a * step], x[b * step]
     if u == v:
         return a < b
@@ -29,7 +29,7 @@ def _before(x, step, a, b, smallest):
 
 @kernel
 def _sink(x, heap, step, size, smallest):
-    """Let the position on top of the heap find its place: every one is worse than its children."""
+    """Move the position on top of the heap down to its place: every position is worse than its children."""
     at = 0
     moving = heap[0]
     while True:
@@ -47,7 +47,7 @@ def _sink(x, heap, step, size, smallest):
 
 @kernel
 def _rise(x, heap, step, at, smallest):
-    """Let the position at the end of the heap find its place."""
+    """Move the position at the end of the heap up to its place."""
     moving = heap[at * step]
     while at > 0:
         parent = (at - 1) // 2
@@ -78,7 +78,7 @@ def topk(dtype: str) -> Any:
             worst = px[heap[0] * inner]
             for i in range(k, n):
                 v = px[i * inner]
-                # Later equals lose, so that only a strictly better element gets in; NaN decides below.
+                # A later equal element comes after, so only a strictly better one gets in; `_before` handles NaN.
                 if v >= worst if smallest else v <= worst:
                     continue
                 if _before(px, inner, i, heap[0], smallest):

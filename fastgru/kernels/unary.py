@@ -1,4 +1,4 @@
-"""One element in, one out, where there is no vector form (`kernels.fusion` has those): by the C library's function."""
+"""Element-wise operations on one operand that have no vector form; `kernels.fusion` has the others."""
 
 import math
 import operator

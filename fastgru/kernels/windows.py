@@ -1,7 +1,7 @@
-"""What a window reads and writes: padded copies of an image, and rows of outputs brought together.
+"""Padded copies of images for windows to read, and the collection of outputs that were computed phase by phase.
 
 An image is padded into rows of `phases` runs: run p of a row holds every phases-th column from column p on, so that the
-pixels which neighbouring outputs read lie side by side. The same layout takes outputs that are made phase by phase.
+pixels which neighbouring outputs read are adjacent. Outputs that are computed phase by phase have the same layout.
 """
 
 from fastgru.kernels.operands.windows import COLLECT, PAD
@@ -18,7 +18,7 @@ FROM, TO = PAD.at, COLLECT.at
 
 @kernel
 def _phase_row(source, step, target, at, count, phases, run):
-    """Elements `step` apart to columns `at`, at + 1, ... of a row in phases."""
+    """Copy elements that are `step` apart to columns `at`, at + 1, ... of a row in phases."""
     phase, q = at % phases, at // phases
     done = 0
     if phases == 2 and step == 1:
@@ -40,7 +40,7 @@ def _phase_row(source, step, target, at, count, phases, run):
 
 @kernel
 def pad_plane(x, words, fill, out):
-    """One channel of an image, as `pad_image` pads them all."""
+    """Pad one channel of an image, as `pad_image` pads all of them."""
     rows, first, step, H = words[FROM.rows], words[FROM.first], words[FROM.step], words[FROM.H]
     left, W, phases, run = words[FROM.left], words[FROM.W], words[FROM.phases], words[FROM.run]
     s_h, s_w = words[FROM.s_h], words[FROM.s_w]
@@ -65,7 +65,7 @@ def pad_plane(x, words, fill, out):
 
 @kernel
 def pad_image(x, words, fill, out):
-    """One image (C, H, W) with any strides into `out` (C, rows, phases, run), `fill` where there is no pixel.
+    """Pad an image (C, H, W) with any strides into `out` (C, rows, phases, run), with `fill` where there is no pixel.
 
     words: `PAD`.
     """
@@ -76,10 +76,10 @@ def pad_image(x, words, fill, out):
 
 @kernel
 def pad_zeros(x, words, zero, out):
-    """As `pad_image` with zeros, for rows that are often shorter than a vector: a row's end is written with it.
+    """Pad as `pad_image` does, with zeros, for rows that are often shorter than a vector: whole vectors are written.
 
-    What is written behind a row is zero, and belongs to the padding or to a row that is written later; behind the last
-    one there must be room for a vector.
+    The elements behind a row are written as zeros. They belong to the padding, or to a row that is written later;
+    behind the last row there must be room for a vector.
     """
     rows, first, step, H = words[FROM.rows], words[FROM.first], words[FROM.step], words[FROM.H]
     left, run, s_h, s_w = words[FROM.left], words[FROM.run], words[FROM.s_h], words[FROM.s_w]
@@ -107,7 +107,7 @@ def pad_zeros(x, words, zero, out):
 
 @kernel
 def collect(stage, words, y):
-    """Outputs made phase by phase, (C, H, phases, run), to where they belong in y.
+    """Copy outputs that were computed phase by phase, (C, H, phases, run), to their places in y.
 
     words: `COLLECT`.
     """
