@@ -19,7 +19,7 @@ def visible(shape: tuple[int, ...], regions: Sequence[Region]) -> list[tuple[Reg
 
     If that takes more than `MAX_BOXES`, returns every region whole, in order.
     """
-    hidden: list[Box] = [((0,) * len(shape), shape)]  # not yet covered, from the last region on
+    hidden: list[Box] = [((0,) * len(shape), shape)]  # boxes that no later region covers
     seen: list[tuple[Region, Box]] = []
     for region in reversed(regions):
         box = box_of(region)

@@ -73,7 +73,7 @@ class Buffer:
     """A run of bytes. `first` and `last` are the instructions between which an arena buffer must keep its place.
 
     shape: the shape of the contiguous tensor that an arena buffer was made for.
-    regions: what the tensor is copied from when an instruction first reads it; None once it is in memory.
+    regions: the parts that the tensor is copied from when an instruction first reads it; None once it is in memory.
     writer: the one instruction that fills the whole buffer, if there is one; it may be able to write elsewhere.
     touches: the instructions so far that read or write it. depth: the number of nested loops around its making.
     over: the buffers that a moving buffer, whose address the instructions of a loop set, may lie in.
@@ -168,7 +168,7 @@ class View:
         return View(self.buffer, self.offset, shape, strides, self.dtype)
 
     def moved(self, elements: int) -> int:
-        """Return the byte offset of the element that lies `elements` behind the first."""
+        """Return the byte offset of the element that lies `elements` places after the first."""
         return self.offset + elements * itemsize(self.dtype)
 
 

@@ -1,4 +1,4 @@
-"""One plan in the making, as the lowerings of operators see it."""
+"""A plan while it is made, as the lowerings of operators see it."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Jump(Instruction):
     """An instruction of `kernels.loop`, which decides which instruction comes next.
 
     targets: an instruction and a distance, by the name of a word; the word is the number of the instruction that many
-    places behind it.
+    places after it.
     skip: the instruction at which members of a team go on that have no part in this one.
     holds: tensors that must keep their places as if this instruction read them.
     table: further words, at the end. A buffer stands for its number among `bases`, a view for that and its offset.

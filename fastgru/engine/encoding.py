@@ -21,7 +21,7 @@ from fastgru.kernels.table import BASES, find
 
 __all__ = ["encode"]
 
-# A run looks for signals after every so many bytes that its instructions have read or written.
+# A run looks for signals each time that its instructions have read or written this many bytes.
 _LOOK_BYTES: Final = 1 << 21
 
 

@@ -7,7 +7,7 @@ sizes of the weights and on the target alone, so a row of a batch has the same b
 were measured on Zen 4, v3 on Zen 3. The others follow from the instructions and have not been measured yet:
 
 - v3+vnni, v4+amx: one instruction multiplies and adds four times as many bytes as floats, or more in tiles, and a
-  quarter of the bytes is read. Work beside the products bounds small sizes, as it does on v4+vnni.
+  quarter of the bytes is read. Work besides the products limits small sizes, as it does on v4+vnni.
 - aarch64+dotprod, +i8mm+bf16: four bytes or two bfloat16 take the place of one float, on some cores at half the rate.
   bfloat16 therefore pays only for sizes whose weights do not fit the L1.
 - bfloat16 without an instruction for it is widened in every tile. Single steps gain from that; batches lose if the

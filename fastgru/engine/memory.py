@@ -83,7 +83,7 @@ class Memory:
     ) -> View:
         """Return a constant that is made once for all plans of the executable; `key` names the weights and the layout.
 
-        sources: what it is made of. If one of them belongs to this plan only, so does the constant.
+        sources: the values that it is made of. If one of them belongs to this plan only, so does the constant.
         """
         return self.constant(self.kept(key, make, sources))
 

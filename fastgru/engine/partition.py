@@ -320,7 +320,7 @@ def _cut(graph: Graph) -> list[tuple[list[Node], frozenset[str]]]:
             for node in waiting:
                 fits = (node.op in OUTSIDE) == foreign and all(name in known for name in node.inputs if name)
                 ends = late.intersection(node.outputs)
-                fits = fits and not (ends and stacked)  # one such loop a program
+                fits = fits and not (ends and stacked)  # a program has at most one such loop
                 (ready if fits else rest).append(node)
                 if fits:
                     stacked |= ends

@@ -88,7 +88,7 @@ def make_program(
         try:
             return _planned(graph, shapes, precisions, packs, members, dead)
         except ShapeError:
-            if len(dead) == known:  # no branch is to blame
+            if len(dead) == known:  # the error does not come from a branch
                 raise
 
 

@@ -67,7 +67,7 @@ class SlidingAxis:
 
     @property
     def plain(self) -> bool:
-        """True for an axis along which nothing slides."""
+        """True if nothing slides along the axis."""
         return self.outputs == self.size and self.in_step == 1 and [p.taps for p in self.phases] == [((0, 0),)]
 
     @once

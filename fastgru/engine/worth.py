@@ -24,7 +24,7 @@ _CLEAR_GAIN_S: Final = 1e-3
 _TRIALS, _MOST_TRIALS, _ENOUGH_S = 7, 50, 2e-3  # at least the first, and more while they have not taken enough time
 _WORTH: Final = 0.9  # a team must take less than this share of the time of one thread
 
-# Runs a program once on a team, or alone, without consequence.
+# Runs a program once on a team, or alone, and discards the outputs.
 Trial = Callable[[Joined | None], object]
 
 _EMPTY: Final = Program(

@@ -89,7 +89,7 @@ def _linear(
 
 
 def _shared(builder: PlanBuilder, rows: int, K: int, O: int, lowp: str | None) -> bool:
-    """Return whether a team shares the panels, which an estimate of the time decides, and add what that gains."""
+    """Return whether a team shares the panels, by an estimate of the time, and add the seconds that it saves."""
     dtype = builder.float_dtype
     seconds = 2.0 * rows * K * O / LINEAR_FLOPS_S * WEIGHT_BYTES[lowp or "float32"] / 4
     shared = builder.members > 1 and padded(O, dtype) >= 8 * LANES[dtype] and seconds > 1e-6

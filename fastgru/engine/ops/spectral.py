@@ -16,7 +16,7 @@ from fastgru.engine.ops.softmax import permuted
 from fastgru.errors import UnsupportedModelError
 from fastgru.reference.spectral import check_stft, dft_sizes, dft_table
 
-# The most numbers of the matrix, which is 8192 real points: a larger one takes too long to make and to read.
+# The most numbers of the matrix, enough for 8192 real points: a larger one takes too long to make and to read.
 _MOST_ELEMENTS: Final = 1 << 26
 
 
