@@ -20,7 +20,7 @@ from fastgru.simd.math import sigmoid, tanh
 from fastgru.simd.memory import broadcast, call_native, lanes_of, load, offset, pointer, store
 from fastgru.simd.vector import fma, select, splat, vec_abs
 
-_CLIP: Final = 8  # among the parameters
+_CLIP: Final = 8  # its place among the parameters
 GATE, CANDIDATE = GRU_STEPS.gate, GRU_STEPS.candidate
 
 
@@ -124,7 +124,7 @@ def _ahead(dtype: str, functions: Any) -> Any:
     """Return the forward pass of rows `first` to `last` - 1 through the steps."""
     zero_value = np.dtype(dtype).type(0)
     gate, candidate_of, keep = functions
-    fills = keep is _input  # lanes behind the last unit hold f(0), which may not be zero and may grow with every step
+    fills = keep is _input  # lanes after the last unit hold f(0), which may not be zero and may grow with every step
 
     @inlined
     def show(states, at, u, H, value):

@@ -39,7 +39,7 @@ LOOKS: Final = 2
 JUMPS: Final = 4
 COUNTS: Final = 8
 
-# What a call returns if it has not run: an array does not match the ticket; another thread is running the state.
+# What a call returns if it has not run: an array does not match the ticket; another call is using the state.
 MISFIT: Final = -1
 IN_USE: Final = -2
 

@@ -164,7 +164,7 @@ def spend(left, work, team, bases):
 
 @kernel
 def share(count, team):
-    """Return this member's part of `count` things: the first one, and the one behind the last."""
+    """Return this member's part of `count` things: the first one, and the one after the last."""
     return count * team[TEAM.number] // team[TEAM.members], count * (team[TEAM.number] + 1) // team[TEAM.members]
 
 

@@ -78,8 +78,8 @@ def pad_image(x, words, fill, out):
 def pad_zeros(x, words, zero, out):
     """Pad as `pad_image` does, with zeros, for rows that are often shorter than a vector: whole vectors are written.
 
-    The elements behind a row are written as zeros. They belong to the padding, or to a row that is written later;
-    behind the last row there must be room for a vector.
+    The elements after a row are written as zeros. They belong to the padding, or to a row that is written later;
+    after the last row there must be room for a vector.
     """
     rows, first, step, H = words[FROM.rows], words[FROM.first], words[FROM.step], words[FROM.H]
     left, run, s_h, s_w = words[FROM.left], words[FROM.run], words[FROM.s_h], words[FROM.s_w]

@@ -59,7 +59,7 @@ def number(value: int) -> ir.Constant:
 
 
 def behind(builder: ir.IRBuilder, p: ir.Value, nbytes: ir.Value | int) -> ir.Value:
-    """Return the address `nbytes` bytes behind p."""
+    """Return the address `nbytes` bytes after p."""
     return builder.gep(p, [nbytes if isinstance(nbytes, ir.Value) else number(nbytes)])
 
 

@@ -13,7 +13,7 @@ __all__ = ["data_of", "fits", "fits_rows", "holds", "item_of", "size_of"]
 
 @kernel
 def _fields(thing, process):
-    """Return the words behind the head of the object at an address."""
+    """Return the words after the head of the object at an address."""
     return offset(pointer(thing, "int64"), process[HEAD])
 
 

@@ -54,7 +54,7 @@ def address(typingctx, p):
 
 @intrinsic
 def offset(typingctx, p, i):
-    """Return the pointer to the element i places behind p."""
+    """Return the pointer to the element i places after p."""
     if not (isinstance(p, types.CPointer) and isinstance(i, types.Integer)):
         return None
     return p(p, i), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])

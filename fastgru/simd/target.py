@@ -138,7 +138,7 @@ class Target(NamedTuple):
     def llvm_cpu(self) -> tuple[str, str]:
         """LLVM's name of a CPU of the level, and the features beyond it.
 
-        LLVM would prefer two vectors of 256 bits to one of 512, which is switched off for v4.
+        LLVM prefers two vectors of 256 bits to one of 512 unless `-prefer-256-bit` is given.
         """
         features = ",".join(f"+{name}" for name in self._beyond)
         if not self.is_x86:

@@ -52,7 +52,7 @@ def places(names: str, *, first: int = 0, **widths: int) -> Any:
     """Return the places of `names` in an array of words, in order, as a named tuple that Numba reads as constants.
 
     first: the place of the first name. widths: the number of words of a name, if that is not one. The last field,
-    `words`, is the place behind the last name: the number of words if `first` is 0.
+    `words`, is the place after the last name: the number of words if `first` is 0.
     """
     each = names.split()
     if unknown := {*widths} - {*each}:

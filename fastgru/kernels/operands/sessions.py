@@ -31,11 +31,11 @@ PUSH: Final = places(
 )
 
 # An array of a push. expected: the address of what it must match (`simd.arrays.fits_rows`). axis: the axis of the rows.
-# before: the number of elements before it. nbytes: the bytes of a row behind it. staged: where the rows of one program
+# before: the number of elements before it. nbytes: the bytes of a row after it. staged: where the rows of one program
 # lie if they cannot lie in the array itself. start: where the array begins in this call.
 END: Final = places("expected axis before nbytes staged start")
 
-# A state. before: the elements before the axis of the rows. nbytes: the bytes behind it. at: its offset in a bank. now,
+# A state. before: the elements before the axis of the rows. nbytes: the bytes after it. at: its offset in a bank. now,
 # following: where the rows of one program lie before and after its run.
 CARRIED: Final = places("before nbytes at now following")
 

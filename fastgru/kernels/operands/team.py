@@ -22,8 +22,8 @@ CALLED: Final = 1  # called, but it has not seen the call yet
 ASLEEP: Final = 2  # asleep on its lock, or about to be
 
 # A run. code: why it ends early, one of `kernels.table.FAILURES`, or 0. first, second, instruction: two numbers for the
-# message, and the instruction. For `look`: the state of the caller's thread, the nanoseconds since when no signal was
-# looked for, the caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's
+# message, and the instruction. For `look`: the state of the caller's thread, the time of the last look for signals in
+# nanoseconds, the caller's mode of the floating-point unit, and the addresses of `process.process` and of the caller's
 # team. For loops and branches: the next instruction, the one that the run starts with, the iterations so far, and the
 # rows that the last loop has stacked. own: the words of the only member of a run without a team.
 STATUS: Final = places(
