@@ -1,4 +1,4 @@
-"""Move nodes out of a loop whose inputs are its sequences alone: they run once for all iterations, before the loop.
+"""Move nodes that depend on no state of a loop before the loop, where they run once for all iterations.
 
 A linear layer over the steps of a sequence is then one GEMM instead of one GEMV a step. Rows have the same bits either
 way, so a stream, which takes one step at a time, agrees with a whole sequence.

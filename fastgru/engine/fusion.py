@@ -46,8 +46,8 @@ _MAX_OPERATIONS = 32
 class Operation:
     """One element-wise operation.
 
-    kind: one of `kernels.fusion.CODES`. reads: what it reads, by number (sources first, then earlier operations).
-    numbers: its own constants.
+    kind: one of `kernels.operands.fusion.CODES`. reads: what it reads, by number (sources first, then earlier
+    operations). numbers: its own constants.
     """
 
     kind: str
@@ -111,7 +111,7 @@ class Fusion(Instruction):
 def computed(plan: LazyCopies, kind: str, *views: View, **numbers: float) -> View:
     """Return a fresh tensor: the operation on the views, broadcast against each other.
 
-    kind: one of `kernels.fusion.CODES`.
+    kind: one of `kernels.operands.fusion.CODES`.
     """
     assert len(views) == ARITIES[kind]
     if views[0].dtype != plan.float_dtype:

@@ -9,7 +9,7 @@ The owner of each object whose address native code reads, and for how long the o
     arena, addresses, status, ticket              `CallFrame`, with the program; a frame runs one call at a time
     banks of a stream's state, and its words      the frames that are bound to them, besides the stream
     slots of a pool's sessions, and its words     `streaming.store.Store`, with every frame that pushes them
-    words and locks of a team                     `team.Team`, which the table of teams keeps until the process ends
+    words and locks of a team                     `threads.Team`, which the table of teams keeps until the process ends
     native functions, and what names them         the linker, until the process ends
     words of the process                          `process.process`, until the process ends
 

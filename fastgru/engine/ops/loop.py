@@ -142,7 +142,7 @@ class _Loop:
         return stops or self.trips < 0
 
     def _ahead(self) -> tuple[list[str], Sequence[Node]]:
-        """Move nodes that depend on sequences alone before the loop.
+        """Move nodes that depend on sequences, but on no state, before the loop.
 
         Returns the names of the sequences that this adds, and the nodes that are left for the body.
         """
