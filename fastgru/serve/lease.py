@@ -236,6 +236,12 @@ class Lease:
             sessions.leave(session)
         self.why = _not_open()
 
+    def give_back(self) -> None:
+        """Give up a sequence whose `begin` is not answered. It lives on, so that the client can try again."""
+        if self.session is not None:
+            self.session.keep = True
+        self.leave()
+
     def _on_end(self, reason: str) -> None:
         """Handle the loss of the sequence, which no longer belongs to this connection."""
         event, message = _EVENTS[reason]

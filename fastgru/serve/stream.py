@@ -31,7 +31,7 @@ __all__ = ["Streams"]
 _SUBPROTOCOL: Final = "fastgru"
 _IN_URL: Final = frozenset(("continue", "keep", "sequence_id", "shapes", "timeout"))
 _TRUTHS: Final = {"true": True, "false": False}
-_WAIT_S, _POLL_S = 0.001, 0.01
+_WAIT_S, _POLL_S, _RETRY_S = 0.001, 0.01, 1.0
 
 
 class Streams:
@@ -57,7 +57,7 @@ class Streams:
         """Serve one connection from its handshake to its end. Raises `ServeError` in place of the handshake."""
         served = self._repository.get(names["model"], names.get("version"))
         if self._is_draining:
-            raise ServeError(503, "the server is shutting down", reason="draining", retry_after_s=1.0)
+            raise ServeError(503, "the server is shutting down", reason="draining", retry_after_s=_RETRY_S)
         connection = Connection(served, self._scheduler, self._settings, identity.key)
         channel = connection.channel = AsgiChannel(connection, receive, send)
         self._open.add(connection)
@@ -116,7 +116,9 @@ async def _begin(connection: Connection, asked: dict[str, Any], most_s: float) -
     until = loop.time() + most_s
     while answer is None:
         if loop.time() > until:
-            raise ServeError(503, "the sequence has requests that are not answered yet", reason="busy")
+            connection.lease.give_back()
+            text = "the sequence has requests that are not answered yet"
+            raise ServeError(503, text, reason="busy", retry_after_s=_RETRY_S)
         await asyncio.sleep(_WAIT_S)
         answer = connection.lease.settled()
 

@@ -373,6 +373,27 @@ def test_where_there_is_no_room() -> None:
     serve(work, capacity=2)
 
 
+def test_a_sequence_that_stays_busy_is_refused_and_goes_on_later() -> None:
+    async def work(web: Web) -> None:
+        async with web.connect("?sequence_id=7&keep=true") as client:
+            await push(client, 1)
+        sessions = web.repository.get("m").sessions
+        session = sessions and sessions.find(7)
+        assert session is not None
+        session.running = True
+        with pytest.raises(InvalidStatus) as caught:
+            await web.connect("?sequence_id=7&continue=true")
+        response = caught.value.response
+        answer = json.loads(response.body)
+        assert (response.status_code, answer["reason"], answer["retry_after_s"]) == (503, "busy", 1.0)
+        assert response.headers["Retry-After"] == "1"
+        session.running = False
+        async with web.connect("?sequence_id=7&continue=true") as client:
+            assert await push(client, 2) == expected(1, 2)
+
+    serve(work, deadline_seconds=1.0)
+
+
 def test_a_frame_that_would_be_late_is_refused() -> None:
     async def work(web: Web) -> None:
         async with web.connect() as client:
