@@ -8,9 +8,9 @@ __all__ = ["to_onnx"]
 
 
 def to_onnx(graph: Graph, path: str | PathLike[str] | None = None, *, precision: str = "float32") -> bytes:
-    """The graph as the bytes of an ONNX file, see `fastgru.exporters.onnx`; written to `path`, too, if one is given.
+    """Return the graph as the bytes of an ONNX file. With a `path`, also write them there.
 
-    Weights of low precision are written as the floats that they stand for.
+    Weights of low precision are dequantised. Raises as `fastgru.exporters.onnx.graph_to_onnx`.
     """
     from fastgru.exporters.onnx import graph_to_onnx
     from fastgru.graphfile import write_whole

@@ -5,8 +5,8 @@
     y = graph.add("linear", [x, graph.constant(weight, "fc.weight")], "fc")
     graph.graph({"x": x}, {"y": y})
 
-A value knows its dtype, its sizes and, where it is a small vector of integers, its elements, as far as they follow from
-the facts of the operators before it. Names are given at the end, and none twice.
+A value knows its dtype, its sizes and, if it is a small vector of integers, its elements, as far as they follow from
+the facts of the operators before it. Names are assigned at the end, and each is unique.
 """
 
 from fastgru.graphbuilder.builder import MAX_RANK, GraphBuilder

@@ -1,4 +1,4 @@
-"""Nodes by operator, inputs and attributes; what is known of their outputs comes from the operators' facts."""
+"""The builder: it adds nodes by operator, inputs and attributes, and infers facts about their outputs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,14 +18,14 @@ from fastgru.spec import RECURRENT
 __all__ = ["MAX_RANK", "GraphBuilder"]
 
 
-MAX_RANK = 32  # what every NumPy holds
+MAX_RANK = 32  # the limit of the oldest NumPy that is supported
 
 
 class GraphBuilder:
-    """Collects nodes; values are named at the end, when it is known which of them are left.
+    """A builder that collects nodes. Values are named at the end, when it is known which of them are needed.
 
-    float_dtype: what floating-point constants count as, where a graph has one precision whatever its arrays are of;
-    None for the dtype of each. folding: carries nodes of constants out at once; None to leave them nodes.
+    float_dtype: the dtype of all floating-point constants, for a graph that has one precision; None for their own.
+    folding: computes nodes of constants at once; None to keep them as nodes.
     """
 
     def __init__(self, float_dtype: str | None = None, *, folding: Folding | None = None) -> None:
@@ -37,13 +37,13 @@ class GraphBuilder:
     def input(
         self, hint: str, dtype: str, shape: Sequence[int | None] | None, dims: Sequence[str | None] = ()
     ) -> Value:
-        """A value that comes from outside; `graph` gives it its name. shape: None where the rank is not known."""
+        """Return a value for an input, which `graph` names. shape: None if the rank is not known."""
         sizes = None if shape is None else tuple(shape)
         names = (*dims, *[None] * (len(sizes or ()) - len(dims))) if any(dims) else ()
         return Value(hint, ValueFacts.of_spec(TensorSpec(hint, dtype, sizes, names)), given=True)
 
     def read(self, graph: Graph) -> dict[str, Value]:
-        """The inputs and constants of another graph, by name."""
+        """Return values for the inputs and constants of another graph, by name."""
         values = {spec.name: self.input(spec.name, spec.dtype, spec.shape, spec.dims) for spec in graph.inputs}
         return values | {name: self.constant(array, name) for name, array in graph.constants.items()}
 
@@ -79,8 +79,8 @@ class GraphBuilder:
 
         label: the name of the node, by default the first hint.
 
-        The outputs are constants where the inputs are, or their elements are known, and the graph is folded. Raises
-        `InvalidModelError` where the operator cannot have such inputs.
+        If the builder folds, the outputs are constants if all inputs are, or if all elements are known. Raises
+        `InvalidModelError` if the operator cannot have such inputs.
         """
         given, attrs, label = _without_tail(op, inputs), dict(attrs or {}), names[0] if label is None else label
         try:
@@ -118,7 +118,7 @@ class GraphBuilder:
         return (Value(value.hint, ValueFacts.of_array(known), inferred=inferred),)
 
     def needed(self, outputs: Iterable[Value]) -> set[Value]:
-        """The values that `outputs` depend on, themselves among them."""
+        """Return the values that `outputs` depend on, including `outputs`."""
         return needed_nodes(self.nodes, outputs)[1]
 
     def graph(
@@ -130,10 +130,10 @@ class GraphBuilder:
         declared: Mapping[str, TensorSpec] | None = None,
         states: Mapping[str, str] | None = None,
     ) -> Graph:
-        """The nodes that `outputs` need, with names: those of inputs and outputs, then `names`, then hints.
+        """Return the graph of the nodes that `outputs` need.
 
-        A value that is an output already, or an input, gets its second name as a copy. declared: inputs and outputs as
-        they are to be, where that is not what is known of their values.
+        Values are named after inputs and outputs, then from `names`, then by hints. A value that is already an output
+        or an input is copied for its second name. declared: specs of inputs and outputs that replace the inferred ones.
         """
         promised = dict(inputs)
         taken = set(promised.values())
@@ -164,7 +164,7 @@ def _equal(a: Array | None, b: Array) -> bool:
 
 
 def _without_tail(op: str, inputs: Sequence[Value | None]) -> tuple[Value | None, ...]:
-    """The inputs up to the last that is there, but for recurrent layers, whose weights come in a row."""
+    """Return the inputs up to the last present one. Recurrent layers keep all, because weights have fixed places."""
     given = list(inputs)
     while given and given[-1] is None and op not in RECURRENT:
         given.pop()

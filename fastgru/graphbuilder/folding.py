@@ -1,4 +1,4 @@
-"""Nodes of constants carried out while a graph is built, within a budget: a file may declare far more than it holds."""
+"""Compute nodes of constants while a graph is built, within a budget: a file may declare far more than it holds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,26 +17,26 @@ from fastgru.spec import RECURRENT
 __all__ = ["Folding"]
 
 
-# What folding may produce: chains of Slice, Concat and Transpose copy each weight a few times, and a file that
-# declares more than that is out to fill the memory.
+# The limit of what folding may make. Chains of Slice, Concat and Transpose copy each weight a few times; a file that
+# declares more than that is meant to exhaust memory.
 _BASE_BYTES: Final = 64 << 20
 _BYTES_PER_READ_BYTE: Final = 4
-# What takes more stays nodes. In flops, counted over the whole graph; NumPy's ways that are slow count for more.
+# Nodes beyond this limit are not folded. In flops over the whole graph; slow operations of NumPy count for more.
 _WORK: Final = 4_000_000_000
 _SLOW_INTEGER_GEMM: Final = 50
 _SLOW_UNARY: Final = {"erf": 200, "gelu": 200}
-_STEP: Final = 200_000  # of a recurrent layer, in Python
+_STEP: Final = 200_000  # the cost of a step of a recurrent layer in Python
 
 
 @dataclass
 class Folding:
-    """What folding may still make (in bytes) and do (in flops), for a whole graph."""
+    """The budget of folding for a whole graph. nbytes, work: the bytes and flops that are left."""
 
     nbytes: int = _BASE_BYTES
     work: int = _WORK
 
     def grant(self, nbytes: int) -> None:
-        """Constants of `nbytes` were read from the file: as much again, and more, may be folded from them."""
+        """Add to the budget for constants of `nbytes` that were read from the file: four times as many bytes."""
         self.nbytes += _BYTES_PER_READ_BYTE * nbytes
 
     def fold(
@@ -48,11 +48,12 @@ class Folding:
         *,
         exactly: bool = False,
     ) -> tuple[Array, ...] | None:
-        """The outputs; None where they cost more than is left, and are better left a node.
+        """Return the outputs, None if the node should stay because it costs more flops than are left.
 
-        found: what is known of them. exactly: and where they are rounded, as a plan carries constants out in float64
-        whatever their own precision.
-        Raises `InvalidModelError` where they cannot be computed, or would not fit what may be made.
+        found: what is known of the outputs. exactly: also None if the outputs differ from those computed in float64,
+        in which a plan computes constants of any precision.
+
+        Raises `InvalidModelError` if the outputs cannot be computed, or take more bytes than are left.
         """
         arrays = [None if facts is None else facts.array for facts in inputs]
         node = Node(op, tuple("" if a is None else "constant" for a in arrays), ("",) * len(found), attrs)
@@ -87,9 +88,9 @@ def _same(a: Array, b: Array) -> bool:
 
 
 def _cost(op: str, inputs: Sequence[ValueFacts | None], attrs: Mapping[str, Any], found: Sequence[ValueFacts]) -> int:
-    """What NumPy has to do, where 1 takes it as long as a flop of a GEMM of floats."""
+    """Return the cost of a node in NumPy. The unit is the time of a flop in a GEMM of floats."""
     number, first = flops(op, inputs, attrs, found), inputs[0] if inputs else None
-    if not isinstance(number, int):  # its definition says what is wrong with it
+    if not isinstance(number, int):  # its definition will report what is wrong
         return 0
     if op in RECURRENT and first is not None and first.array is not None:
         return int(number + _STEP * math.prod(first.array.shape[:2]))

@@ -1,4 +1,4 @@
-"""From values without names to named nodes: a name that is promised first, then the hints, and none twice."""
+"""Name values and nodes: promised names first, then hints. Each name is used only once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["Naming", "build_body", "needed_nodes"]
 
 
 class Naming:
-    """Gives every value one name. promised: names that certain values have, and that no other takes."""
+    """An assignment of one name to every value. promised: the names of certain values, which no other value gets."""
 
     def __init__(self, promised: Mapping[str, Value]) -> None:
         self._names: dict[Value, str] = {}
@@ -23,14 +23,14 @@ class Naming:
                 self._constants[name] = _owned(value.array)
 
     def prefer(self, names: Iterable[tuple[str, Value]], nodes: Sequence[BuiltNode]) -> None:
-        """Give values that `nodes` read or make the first of `names` that is theirs and free."""
+        """Give each value that `nodes` read or make the first free name that `names` has for it."""
         present = {value for node in nodes for value in (*node.inputs, *node.outputs)}
         for name, value in names:
             if value in present and value not in self._names and name not in self._used:
                 self._take(value, name)
 
     def node(self, node: BuiltNode, needed: set[Value]) -> Node:
-        """The node with names. needed: what is read; another output gets none, so that nothing is computed for it."""
+        """Return the node with names. Outputs that are not in `needed` get none, so that nothing computes them."""
         for value in node.inputs:
             if value is not None and value.array is not None and self._name(value) not in self._constants:
                 self._constants[self._name(value)] = _owned(value.array)
@@ -47,7 +47,7 @@ class Naming:
 
     @property
     def constants(self) -> dict[str, Array]:
-        """Those that named nodes read, and those whose names were promised."""
+        """The constants that named nodes read, and those whose names were promised."""
         return self._constants
 
     def _name(self, value: Value) -> str:
@@ -65,7 +65,7 @@ class Naming:
 
 
 def needed_nodes(nodes: Sequence[BuiltNode], outputs: Iterable[Value]) -> tuple[list[BuiltNode], set[Value]]:
-    """The nodes that `outputs` depend on, and the values that are needed."""
+    """Return the nodes that `outputs` depend on, and the values that are needed."""
     needed, kept = set(outputs), []
     for node in reversed(nodes):
         if not needed.isdisjoint(node.outputs):
@@ -75,7 +75,7 @@ def needed_nodes(nodes: Sequence[BuiltNode], outputs: Iterable[Value]) -> tuple[
 
 
 def build_body(inputs: Sequence[Value], outputs: Sequence[Value | None], nodes: Sequence[BuiltNode]) -> BuiltBody:
-    """A body over `inputs` and what it reads besides them."""
+    """Return a body with these inputs. The other values that it reads become `captured`."""
     made = [value for value in outputs if value is not None]
     kept, _ = needed_nodes(nodes, made)
     defined = {*inputs, *(value for node in kept for value in node.outputs)}
@@ -85,7 +85,7 @@ def build_body(inputs: Sequence[Value], outputs: Sequence[Value | None], nodes: 
 
 
 def _owned(array: Array) -> Array:
-    """Contiguous, and no view of something larger."""
+    """Return the array, or a copy of it if it is not contiguous or is a view of a larger array."""
     if array.flags.c_contiguous and (array.base is None or getattr(array.base, "nbytes", array.nbytes) <= array.nbytes):
         return array
     return in_c_order(array)

@@ -1,4 +1,4 @@
-"""Values and nodes of a graph that is being built: without names, but with what is known of them."""
+"""Values and nodes of a graph that is being built: they have facts, but no names yet."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import field
@@ -16,8 +16,8 @@ __all__ = ["BuiltBody", "BuiltNode", "Value"]
 class Value:
     """A constant, an input of the graph, or an output of a node.
 
-    hint: the name that it gets where that is free. given: it comes from outside. inferred: a constant made of sizes
-    that follow from operators, and not from what comes from outside alone.
+    hint: its name, if that is free. given: it is an input of the graph. inferred: it is a constant made from sizes that
+    follow from operators, not only from inputs.
     """
 
     hint: str
@@ -31,7 +31,7 @@ class Value:
 
     @property
     def array(self) -> Array | None:
-        """The value itself, where it is constant."""
+        """The value itself, None if it is not constant."""
         return self.facts.array
 
     @property
@@ -48,18 +48,18 @@ class Value:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """The sizes that are numbers, None for every other; the number of axes must be known."""
+        """The sizes that are numbers, and None for all others. The rank must be known."""
         assert self.sizes is not None, self.hint
         return tuple(size if isinstance(size, int) else None for size in self.sizes)
 
     @property
     def dims(self) -> tuple[str | None, ...]:
-        """For each axis the name of its free dimension, None where it has none."""
+        """The name of the free dimension of each axis, None for an axis without one."""
         assert self.sizes is not None, self.hint
         return tuple(size if isinstance(size, str) else None for size in self.sizes)
 
     def spec(self, name: str, known: Collection[str]) -> TensorSpec:
-        """As an input or an output of a graph. known: the names of dimensions that mean something there."""
+        """Return the spec of an input or output of a graph. known: the names of dimensions that the spec may have."""
         assert self.dtype is not None, self.hint
         if self.sizes is None:
             return TensorSpec(name, self.dtype, None)
@@ -80,7 +80,7 @@ class BuiltNode:
 
 @dataclass(frozen=True)
 class BuiltBody:
-    """A graph inside a node, whose values have no names yet. captured: the last inputs of the node, as they are."""
+    """A graph inside a node, whose values have no names yet. captured: the last inputs of the node."""
 
     inputs: tuple[Value, ...]
     captured: tuple[Value, ...]

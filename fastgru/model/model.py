@@ -1,4 +1,4 @@
-"""A loaded model: named inputs and outputs over what runs."""
+"""A loaded model: named inputs and outputs, and the object that runs it."""
 
 from __future__ import annotations
 
@@ -270,12 +270,12 @@ class Model:
         return f"Model({shown(self.inputs)} -> {shown(self.outputs)}, precision={self.precision!r}{self._chosen()})"
 
     def _chosen(self) -> str:
-        """What "auto" has come to: " (2 bfloat16, 1 float32)"."""
+        """Return the precisions that "auto" has chosen, such as " (2 bfloat16, 1 float32)", or ""."""
         asked = {self._asked} if isinstance(self._asked, str) else set(self._asked.values())
         try:
             weights = self.weight_precisions if asked & AUTO.keys() else {}
         except UnsupportedModelError:
-            weights = {}  # the model runs; what is not known before is what its weights are
+            weights = {}  # another runtime runs some of the nodes, and their precisions are not known
         counts = Counter(chosen.precision for chosen in weights.values())
         return f" ({', '.join(f'{count} {precision}' for precision, count in counts.items())})" if counts else ""
 

@@ -30,13 +30,13 @@ __all__ = [
     "spec_of",
 ]
 
-# The operators of recurrent layers. Their inputs are x, initial_h, lengths, mask, the initial values of further states,
-# then the arrays of each direction; their outputs y and the states after the last step.
+# The operators of recurrent layers. Their inputs are x, initial_h, lengths, mask, the initial values of other states,
+# then the arrays of each direction. Their outputs are y and the states after the last step.
 RECURRENT: Final[Mapping[str, type[RecurrentSpec]]] = MappingProxyType(
     {"gru": GRUSpec, "lstm": LSTMSpec, "rnn": RNNSpec}
 )
 
 
 def spec_of(op: str, attrs: Mapping[str, Any]) -> RecurrentSpec:
-    """The spec of a node of `RECURRENT`. Raises `SpecError`."""
+    """Return the spec of a node whose operator is in `RECURRENT`. Raises `SpecError`."""
     return RECURRENT[op].from_dict(attrs["spec"])

@@ -32,7 +32,7 @@ TAKES_BETA: Final = frozenset({"affine", "hard_sigmoid", "scaled_tanh"})
 
 
 def is_number(value: object) -> bool:
-    """True for an integer or a float, not for a bool."""
+    """Return whether a value is an integer or a float, and no bool."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
@@ -75,7 +75,7 @@ TANH: Final = Activation("tanh")
 
 
 def activation_from(data: object, what: str) -> Activation:
-    """An `Activation` as it is, or from the plain data of one. Raises `SpecError` naming `what`."""
+    """Return an `Activation` as it is, or make one from its plain data. Raises `SpecError`, which names `what`."""
     if isinstance(data, Activation):
         return data
     if not isinstance(data, Mapping) or not {"kind"} <= set(data) <= {"kind", "alpha", "beta"}:

@@ -1,14 +1,14 @@
-"""What a GRU is, as frozen data: sizes, direction, reset mode, activations, clip.
+"""The specification of a GRU as frozen data: sizes, direction, reset mode, activations, clip.
 
-Every convention of the field is reduced to this one form by the importers (`fastgru.importers`) and the
-constructors of `fastgru.GRU`. With gates r (reset), z (update, keeps the old state), n (candidate):
+The importers (`fastgru.importers`) and the constructors of `fastgru.GRU` convert every other convention to this form.
+With gates r (reset), z (update, keeps the old state), n (candidate):
 
     r = f(x Wr^T + h Rr^T + b_r)          z = f(x Wz^T + h Rz^T + b_z)
     reset after:   n = g(x Wn^T + b_in + r * (h Rn^T + b_hn))
     reset before:  n = g(x Wn^T + b_in + (r * h) Rn^T + b_hn)
     h' = z * h + (1 - z) * n
 
-Cho et al. 2014 ("Learning Phrase Representations using RNN Encoder-Decoder") for reset before; the cuDNN
+Sources: Cho et al. 2014 ("Learning Phrase Representations using RNN Encoder-Decoder") for reset before, and the cuDNN
 documentation for reset after. The names and defaults of the activations are those of the ONNX operator GRU.
 """
 

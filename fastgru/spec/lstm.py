@@ -1,4 +1,4 @@
-"""What an LSTM is, as frozen data: sizes, direction, activations, clip, coupled gates.
+"""The specification of an LSTM as frozen data: sizes, direction, activations, clip, coupled gates.
 
 With gates i (input), o (output), f (forget), c (candidate of the cell), states h and c, and peepholes p:
 
@@ -25,12 +25,13 @@ __all__ = ["LSTMSpec", "LSTMWeights"]
 
 @dataclass(frozen=True)
 class LSTMSpec(RecurrentSpec):
-    """One LSTM layer, of one or two directions.
+    """The definition of one LSTM layer, with one or two directions, without its weights.
 
-    gate_activations, candidate_activations, cell_activations: s, g and k, one `Activation` a direction.
-    clip: what s and g are given is limited to [-clip, clip], and what k is given is not; None for no limit.
-    input_forget: the forget gate is what the input gate leaves, and its own rows of the weights are not read.
-    The other fields are those of `GRUSpec`. Raises `SpecError` with every contradiction listed.
+    gate_activations, candidate_activations, cell_activations: s, g and k, one `Activation` for each direction.
+    clip: the arguments of s and g are limited to [-clip, clip], but not those of k. None means no limit.
+    input_forget: the forget gate is 1 minus the input gate, and its own rows of the weights are not read.
+
+    The other fields are those of `GRUSpec`. Raises `SpecError`, which lists every contradiction.
     """
 
     KIND = "LSTM"
@@ -57,10 +58,10 @@ class LSTMSpec(RecurrentSpec):
 
 @dataclass(frozen=True)
 class LSTMWeights(RecurrentWeights):
-    """The arrays of one direction, gates in the order i, o, f, c along the first axis.
+    """The weights of one direction of an LSTM, with the gates in the order i, o, f, c along the first axis.
 
-    weight_ih (4H, I), weight_hh (4H, H), bias_ih (4H,), bias_hh (4H,), peephole (3H,) in the order i, o, f; a bias or
-    the peephole may be None for zeros.
+    weight_ih: (4H, I). weight_hh: (4H, H). bias_ih, bias_hh: (4H,), or None for zeros. peephole: (3H,) in the order
+    i, o, f, or None for zeros.
     """
 
     peephole: Array | None = None

@@ -1,4 +1,4 @@
-"""What the specs of all recurrent layers have in common: the checks, the plain form, and the weights' shapes."""
+"""The base of the specs of all recurrent layers: checks, conversion to plain data, and the shapes of the weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,8 +19,8 @@ DIRECTIONS: Final = ("forward", "reverse", "bidirectional")
 class RecurrentSpec:
     """The base of `GRUSpec`, `LSTMSpec` and `RNNSpec`, which are frozen dataclasses.
 
-    KIND: what messages call the layer. GATES: matrices of H rows in weight_ih and weight_hh. STATES: the names of what
-    a step hands on. FUNCTIONS: the fields that hold one `Activation` a direction, and the default of each. FLAGS: the
+    KIND: the name of the layer in messages. GATES: how many blocks of H rows weight_ih and weight_hh have. STATES: the
+    names of the states. FUNCTIONS: {field: default} for the fields with an `Activation` for each direction. FLAGS: the
     fields that are True or False.
     """
 
@@ -87,12 +87,12 @@ class RecurrentSpec:
         return tuple(getattr(self, name)[direction] for name in self.FUNCTIONS)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold; `from_dict` is its inverse."""
+        """Return plain data that JSON can hold. `from_dict` is the inverse."""
         return asdict(self)  # type: ignore[call-overload,no-any-return]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`. Raises `SpecError` for what is missing, unknown or wrong."""
+        """Make a spec from the result of `to_dict`. Raises `SpecError` for missing, unknown or wrong fields."""
         if not isinstance(data, Mapping):
             raise SpecError(f"{cls.KIND} spec: got {type(data).__name__}, expected fields and values")
         known = set(cls.__dataclass_fields__)  # type: ignore[attr-defined]
@@ -109,7 +109,7 @@ class RecurrentSpec:
 
 @dataclass(frozen=True)
 class RecurrentWeights:
-    """The arrays of one direction, the rows of each gate together: a bias may be None for zeros."""
+    """The weights of one direction, with the rows of each gate together. A bias may be None for zeros."""
 
     weight_ih: Array
     weight_hh: Array
@@ -118,13 +118,16 @@ class RecurrentWeights:
 
 
 def _dtype(array: Any) -> np.dtype[Any]:
-    """Without making an array of what only stands for one."""
+    """Return the dtype of an array, without loading a lazy one."""
     dtype = getattr(array, "dtype", None)
     return np.asarray(array).dtype if dtype is None else np.dtype(dtype)
 
 
 def check_weights(spec: RecurrentSpec, weights: Sequence[Any], *, what: str = "") -> None:
-    """Raise `SpecError` naming every array whose shape or dtype does not fit `spec`; only biases may be absent."""
+    """Raise `SpecError`, which names every array that is missing or whose shape or dtype does not fit `spec`.
+
+    Biases and peepholes may be None. what: the name of the layer in the message.
+    """
     faults = []
     if len(weights) != spec.num_directions:
         faults.append(f"weights for {len(weights)} direction(s), expected {spec.num_directions}")

@@ -1,4 +1,4 @@
-"""What a simple recurrent layer is, as frozen data (Elman 1990, "Finding Structure in Time"):
+"""The specification of a simple recurrent layer as frozen data (Elman 1990, "Finding Structure in Time"):
 
 h' = g(x W^T + h R^T + b)
 """
@@ -14,10 +14,11 @@ __all__ = ["RNNSpec", "RNNWeights"]
 
 @dataclass(frozen=True)
 class RNNSpec(RecurrentSpec):
-    """One simple recurrent layer, of one or two directions.
+    """The definition of one simple recurrent layer, with one or two directions, without its weights.
 
-    activations: g, one `Activation` a direction. The other fields are those of `GRUSpec`.
-    Raises `SpecError` with every contradiction listed.
+    activations: g, one `Activation` for each direction. The other fields are those of `GRUSpec`.
+
+    Raises `SpecError`, which lists every contradiction.
     """
 
     KIND = "RNN"
@@ -35,4 +36,4 @@ class RNNSpec(RecurrentSpec):
 
 @dataclass(frozen=True)
 class RNNWeights(RecurrentWeights):
-    """weight_ih (H, I), weight_hh (H, H), bias_ih (H,), bias_hh (H,); a bias may be None for zeros."""
+    """The weights of one direction: weight_ih (H, I), weight_hh (H, H), bias_ih and bias_hh (H,) or None for zeros."""

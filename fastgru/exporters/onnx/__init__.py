@@ -1,4 +1,4 @@
-"""A graph as an ONNX model, opset 20."""
+"""Export a graph as an ONNX model of opset 20."""
 
 from fastgru.exporters.onnx.model import graph_to_onnx
 from fastgru.exporters.onnx.writer import OPSET, exported

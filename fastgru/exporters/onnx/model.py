@@ -1,4 +1,4 @@
-"""The file around an ONNX graph, every node written by the function that is registered for its operator."""
+"""Write the model of an ONNX file. Each node is written by the function that is registered for its operator."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,16 +11,16 @@ from fastgru.graph import Graph, Node, TensorSpec
 
 __all__ = ["graph_to_onnx"]
 
-_IR_VERSION: Final = 9  # the first that belongs to the opset
+_IR_VERSION: Final = 9  # the first with this opset
 _PROTOBUF_LIMIT: Final = (1 << 31) - 1
 _OWN_META: Final = frozenset({"format", "ir_version", "opset", "producer", "domain", "description"})
 
 
 def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
-    """The graph as an ONNX model of opset 20, every floating-point value in `precision`.
+    """Return the graph as an ONNX model of opset 20, with every floating-point value in `precision`.
 
-    Raises `UnsupportedModelError` that lists every node without a counterpart in ONNX, or names an output of which
-    nothing tells the number of axes, or a state that begins with something else than zeros.
+    Raises `UnsupportedModelError`, which lists every node without a counterpart in ONNX, or names an output whose
+    number of axes is not known, or a state that does not begin with zeros.
     """
     if precision not in ("float32", "float64"):
         raise UnsupportedModelError(f"precision is {precision!r}, expected float32 or float64 for an ONNX file")
@@ -40,7 +40,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     outputs = []
     for spec in graph.outputs:
         if spec.name not in made | inputs:
-            # A constant: the file's output must be computed by something.
+            # A constant: in ONNX, a node has to compute each output.
             array = writer.constant(spec.name, Node("constant", (), (spec.name,)))
             writer.nodes.append(helper.make_node("Identity", [writer.array(array)], [spec.name]))
         outputs.append(_value_info(spec, writer))
@@ -65,7 +65,7 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
 
 
 def _value_info(spec: TensorSpec, writer: OnnxWriter) -> Any:
-    element = element_type(spec.name, writer)  # a graph may say less exactly what comes out
+    element = element_type(spec.name, writer)  # more exact than the dtype in the spec
     sizes = writer.facts(spec.name).sizes if spec.shape is None else spec.shape
     if sizes is None:
         raise UnsupportedModelError(

@@ -3,8 +3,8 @@
     @exporter("softmax")
     def softmax(node, write): ...
 
-One function for each operator writes what the node means in ONNX's own operators: it takes the `Node` and the
-`OnnxWriter`, and writes nodes whose last ones have the node's own outputs.
+Each operator has one function, which takes the `Node` and the `OnnxWriter`. It writes ONNX nodes that compute the same
+outputs, with the output names of the node.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,9 +41,9 @@ OPSET: Final = 20
 
 
 class OnnxWriter:
-    """Collects ONNX nodes and initializers. Values keep the names they have in the graph.
+    """The ONNX nodes and initializers that are written. Values keep their names in the graph.
 
-    precision: the one dtype of every floating-point value of the file, as it is when a model runs.
+    precision: the dtype of every floating-point value in the file. A running model has one as well.
     """
 
     def __init__(self, graph: Graph, precision: str) -> None:
@@ -58,33 +58,33 @@ class OnnxWriter:
         self._what = ""
 
     def floats(self, dtype: str) -> str:
-        """The dtype that a value of this dtype has in the file."""
+        """Return the dtype that a value of this dtype has in the file."""
         return self.precision if is_floating(numpy_dtype(dtype)) else dtype
 
     def dtype(self, name: str) -> str:
-        """The dtype of a value of the graph; of one of a node that was refused, something to go on with."""
+        """Return the dtype of a value in the file, `precision` if it is not known, as after a node that was refused."""
         dtype = self.facts(name).dtype
         return self.precision if dtype is None else self.floats(dtype)
 
     def facts(self, name: str) -> ValueFacts:
-        """What is known of a value of the graph."""
+        """Return what is known of a value of the graph."""
         return self._facts.get(name, ValueFacts())
 
     def known(self, name: str) -> Array | None:
-        """The constant of this name, None where it is computed."""
+        """Return the constant with this name, None if the value is computed."""
         return np.asarray(self._graph.constants[name]) if name in self._graph.constants else None
 
     def constant(self, name: str, reader: Node) -> Array:
-        """The constant of this name; refuses a node whose weights are computed."""
+        """Return the constant with this name. Raises `UnsupportedModelError` for `reader` if the value is computed."""
         array = self.known(name)
         if array is None:
             raise UnsupportedModelError(f"{reader}: {name!r} is computed, and ONNX's operator takes it as a constant")
         return array
 
     def read(self, name: str) -> str:
-        """`name` as an input of a node that is written: what is constant is stored when it is first read.
+        """Return the name of a value as an input of a written node. A constant is stored when it is first read.
 
-        A constant that is an output of the graph keeps its name for that, and is read under another.
+        A constant that is also an output of the graph is stored under another name.
         """
         array = self.known(name) if name else None
         if array is None:
@@ -94,15 +94,15 @@ class OnnxWriter:
         return self._written[name]
 
     def array(self, value: ArrayLike, dtype: str | None = None, hint: str = "constant") -> str:
-        """The name of a new initializer."""
+        """Store an array. Return the name of the new initializer."""
         return self._store(np.asarray(value, None if dtype is None else numpy_dtype(dtype)), self.free(hint))
 
     def integers(self, values: Sequence[int] | int) -> str:
-        """int64, as shapes, axes and positions are."""
+        """Store shapes, axes or positions as int64. Return the name."""
         return self.array(values, "int64", "integers")
 
     def scalar(self, value: float, like: str) -> str:
-        """A number in the dtype of the value `like`."""
+        """Store a number in the dtype of the value `like`. Return the name."""
         return self.array(value, self.dtype(like), "scalar")
 
     def _store(self, array: Array, name: str) -> str:
@@ -112,7 +112,7 @@ class OnnxWriter:
         return name
 
     def free(self, hint: str) -> str:
-        """A name that nothing has."""
+        """Return a name that nothing has yet."""
         name, count = hint, 0
         while name in self._used:
             name, count = f"{hint}.{count}", count + 1
@@ -120,11 +120,11 @@ class OnnxWriter:
         return name
 
     def emit(self, op: str, *inputs: str, out: str | None = None, **attrs: Any) -> str:
-        """A node with one output, called `out` or something new. Inputs are names of values, "" where absent."""
+        """Write a node with one output. Return its name: `out`, or a new one. inputs: names, "" for an absent one."""
         return self.emit_all(op, inputs, [self.free(f"{self._what}/{op}") if out is None else out], **attrs)[0]
 
     def emit_all(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attrs: Any) -> list[str]:
-        """A node; attributes that are None are left out."""
+        """Write a node and return the names of its outputs. Attributes that are None are left out."""
         names = [self.read(name) for name in inputs]
         while names and not names[-1]:
             names.pop()
@@ -135,7 +135,7 @@ class OnnxWriter:
 
     @contextmanager
     def inside(self) -> Iterator[list[NodeProto]]:
-        """The nodes that are written meanwhile, of a body; constants are those of the whole file."""
+        """Collect the nodes that are written in the block, as those of a body. Constants go to the whole file."""
         around, self.nodes = self.nodes, []
         try:
             yield self.nodes
@@ -143,7 +143,7 @@ class OnnxWriter:
             self.nodes = around
 
     def begin(self, node: Node) -> None:
-        """What is written next belongs to this node, and has its name before its own."""
+        """Begin to write this node. The names of its ONNX nodes and new values begin with its name."""
         self._what = node.name or node.outputs[0]
 
 
@@ -164,12 +164,12 @@ def exporter(*ops: str) -> Callable[[Export], Export]:
 
 
 def exported() -> tuple[str, ...]:
-    """The operators of `fastgru.reference.OPS` that have a counterpart, by name."""
+    """Return the names of the operators of `fastgru.reference.OPS` that have a counterpart in ONNX."""
     return tuple(sorted(EXPORTERS))
 
 
 def written(nodes: Iterable[Node], write: OnnxWriter) -> list[str]:
-    """Write the nodes; what is said of each that has no counterpart."""
+    """Write the nodes. Return a message for each node that cannot be written."""
     faults = []
     for node in nodes:
         try:
@@ -185,19 +185,19 @@ def written(nodes: Iterable[Node], write: OnnxWriter) -> list[str]:
 
 
 def write_body(nodes: Iterable[Node], write: OnnxWriter) -> None:
-    """Write the nodes of a body; refuses it with all that has no counterpart."""
+    """Write the nodes of a body. Raises `UnsupportedModelError` with every node that cannot be written."""
     if faults := written(nodes, write):
         raise UnsupportedModelError("; ".join(faults))
 
 
 def element_type(name: str, write: OnnxWriter) -> int:
-    """Of a value, as ONNX numbers it."""
+    """Return ONNX's number for the dtype of a value."""
     dtype = write.dtype(name)
     return int(TensorProto.BFLOAT16) if dtype == "bfloat16" else helper.np_dtype_to_tensor_dtype(numpy_dtype(dtype))
 
 
 def attribute(value: float, name: str, node: Node, write: OnnxWriter) -> float:
-    """A number that ONNX stores in float32; refused where a float64 model would compute with another one."""
+    """Return a number that ONNX stores in float32. Raises `UnsupportedModelError` if that changes a float64 model."""
     if write.precision == "float64" and float(np.float32(value)) != value:
         raise UnsupportedModelError(
             f"{node}: {name} = {value!r} does not fit float32, the type of the attribute; export in float32"
@@ -206,7 +206,7 @@ def attribute(value: float, name: str, node: Node, write: OnnxWriter) -> float:
 
 
 def kind_of(node: Node, table: Mapping[str, str]) -> str:
-    """ONNX's operator for the node's attribute `kind`."""
+    """Return ONNX's operator for the node's attribute `kind`. Raises `UnsupportedModelError` if there is none."""
     kind = node.attrs["kind"]
     if kind not in table:
         raise UnsupportedModelError(f"{node}: kind {kind!r} has no counterpart in ONNX")

@@ -1,1 +1,1 @@
-"""The operators that are exported, one module a family: each registers its own, see `exporters.onnx.registry`."""
+"""The operators that are exported, with one module for each family. See `exporters.onnx.writer`."""

@@ -1,7 +1,7 @@
-"""Loop and If: what a body captures has one name inside and outside.
+"""Loop and If. A captured value has the same name inside the body and outside.
 
-ONNX's Loop has no sequences, and stacks along the first axis, forward: the body gathers its steps, and what is stacked
-is reversed and transposed behind the loop.
+ONNX's Loop has no sequences, and stacks forward along the first axis. So the body gathers the slices of sequences, and
+stacked values are reversed and transposed after the loop.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def _loop(node: Node, write: OnnxWriter) -> None:
 
 
 def _count(limit: str, sequences: Sequence[str], axes: Sequence[int], write: OnnxWriter) -> str:
-    """The number of iterations, "" where there is no bound."""
+    """Return the number of iterations, "" if it has no bound."""
     counts = []
     if limit:
         counts.append(write.emit("Reshape", write.emit("Cast", limit, to=TensorProto.INT64), write.integers([])))
@@ -59,12 +59,12 @@ def _body(node: Node, body: Subgraph, sequences: Sequence[str], write: OnnxWrite
 
 
 def _end(name: str, element: int, write: OnnxWriter) -> ValueInfoProto:
-    """An output of a body, of its own name: what is an output twice, or comes from outside, is none in ONNX."""
+    """Return an output of a body, as a copy: ONNX allows no output twice, and none that the body does not compute."""
     return helper.make_tensor_value_info(write.emit("Identity", name), element, None)
 
 
 def _write_stacked(rows: str, name: str, row: str, axis: int, back: bool, write: OnnxWriter) -> None:
-    """What a loop has stacked along the first axis as it is to be."""
+    """Reverse and transpose what a loop has stacked along the first axis, as the node requires."""
     if back:
         rows = write.emit("Slice", rows, *(write.integers([n]) for n in (-1, -(1 << 62), 0, -1)))
     rank = len(write.facts(row).sizes or ()) + 1

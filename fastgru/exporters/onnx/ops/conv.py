@@ -10,7 +10,7 @@ __all__ = ["windows"]
 
 
 def windows(node: Node) -> dict[str, Any]:
-    """The attributes of everything that slides over axes."""
+    """Return the attributes of an operator whose windows slide over axes."""
     attrs, pads = {name: list(node.attrs[name]) for name in ("strides", "dilations")}, node.attrs["pads"]
     return {**attrs, "auto_pad": pads.upper()} if isinstance(pads, str) else {**attrs, "pads": list(pads)}
 

@@ -1,4 +1,4 @@
-"""One element in, one element out."""
+"""Operators that work on each element by itself."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Tensors taken apart and put together."""
+"""Split, pad, and the last step of each row."""
 
 from fastgru.exporters.onnx.writer import OnnxWriter, exporter
 from fastgru.graph import Node
@@ -7,7 +7,7 @@ from fastgru.graph import Node
 @exporter("split")
 def _split(node: Node, write: OnnxWriter) -> None:
     sizes, parts = node.attrs.get("sizes"), node.attrs.get("parts")
-    where = [] if sizes is None else [write.integers(list(sizes))]  # or they are an input of the node
+    where = [] if sizes is None else [write.integers(list(sizes))]  # else an input, or parts
     write.emit_all("Split", [*node.inputs, *where], node.outputs, axis=node.attrs["axis"], num_outputs=parts)
 
 
@@ -21,7 +21,7 @@ def _pad(node: Node, write: OnnxWriter) -> None:
 
 @exporter("last")
 def _last(node: Node, write: OnnxWriter) -> None:
-    """x (N, T, C) at step lengths - 1 of each row, at least 0: an index for every element of a row."""
+    """Write x (N, T, C) at step max(lengths - 1, 0) of each row, by GatherElements with an index for each element."""
     x, lengths = node.inputs
     step = write.emit("Max", write.emit("Sub", lengths, write.scalar(1, lengths)), write.scalar(0, lengths))
     column = write.emit("Unsqueeze", step, write.integers([1, 2]))

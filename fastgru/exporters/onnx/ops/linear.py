@@ -8,7 +8,7 @@ from fastgru.graph import Node
 
 @exporter("linear")
 def _linear(node: Node, write: OnnxWriter) -> None:
-    """x W' + b: Gemm takes matrices alone, so MatMul and Add, as torch exports it."""
+    """Write x W^T + b as MatMul and Add, because Gemm only takes matrices. torch exports it in the same way."""
     x, weight, bias = (*node.inputs, "")[:3]
     array = write.known(weight)
     right = write.emit("Transpose", weight, perm=[1, 0]) if array is None else write.array(array.T, hint=weight)
@@ -19,7 +19,7 @@ def _linear(node: Node, write: OnnxWriter) -> None:
 
 @exporter("embedding")
 def _embedding(node: Node, write: OnnxWriter) -> None:
-    """Gather, which counts a negative id from the end, where an embedding refuses it."""
+    """Write a Gather. It counts a negative id from the end, which an embedding refuses."""
     ids, weight = node.inputs
     if write.dtype(ids) not in ("int32", "int64"):
         ids = write.emit("Cast", ids, to=TensorProto.INT64)

@@ -11,7 +11,7 @@ from fastgru.reference.operator import numpy_dtype
 def _layer_norm(node: Node, write: OnnxWriter) -> None:
     x, scale, bias = (*node.inputs, "", "")[:3]
     axis = node.attrs["axis"]
-    if not scale:  # ONNX demands one: ones, of a size that only x knows
+    if not scale:  # ONNX requires a scale: write ones, with the size of x
         one = helper.make_tensor("one", helper.np_dtype_to_tensor_dtype(numpy_dtype(write.precision)), [1], [1.0])
         scale = write.emit("ConstantOfShape", write.emit("Shape", x, start=axis), value=one)
     epsilon = float(node.attrs["epsilon"])
@@ -20,7 +20,7 @@ def _layer_norm(node: Node, write: OnnxWriter) -> None:
 
 @exporter("batch_norm")
 def _batch_norm(node: Node, write: OnnxWriter) -> None:
-    """ONNX normalises axis 1: for any other, the axes before it become one and those after it another."""
+    """Write a BatchNormalization. ONNX normalises axis 1; for another axis, the axes before and after it are joined."""
     x, *arrays = node.inputs
     axis, epsilon = node.attrs["axis"], float(node.attrs["epsilon"])
     if axis == 1:
@@ -40,21 +40,21 @@ def _batch_norm(node: Node, write: OnnxWriter) -> None:
 
 @exporter("group_norm")
 def _group_norm(node: Node, write: OnnxWriter) -> None:
-    """Groups are the channels of an instance normalisation; the factors of the channels come after it."""
+    """Write an InstanceNormalization with the groups as its channels, then the scale and bias of the real channels."""
     x, scale, bias = node.inputs
     groups, epsilon = node.attrs.get("groups"), float(node.attrs["epsilon"])
     if groups is None:
         write.emit("InstanceNormalization", x, scale, bias, out=node.outputs[0], epsilon=epsilon)
         return
     one, zero = (write.array([value] * groups, write.precision, "each") for value in (1.0, 0.0))
-    # A -1 in a shape means nothing where a batch is empty: every size is computed.
+    # A -1 in a shape is ambiguous if the batch is empty, so every size is computed.
     first, shape = write.integers([0]), write.emit("Shape", x)
     each = write.emit("ReduceProd", write.emit("Shape", x, start=1), first, keepdims=1)
     each = write.emit("Div", each, write.integers([groups]))
     sizes = write.emit("Concat", write.emit("Shape", x, end=1), write.integers([groups]), each, axis=0)
     rows = write.emit("Reshape", x, sizes, allowzero=1)
     rows = write.emit("InstanceNormalization", rows, one, zero, epsilon=epsilon)
-    # The channels last, where (C,) broadcasts to them.
+    # Channels go last, so that (C,) broadcasts.
     rest = write.emit("ReduceProd", write.emit("Shape", x, start=2), first, keepdims=1)
     sizes = write.emit("Concat", write.emit("Shape", x, end=2), rest, axis=0)
     last = write.emit("Transpose", write.emit("Reshape", rows, sizes, allowzero=1), perm=[0, 2, 1])

@@ -1,4 +1,4 @@
-"""Operators that are one of ONNX's as they stand: the same inputs, and attributes of the same names."""
+"""Operators that equal one of ONNX's, with the same inputs and attributes of the same names."""
 
 from typing import Final
 

@@ -24,7 +24,7 @@ def _quantize(node: Node, write: OnnxWriter) -> None:
     forward = node.op == "quantize"
     dtype = node.attrs.get("to", "uint8") if forward else write.dtype(x)
     _refuse_wide(node, write, dtype)
-    if forward and not zero_point:  # whose dtype is that of the output
+    if forward and not zero_point:  # its dtype would be that of the output
         known = write.known(scale)
         if known is None and dtype != "uint8":
             raise UnsupportedModelError(f"{node}: {dtype} by a scale that is computed has to have a zero point in ONNX")

@@ -1,8 +1,8 @@
 """The operators GRU, LSTM and RNN.
 
 ONNX, with G gates: X (T, N, I), W (D, GH, I), R (D, GH, H), B (D, 2GH), sequence_lens int32 (N,), initial_h and
-initial_c (D, N, H), P (D, 3H) -> Y (T, D, N, H), Y_h and Y_c (D, N, H). A GRU's gates are z, r, h. The layout 1 of the
-operators is left alone: ONNX Runtime refuses it.
+initial_c (D, N, H), P (D, 3H) -> Y (T, D, N, H), Y_h and Y_c (D, N, H). A GRU's gates are z, r, h. The attribute layout
+is never 1, because ONNX Runtime refuses that.
 """
 
 from typing import Any
@@ -53,7 +53,7 @@ def _recurrent(node: Node, write: OnnxWriter) -> None:
 
 
 def _write_y(Y: str, y: str, spec: RecurrentSpec, write: OnnxWriter) -> None:
-    """Y (T, D, N, H) -> y (T, N, D * H), or (N, T, D * H)."""
+    """Write Y (T, D, N, H) -> y (T, N, D * H), or (N, T, D * H)."""
     if spec.num_directions == 1 and not spec.batch_first:
         write.emit("Squeeze", Y, write.integers([1]), out=y)
         return
@@ -62,7 +62,10 @@ def _write_y(Y: str, y: str, spec: RecurrentSpec, write: OnnxWriter) -> None:
 
 
 def _weights(node: Node, spec: RecurrentSpec, names: list[str], write: OnnxWriter) -> list[str]:
-    """W, R, B and P of all directions; "" where no direction has one. What is computed is put in order by the file."""
+    """Return W, R, B and P of all directions, "" for one that no direction has.
+
+    If a weight is computed by other nodes, nodes of the file bring its gates into ONNX's order.
+    """
     sizes = list(spec.weight_shapes.values())
     width = len(sizes)
     names = names + [""] * (width * spec.num_directions - len(names))
@@ -96,7 +99,7 @@ def _weights(node: Node, spec: RecurrentSpec, names: list[str], write: OnnxWrite
 
 
 def _activations(node: Node, spec: RecurrentSpec, write: OnnxWriter) -> dict[str, Any]:
-    """f, g, h of each direction; ONNX hands out alphas and betas in that order to the functions that have one."""
+    """Return f, g, h of each direction. ONNX assigns alphas and betas in that order to the functions that take one."""
     chosen = [f for d in range(spec.num_directions) for f in spec.functions(d)]
     if chosen == [*spec.FUNCTIONS.values()] * spec.num_directions:
         return {}

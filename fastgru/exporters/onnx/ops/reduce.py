@@ -1,4 +1,4 @@
-"""Many elements to one along axes, and the running sum."""
+"""Reductions along axes, and the running sum."""
 
 from typing import Final
 

@@ -8,7 +8,7 @@ from fastgru.graph import Node
 
 @exporter("resize")
 def _resize(node: Node, write: OnnxWriter) -> None:
-    """`scales` are float32 in ONNX, whatever the model computes in."""
+    """Write a Resize. Its `scales` are float32 in ONNX, in any precision of the model."""
     x, roi, scales, sizes = (*node.inputs, "", "", "")[:4]
     attrs: dict[str, Any] = {
         "mode": node.attrs["mode"],

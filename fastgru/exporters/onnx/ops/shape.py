@@ -1,4 +1,4 @@
-"""The same elements in another shape, and shapes as values."""
+"""Operators that put the same elements into another shape, and shapes as values."""
 
 import numpy as np
 from onnx import numpy_helper
