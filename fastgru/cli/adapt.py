@@ -14,6 +14,7 @@ import click
 from fastgru.cli.adapted import UNIT, figures_of, named, number_of, print_adapted
 from fastgru.cli.biases import lone_biases
 from fastgru.cli.options import file_argument, json_option, load_options, show
+from fastgru.cli.outputs import check_output
 from fastgru.graph import Graph
 from fastgru.load import load_graph
 from fastgru.terminal import progress, say
@@ -155,13 +156,10 @@ def command(
     from fastgru.graphfile import write_graph
     from fastgru.learn import fit
 
-    if output.suffix.lower() != ".safetensors":
-        raise click.UsageError(f"{output}: expected a name that ends in .safetensors")
-    if output.exists() and not force:
-        raise click.UsageError(f"{output}: exists already; --force overwrites it")
-    if not output.absolute().parent.is_dir():
-        raise click.UsageError(f"{output}: there is no folder {output.absolute().parent}")
+    check_output(output, (".safetensors",), overwrite=force)
     checkpoint = asked.pop("checkpoint")
+    if checkpoint is not None:
+        check_output(checkpoint)
     place = checkpoint or output.with_name(f"{output.name}.checkpoint")
     began = time.monotonic()
     with progress(f"Reading {file} and {data}") as tell:

@@ -11,6 +11,7 @@ import click
 from fastgru.cli.bench_request import RIVALS, Request
 from fastgru.cli.bench_serving import Serving, serving_options
 from fastgru.cli.options import load_options
+from fastgru.cli.outputs import check_output
 from fastgru.precisions import ASKED
 from fastgru.terminal import stdout
 
@@ -172,8 +173,7 @@ def command(
     sustain even the lowest step of a ramp.
     """
     for path in filter(None, (json_path, html_path)):
-        if not path.parent.is_dir():  # told before anything is measured
-            raise click.UsageError(f"{path}: there is no folder {path.parent}")
+        check_output(path)
     if serving is not None:
         _load(serving, chosen["shapes"], json_path, html_path)
         return

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from fastgru.cli.options import file_argument, json_option, load_options, show
+from fastgru.cli.outputs import check_output
 from fastgru.load import load_graph
 from fastgru.precisions import LOWP
 from fastgru.terminal import bytes_of, counted, say
@@ -35,11 +36,8 @@ def command(
     from fastgru.exporters import to_onnx
     from fastgru.graphfile import read_graph, write_graph
 
+    check_output(output, (".safetensors", ".onnx"), overwrite=force)
     suffix = output.suffix.lower()
-    if suffix not in (".onnx", ".safetensors"):
-        raise click.UsageError(f"{output}: expected a name that ends in .safetensors or .onnx")
-    if output.exists() and not force:
-        raise click.UsageError(f"{output}: exists already; --force overwrites it")
     if suffix == ".onnx" and precision in LOWP:
         raise click.UsageError(f"--precision {precision}: an .onnx file holds floats; name a .safetensors file")
     graph = load_graph(file, **options)

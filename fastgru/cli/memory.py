@@ -13,6 +13,7 @@ import fastgru
 from fastgru.arrays import Array
 from fastgru.cli.arrays import name_inputs
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
+from fastgru.cli.outputs import check_output
 from fastgru.cli.texts import read_text
 from fastgru.errors import DataError
 from fastgru.graph import Graph
@@ -119,8 +120,7 @@ def command(
     if plot is not None:
         from fastgru.bench.plots import check_matplotlib
 
-        if plot.suffix.lower() != ".svg":
-            raise click.UsageError(f"{plot}: expected a name that ends in .svg")
+        check_output(plot, (".svg",))
         check_matplotlib()
     with progress(f"Following what {file.name} remembers") as tell:
         model = fastgru.load(file, precision=precision, **options)

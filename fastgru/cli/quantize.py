@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fastgru.cli.arrays import fit, name_inputs
 from fastgru.cli.options import file_argument, json_option, load_options, show
+from fastgru.cli.outputs import check_output
 from fastgru.graph import Graph
 from fastgru.load import load_graph
 from fastgru.precisions import LOWP
@@ -91,10 +92,8 @@ def command(
     """
     from fastgru.quantization import quantize
 
-    if output is not None and output.suffix.lower() != ".safetensors":
-        raise click.UsageError(f"{output}: expected a name that ends in .safetensors")
-    if output is not None and output.exists() and not force:
-        raise click.UsageError(f"{output}: exists already; --force overwrites it")
+    if output is not None:
+        check_output(output, (".safetensors",), overwrite=force)
     if keep and precision == "auto":
         raise click.UsageError("--keep: auto decides by itself what stays in float32")
     graph = load_graph(file, **options)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import fastgru
 from fastgru.cli.arrays import fit, name_inputs, write_arrays
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
+from fastgru.cli.outputs import check_output
 from fastgru.graph import Graph, TensorSpec
 from fastgru.terminal import is_quiet, plain_table, progress, say, stdout
 
@@ -44,6 +45,8 @@ def command(
     that you do not give starts with the numbers in the model's file, or with zeros if this file has none. Without
     --output, the command prints a summary of every output.
     """
+    if output is not None:
+        check_output(output, (".npz", ".npy", ".csv"))
     with progress(f"Running {file}"):
         model = fastgru.load(file, precision=precision, **options)
         named = name_inputs("--input", inputs, model.inputs, model.graph.states)

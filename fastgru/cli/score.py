@@ -7,6 +7,7 @@ import click
 
 import fastgru
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
+from fastgru.cli.outputs import check_output
 from fastgru.terminal import counted, say
 
 __all__ = ["command"]
@@ -111,6 +112,7 @@ def command(
     """
     from fastgru.scoring import score
 
+    check_output(output)
     names = options.pop("outputs", None)
     model = fastgru.load(file, precision=precision, threads=threads, **options)
     if names and not set(names) <= {spec.name for spec in model.outputs}:  # inner ones: a part of the model

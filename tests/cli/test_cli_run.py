@@ -104,19 +104,39 @@ def test_a_converted_model_gives_the_same_bits(invoke: Invoke, gru_onnx: Path, x
     assert invoke("convert", gru_onnx, tmp_path / "small.onnx2").exit_code == 2
 
 
-def test_a_conversion_that_fails_names_the_file_that_was_asked_for(
-    invoke: Invoke, gru_onnx: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "words",
+    [
+        "convert MODEL OUTPUT.safetensors",
+        "run MODEL --input x.npy --output OUTPUT.npz",
+        "quantize MODEL -o OUTPUT.safetensors",
+        "memory MODEL --data x.npy --plot OUTPUT.svg",
+        "adapt MODEL --data MODEL -o OUTPUT.safetensors",
+        "adapt MODEL --data MODEL -o adapted.safetensors --checkpoint OUTPUT.checkpoint",
+        "score MODEL --input MODEL --output OUTPUT.npz",
+        "bench MODEL --html OUTPUT.html",
+        "bench MODEL --json OUTPUT.json",
+    ],
+)
+def test_an_output_without_a_folder_is_refused_before_the_model_is_read(
+    invoke: Invoke, words: str, tmp_path: Path
 ) -> None:
-    for target, words in (
-        (
-            tmp_path / "nowhere" / "m.safetensors",
-            f"No such file or directory; there is no folder {tmp_path / 'nowhere'}",
-        ),
-        (gru_onnx / "m.safetensors", "Not a directory"),
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"no model")
+    for folder, why in (
+        (tmp_path / "no", f"there is no folder {tmp_path / 'no'}"),
+        (model, f"{model} is not a folder"),
     ):
-        result = invoke("convert", gru_onnx, target)
+        typed = words.replace("MODEL", str(model)).replace("OUTPUT", str(folder / "made")).split()
+        result = invoke(*typed)
         assert result.exit_code == 2
-        assert result.stderr == f"fastgru: error: {target}: {words}\n"
+        assert result.stderr.splitlines()[-1].endswith(f": {why}"), result.stderr
+
+
+def test_the_name_of_an_output_tells_its_format(invoke: Invoke, gru_onnx: Path, x_npy: Path) -> None:
+    result = invoke("run", gru_onnx, "--input", x_npy, "--output", "y.mat")
+    assert result.exit_code == 2
+    assert "y.mat: expected a name that ends in .npz, .npy or .csv" in result.stderr
 
 
 def test_warmup_readies_the_files_it_is_given(invoke: Invoke, gru_onnx: Path) -> None:
