@@ -25,8 +25,15 @@ def nearest(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
         spelt.setdefault(one[:_MOST_CHARACTERS].casefold(), one)
     ends = [one for one in spelt if one and (one.endswith(("." + name, "/" + name)) or name.endswith("." + one))]
     same = [name] if name in spelt else []
-    close = late("difflib").get_close_matches(name, list(spelt), n=most)
+    close = late("difflib").get_close_matches(name, list(spelt), n=3 * most)
+    close = [one for one in close if one.startswith(name) or 2 * _edits(name, one) <= len(name)]
     return [spelt[one] for one in dict.fromkeys([*same, *ends, *close])][:most]
+
+
+def _edits(name: str, other: str) -> int:
+    """How many characters have to change so that one name becomes the other."""
+    steps = late("difflib").SequenceMatcher(None, name, other).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for step, i1, i2, j1, j2 in steps if step != "equal")
 
 
 def offered(unknown: str | Iterable[str], known: Iterable[str], *, all_of_them: bool = True) -> str:

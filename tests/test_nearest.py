@@ -18,6 +18,8 @@ TYPES = ("GRU", "GRUCell", "Linear", "LayerNorm")
         ("gru", ("encoder.gru", "fc"), ["encoder.gru"]),
         ("model.encoder.gru", ("encoder.gru", "fc"), ["encoder.gru"]),
         ("zzz", TYPES, []),
+        ("report", ("grpc-port", "rounds"), []),
+        ("prec", ("precision", "prompt"), ["precision"]),
         ("", TYPES, []),
         ("GRU", (), []),
     ],

@@ -67,8 +67,9 @@ class Comparison:
         return geometric_mean(repeat.ratio for repeat in self.repeats)
 
     @property
-    def spread(self) -> float:
-        return max(repeat.spread for repeat in self.repeats)
+    def spread(self) -> float | None:
+        """The largest of the repeats; None where each is of one pair."""
+        return max((repeat.spread for repeat in self.repeats if len(repeat.ratios) > 1), default=None)
 
     @property
     def decided(self) -> bool:

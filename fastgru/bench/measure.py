@@ -85,15 +85,15 @@ AGAINST: Final = Plan(12, 0.004, 0.0005, 0.0, rested_turn_s=0.03)
 class Timing:
     """Of one contender. rounds: seconds a call in each round, the median of its samples.
 
-    median_s is the median of `rounds`, spread the distance of their quartiles as a share of it; p99_s is of single
-    calls.
+    median_s is the median of `rounds`, spread the distance of their quartiles as a share of it, None for one round;
+    p99_s is of single calls.
     """
 
     name: str
     setting: str
     median_s: float
     p99_s: float
-    spread: float
+    spread: float | None
     rounds: tuple[float, ...]
 
 
@@ -197,7 +197,8 @@ def pooled(timings: Sequence[Timing]) -> Timing:
 
 def _timing(name: str, setting: str, p99_s: float, rounds: Sequence[float]) -> Timing:
     low, middle, high = np.percentile(rounds, [25, 50, 75])
-    return Timing(name, setting, float(middle), p99_s, float((high - low) / middle), tuple(rounds))
+    spread = float((high - low) / middle) if len(rounds) > 1 else None
+    return Timing(name, setting, float(middle), p99_s, spread, tuple(rounds))
 
 
 def fastest(contenders: Sequence[Contender], plan: Plan) -> Contender:

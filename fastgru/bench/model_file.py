@@ -1,6 +1,5 @@
 """Models as problems: networks and files, random inputs of a serving shape, outputs by the float64 definition."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastgru.bench.networks import NETWORKS, Network
 from fastgru.bench.problem import Problem
+from fastgru.bench.sizes import read_shape
 from fastgru.errors import ShapeError
 from fastgru.exporters import to_onnx
 from fastgru.graph import Graph, TensorSpec
@@ -64,12 +64,9 @@ def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
     """ "N=8" names a free dimension, "x=1x257" every axis of an input. Raises `ShapeError`."""
     found: dict[str, int | tuple[int, ...]] = {}
     for option in options:
-        name, _, size = option.rpartition("=")
-        if not name or not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", size):
-            raise ShapeError(f"shape {option!r}: expected DIMENSION=SIZE or INPUT=SIZExSIZE...")
+        name, sizes = read_shape(option)
         if name in found:
-            raise ShapeError(f"shape {option!r}: {name!r} has a size already; one run of the bench has one shape")
-        sizes = tuple(int(n) for n in size.split("x"))
+            raise ShapeError(f"--shape {option}: {name!r} has a size already; one run of the bench has one shape")
         found[name] = sizes if len(sizes) > 1 else sizes[0]
     return found
 
@@ -82,8 +79,8 @@ def file_problem(
     seed: int = 0,
     **options: Unpack[Reading],
 ) -> Problem:
-    """The model in `path`; free dimensions that `shapes` does not name are 1. precision, options: as for
-    `fastgru.load`.
+    """The model in `path`. A free dimension is 1 if `shapes` has neither its name nor an input with its name.
+    precision, options: as for `fastgru.load`.
 
     Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
     not have and shapes that it does not take, and what `fastgru.load` raises.
@@ -141,6 +138,7 @@ def model_problem(
 
 def _sizes(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     used, found = set(), {}
+    sizes_of = {**_of_inputs(graph, given), **given}
     for spec in graph.inputs:
         whole = given.get(spec.name)
         if spec.shape is None and whole is None:
@@ -153,7 +151,7 @@ def _sizes(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str
         names = (*spec.dims, *(None for _ in spec.shape))
         sizes = []
         for size, name in zip(spec.shape, names, strict=False):
-            wanted = given.get(name, 1) if name is not None else 1
+            wanted = sizes_of.get(name, 1) if name is not None else 1
             if size is None and name is not None and name in given:
                 used.add(name)
             if not isinstance(wanted, int):
@@ -166,6 +164,16 @@ def _sizes(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str
             f"no input and no free dimension is called {', '.join(unknown)}; inputs:"
             f" {', '.join(s.name for s in graph.inputs)}; free dimensions with a name: {', '.join(free) or 'none'}"
         )
+    return found
+
+
+def _of_inputs(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str, int | tuple[int, ...]]:
+    """The sizes of free dimensions with a name, from the inputs whose whole shape is given."""
+    found: dict[str, int | tuple[int, ...]] = {}
+    for spec in graph.inputs:
+        whole = given.get(spec.name)
+        if isinstance(whole, tuple) and len(whole) == len(spec.shape or ()):
+            found |= {name: n for name, n in zip(spec.dims, whole, strict=False) if name is not None}
     return found
 
 

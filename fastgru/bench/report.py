@@ -58,7 +58,9 @@ def _against(result: Result) -> Iterator[ConsoleRenderable]:
 def _table(rows: list[Row], width: int) -> Iterator[ConsoleRenderable]:
     """As many columns as there is room for; where there is little, rivals have ratios alone."""
     heads, lines = table_of(rows, without=OTHER)
-    title = f"{threads_of(rows)}: the time of one call, and how many times as long a rival takes"
+    title = f"{threads_of(rows)}: the time of one call"
+    if any(set(row.rivals) - {OTHER} for row in rows):
+        title += ", and how many times as long a rival takes"
     brief = width < _WIDE
     shown = [[_shown(cell, brief=brief) for cell in line] for line in lines if len(line) == len(heads)]
     shown += [[Text(line[0].words), Text("none", style="red")] for line in lines if len(line) < len(heads)]

@@ -164,7 +164,10 @@ def legend_of(rows: Sequence[Row], *, coloured: bool = True) -> list[tuple[str, 
             "the largest difference from the outputs of the model's float64 definition",
         ),
         "p99": (ran, "99 of 100 calls took at most this long"),
-        "spread": (ran, "the interquartile range of the times of the rounds, as a share of their median"),
+        "spread": (
+            any(row.ours.spread is not None for row in ran if row.ours),
+            "the interquartile range of the times of the rounds, as a share of their median",
+        ),
         "a rival": (
             rivals,
             "its median time, and how many times as long as fastgru it takes: the median of the ratios of all rounds"

@@ -116,8 +116,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "shapes",
     multiple=True,
     metavar="NAME=SIZE",
-    help="The size of a free dimension of MODEL, such as T=50, or the shape of an input, such as x=50x1x40. With"
-    " --serve, the shape of an input, such as x=1,1,40. Repeatable.",
+    help="The size of a free dimension of MODEL, such as T=50, or the shape of an input, such as x=50x1x40 or"
+    " x=50,1,40. With --serve, the shape of an input. Repeatable.",
 )
 @load_options
 @click.option(

@@ -52,6 +52,8 @@ def test_a_case_with_all_its_files(tmp_path: Path) -> None:
 def test_a_model(tmp_path: Path) -> None:
     output = run(str(write_model(tmp_path, CASES[0])), "--rivals", "none", *SHORT)
     assert "model.onnx, a push of x (1, 2, 3)" in output
+    assert "1 thread: the time of one call\n" in output  # without a rival, and without the spread of one round
+    assert "spread" not in output
 
 
 def test_the_list_is_that_of_the_suite() -> None:

@@ -97,9 +97,14 @@ def test_a_model_file_is_run_beside_the_rivals(tmp_path: Path, case: Case, quick
 
 
 def test_shapes_are_read_and_named(tmp_path: Path) -> None:
-    assert parse_shapes(["N=8", "x=1x2x3"]) == {"N": 8, "x": (1, 2, 3)}
-    for wrong in ("N", "N=0", "N=x", "=3", "N=1x", "N=-1"):
-        with pytest.raises(ShapeError, match="expected DIMENSION"):
+    assert parse_shapes(["N=8", "x=1x2x3", "y=1,2, 3"]) == {"N": 8, "x": (1, 2, 3), "y": (1, 2, 3)}
+    for wrong, told in (
+        ("N", "expected NAME=SIZE"),
+        ("=3", "expected NAME=SIZE"),
+        *((text, "expected sizes of at least 1, as in T=50") for text in ("N=0", "N=x", "N=1x", "N=-1", "N=")),
+        ("N=4,T=2", "expected one name; give --shape once for each name"),
+    ):
+        with pytest.raises(ShapeError, match=f"--shape {wrong}: {told}"):
             parse_shapes([wrong])
     path = write_model(tmp_path, CASES[1])
     with pytest.raises(ShapeError, match="called batch"):
@@ -116,5 +121,6 @@ def test_free_dimensions_take_the_given_sizes(tmp_path: Path) -> None:
     made = file_problem(path, {"T": 4, "N": 2})
     assert made.feeds["x"].shape == (4, 2, 3)
     assert made.state_arrays["h0"].shape == (1, 2, 4)
+    assert file_problem(path, {"x": (4, 2, 3)}).state_arrays["h0"].shape == (1, 2, 4)
     assert file_problem(path, {}).feeds["x"].shape == (1, 1, 3)
     assert made.onnx is None

@@ -113,7 +113,7 @@ def test_what_is_mistyped_is_answered_with_what_is_near(tmp_path: Path, monkeypa
         assert said in " ".join(result.stderr.split()), result.stderr
 
 
-@pytest.mark.parametrize("words", [["serve", "--nonsense"], ["inspect", "-x"]])
+@pytest.mark.parametrize("words", [["serve", "--nonsense"], ["inspect", "-x"], ["bench", "--report"]])
 def test_an_option_like_no_other_gets_no_suggestion(words: list[str]) -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2

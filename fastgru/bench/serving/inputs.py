@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.bench.serving.wire import DATATYPES, Frame
+from fastgru.bench.sizes import read_shape
 from fastgru.errors import FastGRUError
 from fastgru.records import dataclass
 
@@ -47,16 +48,13 @@ def inputs_of(metadata: Mapping[str, Any]) -> tuple[Input, ...]:
 
 
 def parse_shapes(texts: Sequence[str], inputs: Sequence[Input]) -> dict[str, Shape]:
-    """Shapes of inputs that the user gives, as in x=1,1,40. Raises `FastGRUError` for what an input cannot have."""
+    """Shapes of inputs that the user gives, as in x=1x1x40. Raises `FastGRUError` for what an input cannot have."""
     given, known = {}, {each.name: each for each in inputs}
     for text in texts:
-        name, _, sizes = text.rpartition("=")
+        name, shape = read_shape(text)
         if name not in known:
-            raise FastGRUError(f"--shape {text}: the inputs are {', '.join(map(str, inputs))}")
-        words, wanted = sizes.split(","), known[name].shape
-        if not all(word.strip().isdigit() and int(word) for word in words):
-            raise FastGRUError(f"--shape {text}: expected sizes, as in {name}=1,1,40")
-        shape = tuple(map(int, words))
+            raise FastGRUError(f"--shape {text}: no input has this name; the inputs are {', '.join(map(str, inputs))}")
+        wanted = known[name].shape
         if len(shape) != len(wanted) or any(w not in (-1, size) for size, w in zip(shape, wanted, strict=True)):
             raise FastGRUError(f"--shape {text}: {known[name]} cannot have it")
         given[name] = shape
