@@ -145,6 +145,11 @@ def _print(report: "QuantizeReport", file: Path, saved: Path | None) -> None:
         console.print(Text("No bound was given: --max-error, --min-db.", style="dim"))
     elif report.holds:
         console.print(Text("Every output is within the bounds.", style="green"))
+        if len(report.kept) == len(report.layers):
+            console.print(
+                Text("No weight is smaller than before: the column why says the reasons.", style="bold yellow"),
+                Text("--precision int8 makes weights smaller even if that makes no CPU faster."),
+            )
     else:
         fault = "No weight can be smaller within the bounds" if report.is_whole else "The outputs are beyond the bounds"
         console.print(Text(f"{fault}{', and nothing is saved' if saved is None else ''}.", style="bold red"))

@@ -12,6 +12,7 @@ from fastgru.errors import UnsupportedModelError
 from fastgru.load import load_graph
 from fastgru.terminal import bars, plain_table, progress, stdout
 from fastgru.verify import Report, verify
+from fastgru.verify.report import Check
 
 __all__ = ["command"]
 
@@ -72,6 +73,10 @@ def command(
         raise click.exceptions.Exit(1)
 
 
+def _verdict(check: Check) -> str:
+    return "FAILS" if check.is_compared else "not finite"
+
+
 def _print(report: Report) -> None:
     console = stdout()
     console.print(Text(report.source, style="bold"), Text(f"in {report.precision}; inputs: {'; '.join(report.cases)}"))
@@ -83,7 +88,7 @@ def _print(report: Report) -> None:
             f"{check.allowed:.2e}",
             "-" if check.step is None else str(check.step),
             bars(check.by_step, check.max_abs),
-            Text("holds", style="green") if check.holds else Text("FAILS", style="bold red"),
+            Text("holds", style="green") if check.holds else Text(_verdict(check), style="bold red"),
         )
         for check in report.checks
     ]
@@ -95,5 +100,9 @@ def _print(report: Report) -> None:
         console.print(Text(f"{name} not compared: {reason}", style="dim"))
     for node in report.reference_nodes:
         console.print(Text(f"Carried out by onnx's reference implementation, slowly: {node}", style="bold yellow"))
+    for name in dict.fromkeys(check.output for check in report.checks if not check.is_compared):
+        console.print(
+            Text(f"{name}: no number is finite, so nothing was compared; give the model real data with --input.")
+        )
     holds, fails = Text("Every output holds.", style="green"), Text("The outputs do not hold.", style="bold red")
     console.print(holds if report.holds else fails)

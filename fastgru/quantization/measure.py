@@ -30,7 +30,7 @@ class Tally:
     def __init__(self, time_axis: int | None = None) -> None:
         self._time_axis = time_axis
         self._largest = self._scale = self._sum = self._squares = self._signal = 0.0
-        self._count = 0
+        self._count = self._finite = 0
         self._cases: list[list[float]] = []
 
     def begin(self) -> None:
@@ -47,6 +47,7 @@ class Tally:
         self._squares += float(np.square(d).sum())
         self._signal += float(np.square(finite).sum())
         self._count += d.size
+        self._finite += finite.size
         self._cases[-1] += largest_by_step(d, self._time_axis)
 
     def errors(self) -> Errors:
@@ -58,7 +59,7 @@ class Tally:
             db = 10 * math.log10(self._signal / self._squares)
         longest = max(self._cases, key=len, default=[])
         by_step = tuple(longest) if len(longest) > 1 else ()
-        return Errors(self._largest, self._sum / max(self._count, 1), self._scale, db, by_step)
+        return Errors(self._largest, self._sum / max(self._count, 1), self._scale, db, by_step, self._finite)
 
 
 def _outside(graph: Graph, names: Sequence[str]) -> dict[str, str]:

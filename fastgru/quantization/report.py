@@ -23,6 +23,7 @@ class Errors:
     scale: the largest magnitude in float32.
     db: how far the difference lies below the signal, from their mean squares, in decibels.
     by_step: the largest difference at each step of the longest case. Empty if the tensor has no steps.
+    count: how many numbers were compared. Those that are not finite in float32 do not count.
     """
 
     largest: float
@@ -30,6 +31,7 @@ class Errors:
     scale: float
     db: float
     by_step: tuple[float, ...] = ()
+    count: int = 0
 
     @property
     def relative(self) -> float:

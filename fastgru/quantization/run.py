@@ -80,7 +80,8 @@ def quantize(
 
     Returns a report with the model in `report.model`. `report.holds` says whether the bounds hold. If they do not, or
     if they leave "auto" nothing to make smaller, `report.would_do` has bounds that would hold. Raises what
-    `fastgru.load` raises, and `ShapeError` if the data does not fit, or if no data is given and none can be drawn.
+    `fastgru.load` raises, and `ShapeError` if the data does not fit, if no data is given and none can be drawn, or if
+    an output has no finite number in float32.
     """
     check_options(quantize, options)
     graph, source = _graph(model, options)
@@ -95,6 +96,11 @@ def quantize(
     chosen = auto or made.weight_precisions
     precisions = {name: given.precision for name, given in chosen.items()}
     errors = study.bench.errors(precisions)
+    if void := [name for name in study.counted if not errors[name].count]:
+        raise ShapeError(
+            f"{source}: no number of the output {', '.join(void)} is finite in float32, so there is nothing to compare;"
+            " give data with which the model computes finite numbers"
+        )
     kept_back = tuple(study.kept_back(precisions)) if auto else ()
     whole = bool(kept_back) and not lowp
     return QuantizeReport(

@@ -43,7 +43,7 @@ def check_output(
 ) -> Check:
     """The worst case of output `name`; `noise` is how far rounding alone moves it, see `_NOISE_FACTOR`.
 
-    A result of zeros never passes unless the expected one is itself nothing.
+    A result of zeros never passes unless the expected one is itself nothing, and one of NaNs alone never passes.
     """
     worst: Check | None = None
     steps: list[float] = []
@@ -65,7 +65,9 @@ def check_output(
             steps += [0.0] * (len(by_step) - len(steps))
             steps = [max(a, b) for a, b in zip(steps, [*by_step, *[0.0] * len(steps)], strict=False)]
     assert worst is not None
-    return replace(worst, by_step=tuple(steps))
+    values = [np.asarray(call[name]) for theirs in expected for call in theirs.calls]
+    is_compared = any(np.isfinite(array).any() for array in values) or not any(array.size for array in values)
+    return replace(worst, by_step=tuple(steps), is_compared=is_compared, holds=worst.holds and is_compared)
 
 
 def roughest(model: Model, asked: str | None) -> str:

@@ -19,6 +19,7 @@ class Check:
     scale: largest |expected| of the case that max_abs comes from; allowed: what max_abs may be there.
     where: that case; step: the place in time, counted on over the calls of the case, None without a time axis.
     by_step: the largest error at each time step; empty where the output has no time axis.
+    is_compared: False if no expected number is finite, so that there was nothing to compare. The check does not hold.
     """
 
     output: str
@@ -30,8 +31,11 @@ class Check:
     where: str
     step: int | None
     by_step: tuple[float, ...] = ()
+    is_compared: bool = True
 
     def __str__(self) -> str:
+        if not self.is_compared:
+            return f"{self.output} against {self.against}: no expected number is finite, so nothing was compared"
         step = "" if self.step is None else f", step {self.step}"
         return (
             f"{self.output} against {self.against}: {self.max_abs:.3g} at {self.where}{step}"

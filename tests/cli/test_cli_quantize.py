@@ -145,3 +145,14 @@ def test_what_is_saved_runs_as_it_was_measured(invoke: Invoke, data: Path, tmp_p
     refused = invoke("quantize", small)
     assert refused.exit_code == 2
     assert "already quantised" in refused.stderr
+
+
+def test_auto_that_makes_nothing_smaller_says_so(invoke: Invoke, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(shape, dtype=np.float32) for shape in ((24, 5), (24, 8), (24,), (24,))]
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    net = fastgru.GRU.from_torch(dict(zip(names, weights, strict=True)))
+    net.save(tmp_path / "small.safetensors", initial_state=True)
+    result = invoke("quantize", tmp_path / "small.safetensors", "--precision", "auto")
+    assert result.exit_code == 0
+    assert "No weight is smaller than before" in result.stdout

@@ -227,3 +227,10 @@ def test_a_model_and_a_file_give_the_same_report():
 def _named(arrays):
     names = [spec.name for spec in fastgru.load_graph(DEMO).inputs if spec.dtype.startswith("int")]
     return dict(zip(names, arrays.values(), strict=True))
+
+
+@pytest.mark.parametrize("precision", ["int8", "auto"])
+@pytest.mark.parametrize("x", [np.full((3, 1, 20), np.nan, np.float32), np.zeros((0, 1, 20), np.float32)])
+def test_data_without_a_finite_number_measures_nothing(precision: str, x: np.ndarray) -> None:
+    with pytest.raises(ShapeError, match="no number of the output y, z is finite in float32"):
+        fastgru.quantize(network(), precision=precision, data={"x": x}, max_error=1)

@@ -302,3 +302,19 @@ def test_a_network_that_amplifies_rounding_is_given_room_for_it_and_no_more() ->
     assert not verify_graph(graph, honest(graph), tol=1e-5).holds
     assert not verify_graph(graph, lambda x: {"y": run_graph(graph, x)["y"] + 1e-3}).holds
     assert not verify_graph(graph, honest(graph), precision="float64").holds
+
+
+def test_nothing_but_nan_never_holds() -> None:
+    x = TensorSpec("x", "float32", (None, 3))
+    graph = Graph(
+        inputs=(x,), outputs=(replace(x, name="y"),), nodes=(Node("unary", ("x",), ("y",), {"kind": "log"}),)
+    ).validate()
+    below = {"x": np.full((2, 3), -1.0, np.float32)}
+    report = verify_graph(graph, honest(graph), inputs=below)
+    assert not report.holds
+    assert [check.is_compared for check in report.checks] == [False]
+    with pytest.raises(VerificationError, match="no expected number is finite"):
+        report.raise_for_failure()
+    below["x"][1, 1] = 1.0
+    assert verify_graph(graph, honest(graph), inputs=below).holds
+    assert verify_graph(graph, honest(graph), inputs={"x": np.zeros((0, 3), np.float32)}).holds
