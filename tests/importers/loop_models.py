@@ -115,6 +115,16 @@ def hard_and_relu(c):
     c("Add", "h", c("Mul", z, c("Sub", n, "h")), to="h2")
 
 
+def exponentials(c):
+    """Sigmoids as 1 / (1 + exp(-x)), split after the exp."""
+    one = c.constant(np.float32(1))
+    both = c("Add", c("MatMul", c("Concat", "h", "x", axis=1), c.weight(H + I, 2 * H)), c.weight(2 * H))
+    grown = c("Split", c("Exp", c("Neg", both)), c.constant(np.array([H, H])), outputs=2, axis=1)
+    r, z = (c("Div", one, c("Add", one, g)) for g in grown)
+    n = c("Tanh", c("MatMul", c("Concat", c("Mul", r, "h"), "x", axis=1), c.weight(H + I, H)))
+    c("Add", c("Mul", c("Sub", one, z), "h"), c("Mul", z, n), to="h2")
+
+
 def sigmoid_candidate(c):
     """No bias at all, and a candidate squashed by a sigmoid."""
     r, z, n = (c.dense("x", H, bias=False) for _ in range(3))
@@ -142,6 +152,7 @@ CELLS = (
     keras_sliced,
     keras_reset_before,
     hard_and_relu,
+    exponentials,
     sigmoid_candidate,
     negated,
 )

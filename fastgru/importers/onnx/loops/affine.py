@@ -31,7 +31,7 @@ class Atom:
         key = index.astype(np.int64).tobytes()
         if key not in self._chosen:
             parts = tuple(part.columns(index, (index.size,), None) for part in self.parts)
-            self._chosen[key] = Atom(index.size, self.activation, parts)
+            self._chosen[key] = Atom(index.size, self.activation, parts, self.name)
         return self._chosen[key]
 
 
