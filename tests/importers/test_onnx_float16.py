@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+import pytest
 from onnx import TensorProto, helper
 from onnx_build import gru_arrays, make_model, ort_run
 from quantised_nodes import RNG, normal, ours, whole
@@ -50,3 +51,15 @@ def test_models_of_bfloat16():
         y = ours(model, {"x": feed})["y"]
         assert y.dtype == np.float32
         np.testing.assert_allclose(y, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_mean_of_a_layer_normalization_is_float32(dtype):
+    x = normal(3, 4).astype(dtype)
+    node = helper.make_node("LayerNormalization", ["x", "scale"], ["y", "mean", "inverse"])
+    outputs = {"y": dtype, "mean": "float32", "inverse": "float32"}
+    model = make_model([node], {"x": x}, outputs, {"scale": np.ones(4, dtype)})
+    mine = ours(model, {"x": x})
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(mine["mean"], wide.mean(1, keepdims=True), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mine["inverse"], (wide.var(1, keepdims=True) + 1e-5) ** -0.5, rtol=1e-4)

@@ -29,7 +29,7 @@ def layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> Value | tuple[Value, 
     variance = build.emit("reduce", square, kind="mean", axes=axes, keepdims=True)
     deviation = build.emit("unary", build.emit("binary", variance, build.scalar(epsilon, x), kind="add"), kind="sqrt")
     inverse = build.emit("unary", deviation, kind="reciprocal")
-    if x.dtype == "float64":  # stash_type gives these two outputs float32
+    if x.dtype != "float32":  # stash_type gives these two outputs float32
         mean, inverse = (build.emit("cast", v, to="float32") for v in (mean, inverse))
     return y, mean, inverse
 
