@@ -12,6 +12,7 @@ from onnx_build import gru_arrays, gru_model, ort_run
 
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.importers.onnx import read_onnx
+from fastgru.importers.onnx.external import ExternalData
 from fastgru.reference import run_graph
 
 
@@ -124,3 +125,12 @@ def test_a_truncated_data_file(folder):
     data.write_bytes(data.read_bytes()[:100])
     with pytest.raises(InvalidModelError, match="which has 100"):
         read_onnx(folder[0] / "m.onnx")
+
+
+def test_data_can_be_read_again_after_a_close(folder):
+    tensor = onnx.load(folder[0] / "m.onnx", load_external_data=False).graph.initializer[0]
+    external = ExternalData(str(folder[0] / "m.onnx"))
+    before = bytes(external.read(tensor, 144, "W"))
+    external.close()
+    assert bytes(external.read(tensor, 144, "W")) == before
+    external.close()

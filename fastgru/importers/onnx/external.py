@@ -34,7 +34,8 @@ class ExternalData:
         self._digests: dict[str, str] = {}
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the file that is open; `read` opens it again."""
+        self._content = None
         self._open.close()
 
     def read(self, proto: TensorProto, nbytes: int, what: str) -> memoryview:
@@ -78,8 +79,7 @@ class ExternalData:
                 f"{what}: its external data are at {location!r}, expected a path inside the folder of the model"
             )
         where = os.path.join(self._folder, location)
-        self._content = None
-        self._open.close()
+        self.close()
         try:
             if any(os.path.commonpath((root, os.path.realpath(where))) == root for root in self._roots):
                 self._content = self._open.enter_context(opened(os.path.realpath(where, strict=True)))
