@@ -85,7 +85,7 @@ def _recurrences(node: Node) -> Iterator[Axis]:
 def _causal(node: Node, facts: Mapping[str, ValueFacts]) -> Iterator[Axis]:
     """Yield the axes along which a convolution has causal padding, and every axis from 2 on of a pad."""
     rank = (facts[node.inputs[0]].rank if node.op in ("conv", "pad") and node.inputs[0] in facts else None) or 0
-    taps = (facts[node.inputs[1]].sizes if node.op == "conv" and node.inputs[1] in facts else None) or ()
+    taps = (facts[node.inputs[1]].sizes if node.op == "conv" and node.inputs[1] in facts else None) or (None,) * rank
     pads = node.attrs.get("pads")
     for axis in range(2, rank):
         if node.op == "pad":

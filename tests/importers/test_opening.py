@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import fastgru
+from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.importers.framewise import time_axes
+from fastgru.reference.facts import infer_graph
 from tests.importers.onnx_build import recurrent_arrays
 
 I, H = 3, 5
@@ -512,3 +515,11 @@ def test_a_network_for_speech():
     stream = model.stream()
     made = [stream.push(piece) for piece in pieces(x, 2, [1, 2, 7])]
     assert np.array_equal(np.concatenate(made), fastgru.load(data)(x))
+
+
+def test_a_convolution_whose_weight_has_unknown_sizes_is_no_sign_of_time():
+    attrs = {"strides": [1], "pads": [2, 0], "dilations": [1], "group": 1}
+    node = Node("conv", ("x", "w"), ("y",), attrs, "conv")
+    specs = (TensorSpec("x", "float32", (1, 2, None)), TensorSpec("w", "float32", None))
+    graph = Graph(specs, (TensorSpec("y", "float32", None),), (node,)).validate()
+    assert time_axes(graph, infer_graph(graph)) == []
