@@ -13,6 +13,8 @@ from onnx_build import make_model, ort_run
 import fastgru
 from fastgru.errors import FastGRUError, InvalidModelError, UnreadTensorsError
 from fastgru.importers.onnx import read_onnx
+from fastgru.importers.onnx.lists import without_lists
+from fastgru.importers.onnx.proto import NodeProto
 from fastgru.reference import run_graph
 
 node = helper.make_node
@@ -239,6 +241,16 @@ def test_functions_with_control_flow_are_inlined():
     nodes = [node("Square", ["x"], ["s"], domain="local"), node("Square", ["s"], ["y"], domain="local")]
     model = make_model(nodes, {"x": X}, ["y"], domains=["local"], functions=[function])
     check(model, {"x": X}, ops=("binary",))
+
+
+@pytest.mark.parametrize(("count", "left"), [(64, {"Gather"}), (65, {"SplitToSequence", "SequenceAt"})])
+def test_as_many_as_64_lists_become_tensors(count, left):
+    nodes = []
+    for i in range(count):
+        nodes.append(NodeProto(op_type="SplitToSequence", input=["x"], output=[f"list{i}"]))
+        nodes[-1].attribute.add(name="keepdims", type=2, i=0)
+        nodes.append(NodeProto(op_type="SequenceAt", input=[f"list{i}", "i"], output=[f"y{i}"]))
+    assert {n.op_type for n in without_lists(nodes, ())} == left
 
 
 SEEDS = [m.SerializeToString() for m in (scan_model(torch_linear), loop_model(torch_linear, counter=True),

@@ -24,7 +24,7 @@ def without_lists(nodes: Sequence[NodeProto], outputs: Collection[str]) -> list[
     outputs: the outputs of the graph; a list that is one of them is not replaced.
     """
     found = list(nodes)
-    if sum(node.op_type in ("SequenceEmpty", "SplitToSequence") for node in nodes) not in range(1, _MOST_LISTS):
+    if sum(node.op_type in ("SequenceEmpty", "SplitToSequence") for node in nodes) not in range(1, _MOST_LISTS + 1):
         return found
     for node in nodes:
         if node.op_type == "SplitToSequence" and not _integer(node, "keepdims", 1):
