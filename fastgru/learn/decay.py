@@ -37,7 +37,7 @@ class Influence:
     k: the distances, in frames.
     mean, largest: the mean and the largest norm for each k, over several frames T.
 
-    Norms below 1e-12 of the largest are not followed further, and the norms behind them are 0.
+    Norms below 1e-12 of the largest are not followed further, and the norms after them are 0.
     """
 
     norm: str

@@ -79,7 +79,7 @@ def gradients(
 ) -> Gradients:
     """Compute the loss E of a network, and the gradients of E with respect to every weight and floating-point input.
 
-    E is the sum of the losses E_t of the steps. The gradients are computed by the definitions in NumPy, in float64.
+    E is the sum of the losses E_t of the steps. The gradients are computed by the definitions in NumPy.
 
     net: a layer, a `Sequential`, a `Model` or a `Graph`, with weights in float32 or float64. The weights of layers have
         the names of a PyTorch state dict ("1.weight_ih_l0"); those of a model have the names in its file.
@@ -90,7 +90,7 @@ def gradients(
     loss: "cross_entropy", "cross_entropy_of_logs", "cross_entropy_of_probabilities", "squared_error",
         "absolute_error", or a function like these: (y, targets) -> (E, dE/dy).
     mask: bool, with the shape of the output without its last axis. Only places that are True count in the loss.
-    lengths: (N,) integers, for layers only. Row n has the steps 0 to lengths[n] - 1. Steps behind them are not read,
+    lengths: (N,) integers, for layers only. Row n has the steps 0 to lengths[n] - 1. Steps after them are not read
         and do not count.
     by_step: also compute the gradients of each E_t alone, which takes T times as long.
     reduction: "sum", or "mean" to divide by the number of places that count.

@@ -1,4 +1,4 @@
-"""Functions that loops and branches share, as nodes that hold graphs."""
+"""Functions for nodes that hold graphs: loops and branches."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Branches: nodes that carry out one of two graphs."""
+"""Branches: nodes that run one of two graphs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,5 +54,5 @@ def _common(a: tuple[Extent, ...] | None, b: tuple[Extent, ...] | None) -> tuple
     agree=_agree,
 )
 def branch(condition: Array, *values: Array, then: Subgraph, otherwise: Subgraph) -> tuple[Array, ...]:
-    """The outputs of `then` where the condition holds, else those of `otherwise`; both read `values`."""
+    """The outputs of `then` if the condition holds, otherwise those of `otherwise`. Both read `values`."""
     return tuple(run_body(then if number(condition, "condition", "b") else otherwise, (), values))

@@ -33,7 +33,7 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], L
 
     The axes of an ellipsis are counted from its right end, so that they broadcast by NumPy's rules.
 
-    Raises `InvalidModelError` for an equation that does not make sense, `ShapeError` for operands of other ranks.
+    Raises `InvalidModelError` for an invalid equation, `ShapeError` for operands of other ranks.
     """
     check_equation(equation=equation)
     text = equation.replace(" ", "")

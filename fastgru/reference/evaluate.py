@@ -138,7 +138,7 @@ def in_precision(node: Node, dtype: str) -> Node:
 
 
 def with_plain_weights(graph: Graph) -> Graph:
-    """Return the graph without `precisions`: bfloat16 constants and dequantized constants become float32 constants."""
+    """Return the graph without `precisions`: bfloat16 and quantised constants become float32 constants."""
     if not graph.precisions:
         return graph
     constants = {name: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for name, a in graph.constants.items()}

@@ -45,7 +45,7 @@ def gather(x: Array, indices: Array, *, axis: Axis) -> Array:
 
 
 def _picked(x: Operand, indices: Operand, *, axis: int) -> Dims:
-    """Return the axes of the indices. Except for `axis`, one of the same or a free size is also the axis of x."""
+    """Return the axes of the indices. Each but `axis` is also the axis of x if the sizes are equal or both free."""
     at = range(x.rank)[axis]
     dims = []
     for i, (there, dim) in enumerate(zip(x.dims, indices.dims, strict=True)):

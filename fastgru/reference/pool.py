@@ -41,7 +41,7 @@ def _pooled(
 
 
 def _mixes(x: Operand, *, kernel: Counts, pads: Pads, ceil_mode: bool = False, **_: Any) -> Mapping[int, bool]:
-    """Return the same as `conv_mixes`. With ceil_mode, the last window may reach beyond the padding, so look ahead."""
+    """Return the same as `conv_mixes`. With ceil_mode every window counts as looking ahead, as the last one may do."""
     behind = [True] * len(kernel) if isinstance(pads, str) or ceil_mode else [n != 0 for n in pads[len(kernel) :]]
     return {2 + i: behind[i] for i, taps in enumerate(kernel) if taps != 1}
 

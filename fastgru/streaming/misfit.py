@@ -19,9 +19,9 @@ def misfit_with_state(
     state: Mapping[str, Array],
     frames: Mapping[str, Array],
 ) -> ShapeError | None:
-    """The error that blames a frame. None if the frames do not fit by themselves, or every one fits this state.
+    """Return the error that blames a frame. None if the frames do not fit by themselves, or all of them fit this state.
 
-    states: {input: output}. batch_axes: those of states that are given.
+    states: {input: output}. batch_axes: the given axes of states. state, frames: arrays by input.
     """
     specs = {spec.name: spec for spec in runnable.inputs}
     try:
@@ -47,7 +47,7 @@ def _is_free(spec: TensorSpec, axis: int | None) -> bool:
 
 
 def _other_rows(spec: TensorSpec, axis: int, array: Array, rows: int, chosen: bool) -> ShapeError:
-    """chosen: the caller chose the rows of the stream, and the file did not."""
+    """Return the error for a frame with another number of rows. chosen: the caller chose `rows`, not the file."""
     came = array.shape[axis]
     expected = shape_text(with_rows(spec.shape or (), axis, rows), spec.dims)
     way = f", and model.stream(batch_size={came}) makes a stream of {_counted(came)}" if chosen and came else ""

@@ -93,8 +93,7 @@ class Stream:
         return any(None in shape for shape in self.state_shapes.values())
 
     def _bind_sizes(self, frames: Mapping[str, Array]) -> Callable[[], None] | None:
-        """Give the states the sizes that follow from these frames. Return a function that undoes it, or None if none
-        was free."""
+        """Give the states the sizes that follow from these frames. Return an undo function, None if none is free."""
         shapes, first = self.state_shapes, self._first
         if not self._is_open:
             return None

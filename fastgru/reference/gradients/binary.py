@@ -40,6 +40,6 @@ def binary(ups: Sequence[Array], inputs: Sequence[Array], outputs: Sequence[Arra
 
 @gradient("prelu")
 def prelu(ups: Sequence[Array], inputs: Sequence[Array], outputs: Sequence[Array]) -> Gradients:
-    """dy, or slope * dy where x is negative; the slope gets x * dy there."""
+    """dx = dy, or slope * dy where x <= 0. The gradient by the slope is x * dy there."""
     (dy,), (x, slope) = ups, inputs
     return [np.where(x > 0, dy, slope * dy), summed_to(np.where(x > 0, 0, x * dy), slope.shape)]

@@ -33,7 +33,7 @@ __all__ = ["Gates", "gates_of", "gru_back", "gru_cell_back", "gru_cell_jacobians
 
 
 class Gates(NamedTuple):
-    """The gates of one step of one direction, their slopes, and what the reset gate acts on or gives; all (N, H)."""
+    """The gates of one step of one direction, their slopes, and q; all (N, H)."""
 
     r: Array
     z: Array
