@@ -6,7 +6,7 @@ Other packages are told by the names of their classes; nothing of them is import
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["way_of_file", "way_round"]
+__all__ = ["is_table", "way_of_file", "way_round"]
 
 _EXPORT: Final = (
     "export the module by torch.onnx.export and load that file, or give its state_dict() to fastgru.GRU.from_torch or"
@@ -32,6 +32,12 @@ _CLASSES: Final = {
     ("pandas", "DataFrame"): "give its columns of numbers as frame[columns].to_numpy(np.float32)",
     ("pandas", "Series"): "give it as series.to_numpy(np.float32)",
 }
+
+
+def is_table(value: object) -> bool:
+    """Return True for a DataFrame of pandas or polars."""
+    kinds = {(base.__module__.partition(".")[0], base.__name__) for base in type(value).__mro__}
+    return not kinds.isdisjoint({("pandas", "DataFrame"), ("polars", "DataFrame")})
 
 
 def way_round(value: object) -> str:

@@ -213,8 +213,9 @@ class Layer:
 
         Each result has the bits of a call with this sequence alone. It is what a call returns, without the batch axis.
 
-        sequences: arrays (T, ...), each the input without its batch axis. For a list you get a list. For any other
-            iterable you get a generator, which reads ahead for half of the budget and copies what it reads.
+        sequences: arrays (T, ...), each the input without its batch axis. For a list, a tuple, or an array that holds
+            sequences of equal lengths along its first axis, you get a list. For any other iterable you get a generator,
+            which reads ahead for half of the budget and copies what it reads.
         max_rows, budget, progress: as for `fastgru.Model.predict`.
 
         Raises what `fastgru.Model.predict` raises, and `UnsupportedModelError` if no layer of the network runs along

@@ -174,8 +174,9 @@ class Model:
 
         sequences: arrays (T, ...), each the input without its batch axis. If the model has several inputs besides
             states and lengths, each sequence is a tuple of arrays, or a mapping by name. The states have their start
-            values, and lengths are filled in. For a list you get a list. For any other iterable you get a generator,
-            which reads ahead for half of the budget and copies what it reads.
+            values, and lengths are filled in. For a list, a tuple, or an array that holds sequences of equal lengths
+            along its first axis, you get a list. For any other iterable you get a generator, which reads ahead for half
+            of the budget and copies what it reads.
         max_rows: the largest number of sequences in a batch. The model runs as many batches at once as it has threads.
         budget: how many bytes everything may take at a time, at least 1 MiB. The weights do not count, nor does a list
             that you pass or get.

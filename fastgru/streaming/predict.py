@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -19,11 +20,11 @@ import numpy as np
 from fastgru.budget import Budget
 from fastgru.engine import Runnable
 from fastgru.errors import FastGRUError, ShapeError
-from fastgru.graph import Array, Graph, inlined
+from fastgru.graph import Array, Graph, TensorSpec, inlined
+from fastgru.kinds import is_table
 from fastgru.records import dataclass
 from fastgru.reference import bind_inputs
 from fastgru.reference.facts import domains, infer_graph
-from fastgru.reference.operator import as_array
 from fastgru.streaming.batches import Network
 from fastgru.streaming.crew import Crew, Job
 from fastgru.streaming.cutting import cut
@@ -74,6 +75,7 @@ class Predictor:
         )
         self.threads, self._warned = threads, False
         self._times = [self._network.time(spec) for spec in self._network.frames]
+        self._single = [self._without_batch(spec) for spec in self._network.frames]
         self._known: set[tuple[Any, ...]] = set()  # kinds of sequences that need no check
 
     def predict(
@@ -83,6 +85,11 @@ class Predictor:
         share = _checked_budget(max_rows, budget) // 4 // self.threads
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise ShapeError(f"predict: got {type(sequences).__name__}, expected a list or an iterable of arrays")
+        if is_table(sequences):  # which is an iterable of the names of its columns
+            raise ShapeError(
+                f"predict: got {type(sequences).__name__}, expected a list or an iterable of arrays: give one array for"
+                " each sequence, such as frame[columns].to_numpy()"
+            )
         counted = isinstance(sequences, Sequence | np.ndarray)
         call = Call(max_rows, share, Budget(budget // 4), finish)
         report = reporter(progress, len(sequences) if isinstance(sequences, Sequence | np.ndarray) else None)
@@ -154,24 +161,34 @@ class Predictor:
             arrays = [copies.copy(a, dtype) for a, dtype in zip(arrays, dtypes, strict=True)]
         return Item(number, arrays, steps, network.nbytes(arrays, steps))
 
+    def _without_batch(self, spec: TensorSpec) -> TensorSpec:
+        """Return the spec of a single sequence. Its axis of time is called T if the file has no name for it."""
+        row, time = self._network.row(spec), self._network.time(spec)
+        if spec.shape is None:
+            return replace(spec, dims=())
+        shape, names = list(spec.shape), list(spec.dims or (None,) * len(spec.shape))
+        del shape[row], names[row]
+        if time is not None and names[time] is None and all("T" not in each.dims for each in self._network.frames):
+            names[time] = "T"
+        return replace(spec, shape=tuple(shape), dims=tuple(names))
+
     def _bound(self, given: Any) -> list[Array]:
         """Return the arrays of a sequence, checked and without a batch axis. Raises `ShapeError`."""
-        network, rows = self._network, dict[str, Array]()
+        network = self._network
         names = [spec.name for spec in network.frames]
         arrays = given if isinstance(given, tuple) else in_order("sequence", names, (given,), note=_NOTE)
         if len(arrays) != len(network.frames):
             raise ShapeError(f"got {len(arrays)} arrays, expected {len(names)}: {', '.join(names)}{_NOTE}")
-        for spec, array in zip(network.frames, arrays, strict=True):
-            plain = as_array(f"input {spec.name!r}", array)
-            if spec.shape is not None and plain.ndim != len(spec.shape) - 1:
-                shape = tuple(n for axis, n in enumerate(spec.shape) if axis != network.row(spec))
-                raise ShapeError(f"input {spec.name!r}: got shape {plain.shape}, expected {shape}, without a batch")
-            rows[spec.name] = np.expand_dims(plain, network.row(spec))
-        bound = bind_inputs(network.frames, rows)
-        steps = {bound[name].shape[axis] for name, axis in self.layout.steps.items() if name in bound}
+        try:
+            bound = bind_inputs(self._single, dict(zip(names, arrays, strict=True)))
+        except ShapeError as error:
+            ranks = [None if spec.shape is None else len(spec.shape) + 1 for spec in self._single]
+            batched = any(getattr(a, "ndim", None) == rank for a, rank in zip(arrays, ranks, strict=True))
+            raise ShapeError(f"{error}, without a batch") if batched else error from None
+        made = [bound[name] for name in names]
+        steps = {array.shape[t] for array, t in zip(made, self._times, strict=True) if t is not None}
         if len(steps) > 1:
             raise ShapeError(f"the inputs have {sorted(steps)} steps, expected the same number")
-        made = [bound[spec.name].squeeze(network.row(spec)) for spec in network.frames]
         if len(made) == 1 and made[0].size and made[0].dtype == network.dtypes[network.frames[0].name]:
             self._known.add(_kind(made[0], self._times[0]))
         return made

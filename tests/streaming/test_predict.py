@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,6 +136,14 @@ def test_the_bits_are_those_of_calls_one_by_one(name: str, lengths: list[int], r
     same(net, sequences, list(made))
 
 
+def test_an_array_or_a_tuple_of_sequences_gives_a_list() -> None:
+    net, sequences = gru(), normal(4, 6, I)
+    for given_as in (sequences, tuple(sequences), list(sequences)):
+        results = net.predict(given_as)
+        assert isinstance(results, list)
+        same(net, list(sequences), results)
+
+
 def test_sequences_of_different_lengths_share_a_batch() -> None:
     for name, make in NETWORKS.items():
         net = make()
@@ -222,8 +231,9 @@ def test_what_goes_wrong_names_the_sequence() -> None:
     net = gru()
     good = normal(4, I)
     for bad, message in (
-        (normal(4, I + 1), r"sequence 2: .*got shape \(4, 1, 6\)"),
-        (normal(1, 4, I), "sequence 2: .*without a batch"),
+        (normal(4, I + 1), rf"^sequence 2: input 'x': got shape \(4, {I + 1}\), expected \(T, {I}\)$"),
+        (normal(1, 4, I), rf"^sequence 2: .*got shape \(1, 4, {I}\), expected \(T, {I}\), without a batch$"),
+        ("text", "^sequence 2: input 'x': got dtype <U4, expected float32$"),
         (np.ones((4, I), int), "sequence 2: .*int64"),
         (
             (good, good),
@@ -348,6 +358,10 @@ def test_several_calls_at_once() -> None:
         ({"progress": 3}, "progress is 3"),
         ({"sequences": "text"}, "got str"),
         ({"sequences": 3}, "got int"),
+        (
+            {"sequences": pd.DataFrame({"a": [1.0]})},
+            r"predict: got DataFrame, .*: give one array for each sequence, such as frame\[columns\].to_numpy\(\)",
+        ),
     ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
