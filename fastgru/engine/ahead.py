@@ -7,7 +7,9 @@ way, so a stream, which takes one step at a time, agrees with a whole sequence.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from fastgru.engine.buffers import Value, View, itemsize
 from fastgru.engine.builder import PlanBuilder
@@ -87,6 +89,12 @@ def _nbytes(node: Node, read: Sequence[Steps], outside: Mapping[str, Value]) -> 
     if node.op in ("linear", "matmul"):
         width = outside[node.inputs[1]].shape[0 if node.op == "linear" else -1]
         return prod(read[0].value.shape[:-1]) * width * itemsize(read[0].value.dtype)
-    others: Any = [prod(outside[name].shape) for name in node.inputs if name in outside]
-    rows = read[0].value.shape[0]
-    return max(sum(sizes), rows * max(others, default=0)) * itemsize(read[0].value.dtype)
+    size = sum(sizes)
+    if node.op == "binary":
+        others = [outside[name].shape for name in node.inputs if name in outside]
+        try:
+            shape = np.broadcast_shapes(*[each.value.shape[1:] for each in read], *others)
+        except ValueError:  # lowering refuses the node
+            return 0
+        size = read[0].value.shape[0] * prod(shape)
+    return size * itemsize(read[0].value.dtype)

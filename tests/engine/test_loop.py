@@ -1,8 +1,10 @@
 """Loops and branches in programs: banks, blocks, teams, what is counted, what an error leaves behind."""
 
+import math
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from engine_cases import loop_body, looping, normal
 
 import fastgru
 from fastgru.engine import Executable
+from fastgru.engine.ahead import Steps, _nbytes
 from fastgru.engine.ops import loop as lowering
 from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import Graph, Node, TensorSpec
@@ -361,3 +364,14 @@ def test_what_is_no_loop_is_refused(node, error, said):
     graph = graph_of(node, {"h0": np.ones(3, np.float32), "n": np.array(4)}, {"hn": "float32"})
     with pytest.raises(error, match=said):
         Executable(graph).run({"h0": np.ones(3, np.float32), "n": np.array(4)})
+
+
+@pytest.mark.parametrize(
+    ("step", "outside", "nbytes"), [((1, 4), (3, 1), 7 * 12 * 4), ((4,), (4,), 7 * 4 * 4), ((4,), (3,), 0)]
+)
+def test_the_bytes_of_what_is_made_ahead_are_those_of_the_broadcast_shape(step, outside, nbytes):
+    def value(*shape):
+        return SimpleNamespace(shape=shape, size=math.prod(shape), dtype="float32")
+
+    node = Node("binary", ("x", "c"), ("y",), {"kind": "add"})
+    assert _nbytes(node, [Steps(value(7, *step), backward=False)], {"c": value(*outside)}) == nbytes
