@@ -11,6 +11,7 @@ import numpy as np
 from fastgru.graph import Array
 from fastgru.serve.fields import Field, dtype_of
 from fastgru.serve.models import Served
+from fastgru.serve.text import write_json
 from fastgru.serve.v2.request import InferRequest, bad
 
 __all__ = ["Region", "bind", "bind_raw", "packed", "take"]
@@ -148,7 +149,8 @@ def packed(values: list[Any], field: Field) -> bytes:
     kinds = _KINDS[field.dtype.kind]
     if not kinds.issuperset(map(type, values)):
         wrong = next(value for value in values if type(value) not in kinds)
-        raise bad(f"input {field.name!r}: data has {wrong!r:.80}, expected values of {field.datatype}", "data")
+        shown = write_json(wrong).decode()
+        raise bad(f"input {field.name!r}: data has {shown:.80}, expected values of {field.datatype}", "data")
     try:
         return struct.pack(f"<{len(values)}{_FORMATS[field.datatype]}", *values)
     except (struct.error, OverflowError):

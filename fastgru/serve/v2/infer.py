@@ -11,7 +11,7 @@ from fastgru.serve.models import Served
 from fastgru.serve.scheduler import Scheduler
 from fastgru.serve.settings import Settings
 from fastgru.serve.shapes import key_of
-from fastgru.serve.text import read_json
+from fastgru.serve.text import AS_BYTES, read_json
 from fastgru.serve.v2.answers import Answers
 from fastgru.serve.v2.frames import Region, bind_raw, take
 from fastgru.serve.v2.lists import LONG_BYTES, around, read_list
@@ -155,8 +155,9 @@ class Inference:
         If the body has a single flat list, the plan is cached by the text around the list.
         """
         if (found := self._around(body, query)) is not None:
-            plan, flat, _ = found
-            return plan, take(plan.inputs, body, 0, read_json(flat, what="data"))
+            plan, flat, region = found
+            values = read_json(flat, what=f"input {region.field.name!r}: data", way=AS_BYTES)
+            return plan, take(plan.inputs, body, 0, values)
         plan = self._plan(body, query, 0)
         return plan, take(plan.inputs, body, 0)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgru.graph import Array
 from fastgru.serve.fields import Field
-from fastgru.serve.text import read_json, write_json
+from fastgru.serve.text import AS_BYTES, read_json, write_json
 from fastgru.serve.v2.frames import packed
 from fastgru.serve.v2.request import bad
 
@@ -47,7 +47,7 @@ async def read_list(flat: bytes, shape: tuple[int, ...], field: Field) -> Array:
     while position < len(flat):
         end = flat.find(b",", position + LONG_BYTES)
         end = len(flat) - 1 if end < 0 else end
-        values = read_json(b"[" + flat[position:end] + b"]", what="data")
+        values = read_json(b"[" + flat[position:end] + b"]", what=f"input {field.name!r}: data", way=AS_BYTES)
         if not values or count + len(values) > wanted:
             raise bad(
                 f"input {field.name!r}: data is not a flat list, expected {wanted} values for the shape {list(shape)}",

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from fastgru.serve.errors import ServeError
 from fastgru.serve.ids import Id, check_id
-from fastgru.serve.text import read_json
+from fastgru.serve.text import AS_BYTES, read_json
 
 __all__ = [
     "InferRequest", "Parameters", "Tensor", "Wanted", "bad", "check_name", "check_shape", "others_of",
@@ -83,7 +83,7 @@ def read_request(text: bytes | memoryview, query: bytes, most_depth: int) -> Inf
 
     Raises `ServeError`: 400, and 413 for a text that is too long.
     """
-    given = read_json(text, what="the request", most_depth=most_depth)
+    given = read_json(text, what="the request", most_depth=most_depth, way=AS_BYTES)
     if type(given) is not dict:
         raise bad(f"the request is {_kind(given)}, expected an object")
     if not given.keys() <= _MEMBERS:
