@@ -12,7 +12,8 @@ import numpy as np
 
 from fastgru.errors import DataError, ShapeError
 from fastgru.graph import Array
-from fastgru.scoring.sources import ARRAYS, arrays, batches, check_separator
+from fastgru.scoring.csvrows import check_separator
+from fastgru.scoring.sources import ARRAYS, arrays, batches
 from fastgru.scoring.sources import labels as labels_of
 
 __all__ = ["Input", "Record", "records", "refused"]

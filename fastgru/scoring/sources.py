@@ -3,27 +3,22 @@
 import hashlib
 import json
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from csv import Error, reader
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
 
 from fastgru.errors import DataError
+from fastgru.scoring.csvrows import Torn, csv_batches
 
-__all__ = [
-    "ARRAYS", "BATCH_ROWS", "Torn", "arrays", "batches", "check_separator", "files_of", "hash_of", "labels", "types_of",
-]  # fmt: skip
+__all__ = ["ARRAYS", "BATCH_ROWS", "arrays", "batches", "files_of", "hash_of", "labels", "types_of"]
 
 BATCH_ROWS: Final = 1 << 14
 ARRAYS: Final = (".npy", ".npz")
 _JSON: Final = {b"fastgru": b"json"}  # of a column whose values are texts of JSON
 _TABLES: Final = (".csv", ".jsonl", ".parquet")
-_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def files_of(path: Path) -> list[Path]:
@@ -68,13 +63,6 @@ def arrays(files: Sequence[Path]) -> Iterator[tuple[str, Any]]:
             raise DataError(f"{path}: {error}") from error
 
 
-class Torn(NamedTuple):
-    """A row that is no row of its file, and is null in the batch. names: what it seems to have in which column."""
-
-    fault: str
-    names: Mapping[str, str]
-
-
 def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[int, Torn]]]:
     """(number of the first row, a `pyarrow.RecordBatch`, the rows that are none) from row `skip` on.
 
@@ -82,7 +70,7 @@ def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[i
     """
     first = 0
     for path in files:
-        read = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}[path.suffix.lower()]
+        read = {".parquet": _parquet, ".csv": csv_batches, ".jsonl": _jsonl}[path.suffix.lower()]
         try:
             for batch, torn in read(path):
                 begin = max(skip - first, 0)
@@ -124,79 +112,6 @@ def _parquet(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             yield batch, {}
-
-
-def _csv(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
-    """A line with too few or too many fields is a row of nulls."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next((row for row in reader(file) if row), [])
-    if not names:
-        return
-    text = csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
-    )
-    waiting = deque[tuple[int, Torn]]()  # those of a block, which comes after them
-    with path.open(encoding="latin-1") as lines:  # whose lines also end at a lone CR, as those of pyarrow do
-        filled = (number for number, line in enumerate(lines, 1) if line.strip("\n"))
-        passed = 0
-
-        def tear(row: Any) -> str:
-            nonlocal passed
-            line = next(islice(filled, row.number - passed - 1, None), row.number)
-            passed = row.number
-            fault = f"line {line}: expected {row.expected_columns} fields, got {row.actual_columns}: {row.text[:80]!r}"
-            waiting.append((row.number - 2, Torn(fault, dict(zip(names, _fields(row.text), strict=False)))))
-            return "skip"
-
-        # A row has a number where threads do not read it; they make this no faster.
-        one, rows = csv.ReadOptions(use_threads=False), csv.ParseOptions(invalid_row_handler=tear)
-        first = 0
-        with csv.open_csv(path, read_options=one, parse_options=rows, convert_options=text) as opened:
-            for batch in opened:
-                whole, torn = _mended(batch, first, waiting)
-                yield whole, torn
-                first += whole.num_rows
-            if waiting and not first:
-                check_separator(names)
-                raise DataError(f"{path}: no line has the fields of the first; {waiting[0][1].fault}")
-            if waiting:
-                yield _mended(pa.RecordBatch.from_pylist([], opened.schema), first, waiting)
-
-
-def check_separator(names: Sequence[str]) -> None:
-    """Raise `DataError` if the only name in the first line of a CSV file seems to be several."""
-    found = [word for mark, word in _SEPARATORS.items() if len(names) == 1 and mark in names[0]]
-    if found:
-        raise DataError(
-            f"the fields of a CSV file must be separated by commas, but its first line has {found[0]}: {names[0]!r:.80}"
-        )
-
-
-def _mended(batch: Any, first: int, waiting: deque[tuple[int, Torn]]) -> tuple[Any, dict[int, Torn]]:
-    """The batch, which begins with row `first`, and in it the rows that wait for their places."""
-    import pyarrow as pa
-
-    if not waiting:
-        return batch, {}
-    places, torn, count = list[int | None](), dict[int, Torn](), 0
-    while count < batch.num_rows or (waiting and waiting[0][0] == first + len(places)):
-        if waiting and waiting[0][0] == first + len(places):
-            torn[len(places)] = waiting.popleft()[1]
-            places.append(None)
-        else:
-            places.append(count)
-            count += 1
-    return batch.take(pa.array(places, pa.int64())), torn
-
-
-def _fields(line: str) -> list[str]:
-    try:
-        return next(reader([line]), [])
-    except Error:
-        return []
 
 
 def _jsonl(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:

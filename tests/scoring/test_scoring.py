@@ -245,6 +245,55 @@ def test_a_lone_cr_ends_a_line_of_csv(model: fastgru.Model, tmp_path: Path, capf
     assert capfd.readouterr().err == ""
 
 
+QUOTED = [
+    '"t\n0",1,2,3',
+    '"s""\r\n,""\n0",1,2,3',
+    's"0,1,2,3',
+    '"s0"\'"x,1,2,3',
+    f'"{200_000 * "s"}\n",1,2,3',
+    ',"\n",2,3',
+    '\n"s"',
+]
+
+
+@pytest.mark.parametrize("before", QUOTED)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_is_counted_as_an_editor_does(
+    model: fastgru.Model, tmp_path: Path, before: str, end: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A field in quotes may have ends of lines in it; a torn row of several lines is told by its first."""
+    text = f'\ufeffid,a,b,c{end}{before}{end}s1,1{end}{end}"s\n2",1{end}s3{end}s4,1,2,3{end}'
+    (tmp_path / "in.csv").write_text(text, encoding="utf-8", newline="")
+    done = score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", ids=["id"], outputs=["y"], on_error="null")
+    lines = (tmp_path / "in.csv").read_text(encoding="utf-8").split("\n")
+    told = [fault.reason for fault in done.faults if "fields" in fault.reason][-3:]
+    for reason, begin in zip(told, ["s1,1", '"s', "s3"], strict=True):
+        assert reason.startswith(f"line {lines.index(begin) + 1}: expected 4 fields")
+    assert capfd.readouterr().err == ""
+
+
+def test_quotes_at_the_end_of_a_block(model: fastgru.Model, tmp_path: Path) -> None:
+    """pyarrow reads a file in blocks of a megabyte."""
+    rows = [f'"{k // 10}\n",1,2,3' for k in range(200_000)]
+    (tmp_path / "in.csv").write_text("\n".join(["id,a,b,c", *rows, "s,1"]))
+    done = score(model, tmp_path / "in.csv", tmp_path / "out.parquet", ids=["id"], outputs=["y"], on_error="null")
+    assert (done.rows, done.sequences) == (200_001, 20_001)
+    assert [fault.reason[:12] for fault in done.faults] == ["line 400002:"]
+
+
+@pytest.mark.parametrize("line", [b"s\xff,1,2,3\n", b"s\xff,1\n", b"s,1,2,\xc3"])
+def test_a_byte_that_is_not_utf8(
+    model: fastgru.Model, tmp_path: Path, line: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for rows in (2, 200_000):
+        before = b"id,a,b,c\n" + "".join(f"é{k // 1000},1,2,3\n" for k in range(rows)).encode()
+        (tmp_path / "in.csv").write_bytes(before + line)
+        place = len(before) + min(line.find(b) for b in (b"\xff", b"\xc3") if b in line)
+        with pytest.raises(DataError, match=rf"in.csv: byte {place} is not UTF-8, expected a table in UTF-8"):
+            score(model, tmp_path / "in.csv", tmp_path / "out.parquet", ids=["id"], on_error="null", restart=True)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("text", ["id;a;b;c\ns;1;2;3\n", "id;a\ns;1,5\n", "id\ta\ns\t1\n", "id|a\ns|1\n"])
 @pytest.mark.parametrize("ids", [["id"], []])
 def test_another_separator_than_a_comma_is_told(
