@@ -31,6 +31,7 @@ __all__ = ["Streams"]
 _SUBPROTOCOL: Final = "fastgru"
 _IN_URL: Final = frozenset(("continue", "keep", "sequence_id", "shapes", "timeout"))
 _TRUTHS: Final = {"true": True, "false": False}
+_WITHDRAWN: Final = "the API key has been withdrawn or changed"
 _WAIT_S, _POLL_S, _RETRY_S = 0.001, 0.01, 1.0
 
 
@@ -40,6 +41,7 @@ class Streams:
     def __init__(self, repository: Repository, scheduler: Scheduler, settings: Settings) -> None:
         self._repository, self._scheduler, self._settings = repository, scheduler, settings
         self._open: set[Connection] = set()
+        self._expelled: set[Connection] = set()  # those whose keys have gone, until they are closed
         self._is_draining = False
         repository.changed.append(self._changed)
 
@@ -64,6 +66,8 @@ class Streams:
         try:
             if asked := _read_query(scope["query_string"], self._settings.max_json_depth):
                 await _begin(connection, asked, self._settings.deadline_seconds)
+            if connection in self._expelled:
+                raise ServeError(401, _WITHDRAWN, reason="key")
             await receive()
             subprotocol = _SUBPROTOCOL if _SUBPROTOCOL in scope.get("subprotocols", ()) else None
             await send({"type": "websocket.accept", "subprotocol": subprotocol})
@@ -75,12 +79,14 @@ class Streams:
                 await channel.run(self._settings.max_message_bytes)
         finally:
             self._open.discard(connection)
+            self._expelled.discard(connection)
             connection.on_lost(1006)
 
     def expel(self, keys: Collection[str]) -> None:
         """End the streams of keys that may not use the server any more."""
         for connection in [each for each in self._open if each.lease.key in keys]:
-            connection.channel.close(1008, "the API key has been withdrawn or changed")
+            self._expelled.add(connection)
+            connection.channel.close(1008, _WITHDRAWN)
 
     def _changed(self, before: Served, now: Served | None) -> None:
         """Tell the connections that use `before` that the model was loaded again or unloaded."""

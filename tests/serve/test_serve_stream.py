@@ -394,6 +394,28 @@ def test_a_sequence_that_stays_busy_is_refused_and_goes_on_later() -> None:
     serve(work, deadline_seconds=1.0)
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_key_that_goes_while_its_stream_opens(direct: bool) -> None:
+    async def work(web: Web) -> None:
+        async with web.connect("?sequence_id=7&keep=true", key="anna") as client:
+            await push(client, 1)
+        sessions = web.repository.get("m").sessions
+        session = sessions and sessions.find(7, "anna")
+        assert session is not None
+        while len(web.streams):
+            await asyncio.sleep(0.001)
+        session.running = True
+        opening = asyncio.create_task(refused(web.connect("?sequence_id=7&continue=true", key="anna")))
+        while not len(web.streams):
+            await asyncio.sleep(0.001)
+        web.streams.expel(("anna",))
+        session.running = False
+        assert await opening == (401, "key")
+        assert len(web.streams) == 0
+
+    serve(work, direct=direct)
+
+
 def test_a_frame_that_would_be_late_is_refused() -> None:
     async def work(web: Web) -> None:
         async with web.connect() as client:
