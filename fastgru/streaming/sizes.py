@@ -95,7 +95,7 @@ def _of_the_name(specs: Mapping[str, TensorSpec], frames: Mapping[str, Array], n
 
 
 def _others(sizes: Mapping[Place, int], places: Sequence[Place], size: int) -> Iterator[dict[Place, int]]:
-    """Yield the sizes with 1 added at a place, and with 1 added at all places of the same size, if it is >= `size`."""
+    """Yield the sizes with 1 added at a place, and at all places of the same size, if that is >= max(2, `size`)."""
     for place in places:
         if sizes[place] >= (size if size > 1 else 2):
             equal = [other for other in places if sizes[other] == sizes[place]]
