@@ -1,11 +1,11 @@
-"""The types of arrays in signatures, and copies of arrays in C order."""
+"""The types of arrays in signatures, copies of arrays in C order, and arrays that nobody else can change."""
 
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "in_c_order"]
+__all__ = ["Array", "frozen", "in_c_order", "owned"]
 
 Array = NDArray[Any]
 
@@ -24,3 +24,26 @@ def in_c_order(array: Array, out: Array | None = None) -> Array:
     else:
         made[...] = array
     return made
+
+
+def owned(array: Array) -> Array:
+    """Return `array` if its memory is read-only, and otherwise a read-only copy.
+
+    Call it where weights come from a caller, who may go on to change them. Memory of a file that was read is read-only,
+    so that large files are not copied.
+    """
+    part: Any = array
+    while isinstance(part, np.ndarray) and not part.flags.writeable:
+        part = part.base
+    if part is None or isinstance(part, bytes) or (isinstance(part, memoryview) and part.readonly):
+        return array
+    return frozen(array.copy())
+
+
+def frozen(array: Array) -> Array:
+    """Return `array`, which nobody else holds, after its memory was made read-only."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        part.flags.writeable = False
+        part = part.base
+    return array

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import numpy as np
 
+from fastgru.arrays import frozen
 from fastgru.budget import PLAN_BYTES
 from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graph import Graph, Node, inlined
@@ -211,7 +212,8 @@ def from_architecture(
     """Build a network from a description of its layers and a state dict, ready to run.
 
     architecture: the description, as for `load`.
-    weights: the result of `read_weights`, or any mapping from names to arrays.
+    weights: the result of `read_weights`, or any mapping from names to arrays. Arrays that the caller can still change
+        are copied, so that training may go on in them.
     precision, threads, spin_us, plan_bytes, allow_unread, open_states: as for `load`.
 
         model = fastgru.from_architecture(
@@ -253,6 +255,8 @@ def load_graph(source: Source, **options: Unpack[Reading]) -> Graph:
         raise UnsupportedModelError(f"open_states is {opening!r}, expected True or False")
     with opened(source) as content:
         graph = _read(content, options)
+    for constant in graph.constants.values():
+        frozen(constant)
     if (most := options.get("max_iterations")) is not None:
         graph = replace(graph, nodes=tuple(_bounded(node, most) for node in graph.nodes))
     for node in inlined(graph.nodes):

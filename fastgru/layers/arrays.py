@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgru.arrays import frozen, owned
 from fastgru.errors import InvalidModelError, ShapeError, SpecError
 from fastgru.graph import Array
 from fastgru.graphbuilder import Value
@@ -31,7 +32,9 @@ __all__ = [
 
 
 def as_weight(name: str, value: Any) -> Array:
-    """`value` as a floating-point array; the two half precisions become float32, which holds them exactly.
+    """`value` as a read-only floating-point array that the caller cannot change later.
+
+    The two half precisions become float32, which holds them exactly.
 
     Raises `ShapeError` for another dtype, `InvalidModelError` for weights that are NaN or infinite.
     """
@@ -41,7 +44,7 @@ def as_weight(name: str, value: Any) -> Array:
         native = np.dtype(np.float32)
     if native not in (np.float32, np.float64):
         raise ShapeError(f"{name}: got dtype {array.dtype}, expected float64, float32, float16 or bfloat16")
-    array = array.astype(native, copy=False)
+    array = owned(array) if array.dtype == native else frozen(array.astype(native))
     if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
         raise InvalidModelError(f"{name}: {bad} of {array.size} values are NaN or infinite: the file may be damaged")
     return array

@@ -38,7 +38,7 @@ class GRUCell(Layer):
         if spec.direction != "forward":
             raise SpecError(f"GRUCell: direction is {spec.direction!r}, expected 'forward' for a single step")
         self._gru = GRU([replace(spec, batch_first=False)], [(weights,)], **options)
-        self.spec, self.weights = self._gru.specs[0], weights
+        self.spec, self.weights = self._gru.specs[0], self._gru.weights[0][0]
         self.input_size = spec.input_size
 
     @classmethod

@@ -11,11 +11,13 @@ A stack of layers is a chain of `gru` nodes, each direction of a layer with its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self, Unpack
+from dataclasses import replace
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgru.arrays import owned
 from fastgru.conventions import activation_from_keras, activations_from_onnx, from_keras_gates, from_onnx_gates
 from fastgru.errors import ShapeError, SpecError
 from fastgru.graph import Array
@@ -57,6 +59,7 @@ class GRU(Layer):
         self.specs, self.flip_output = tuple(specs), bool(flip_output)
         self.weights = tuple(tuple(layer) for layer in weights)
         _check_stack(self.specs, self.weights)
+        self.weights = tuple(tuple(map(_owned, layer)) for layer in self.weights)
         self.input_size, self.batch_first = self.specs[0].input_size, self.specs[0].batch_first
 
     @classmethod
@@ -289,6 +292,12 @@ class GRU(Layer):
         words += ["reset_after=False"] if not first.reset_after else []
         words += ["batch_first=True"] if first.batch_first else []
         return ", ".join(words)
+
+
+def _owned(weights: GRUWeights) -> GRUWeights:
+    """Return the weights with copies of the arrays that the caller can still change."""
+    kept: dict[str, Any] = {k: a if a is None else owned(np.asarray(a)) for k, a in vars(weights).items()}
+    return replace(weights, **kept)
 
 
 def _emit_layer(

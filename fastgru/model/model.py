@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgru.arrays import owned
 from fastgru.budget import PLAN_BYTES, Budget
 from fastgru.engine import Runnable, make_runnable
 from fastgru.engine.precision import WeightPrecision
@@ -32,7 +35,7 @@ __all__ = ["Model"]
 class Model:
     """A network that is ready to run. Several threads may call it at once.
 
-    graph: the network as plain data.
+    graph: the network as plain data. Constants that the caller can still change are copied.
     precision: "float32" or "float64" is what the model computes in, and the dtype of its floating inputs and outputs.
         "bfloat16" or "int8" is the precision of its weights, with everything else in float32. "auto" lets each weight
         become bfloat16 if this CPU is no slower with it, and "auto-int8" allows int8 as well. A mapping gives single
@@ -63,6 +66,8 @@ class Model:
             raise UnsupportedModelError(f"Model: got {type(graph).__name__}, expected a Graph{way}")
         if precision is None:
             precision = graph.precisions or "float32"
+        constants = {name: owned(np.asarray(array)) for name, array in graph.constants.items()}
+        graph = replace(graph, constants=constants)
         budget = Budget(plan_bytes)
         runnable = make_runnable(graph, precision=precision, threads=threads, budget=budget, spin_us=spin_us)
         self._run_by(runnable, precision)

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from fastgru.arrays import Array
+from fastgru.arrays import Array, frozen, owned
 from fastgru.errors import MissingTensorError, UnreadTensorsError
 from fastgru.nearest import nearest
 
@@ -20,6 +20,8 @@ SHOWN = 20  # names that an error message lists before it says how many more the
 
 class Weights(Mapping[str, Array]):
     """An immutable mapping from tensor names, in the order of the file, to read-only arrays.
+
+    Arrays that a caller can still change are copied.
 
     Reading `weights[name]` (or `get`, `items`, `values`) marks the name as read; `in`, iteration, `len`, `specs` and
     `sub` do not. At the end, `check_all_read` raises for the tensors that nobody has read. As a context manager, the
@@ -48,7 +50,8 @@ class Weights(Mapping[str, Array]):
         self.format = form
         self.key, self.others, self.passed_over = key, others, passed_over
         self.prefix = ""
-        self._tensors = {name: _read_only(array) for name, array in tensors.items()}
+        kept = frozen if form else owned  # with a form, the arrays are those of a file
+        self._tensors = {name: kept(np.asarray(array)) for name, array in tensors.items()}
         self._read: set[str] = set()
         self._names = {name: name for name in self._tensors}  # name here -> name in the file
 
@@ -127,9 +130,3 @@ class Weights(Mapping[str, Array]):
         where = f" under {self.prefix!r}" if self.prefix else ""
         more = "..." if not close and len(self) > SHOWN else ""
         return f"{self.source}: no tensor {name!r}{where}; {hint} {', '.join(names) or 'nothing'}{more}"
-
-
-def _read_only(array: Array) -> Array:
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
