@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from errno import EINVAL
 from pathlib import Path
 from typing import Any, Final
@@ -121,7 +122,7 @@ def _said(head: bytes) -> str:
 
 
 def _made(path: Path, head: bytes) -> int:
-    """Create a file with this head. The file gets its name only once the head is on the disk."""
+    """Create a file with this head, under its name only once the head is on the disk; after an error, none is left."""
     new = path.with_name(path.name + ".new")
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -133,6 +134,8 @@ def _made(path: Path, head: bytes) -> int:
         sync_folder(path.parent)
     except BaseException:
         os.close(file)
+        with suppress(OSError):  # the error before it says more
+            new.unlink(missing_ok=True)
         raise
     return file
 

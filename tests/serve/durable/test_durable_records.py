@@ -358,3 +358,19 @@ def test_what_was_written_is_synced_by_blocks(tmp_path: Path) -> None:
     made.sync()
     assert not made.dirty
     assert Mapped(tmp_path / "m.records", {**ABOUT, "state": STATE, "slot": made._slot}, 2 * made._slot).blocks
+
+
+def test_a_file_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("pwrite", "fsync", "replace"):
+        with monkeypatch.context() as broken:
+            broken.setattr(os, name, full)
+            with pytest.raises(OSError, match="No space left"):
+                open_records(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DamagedFileError, match="the head has"):
+        Mapped(tmp_path / "m.records", {"layout": "a" * (1 << 16)}, 64)
+    assert list(tmp_path.iterdir()) == []
+    assert found(tmp_path) == {}
