@@ -1,4 +1,4 @@
-"""Activations under the names, and with the defaults, that torch.nn gives them."""
+"""Activations with the names and defaults of torch.nn."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class _Elementwise(Layer):
-    """One node, of the operator and the attributes that the head of the subclass fixes."""
+    """One node, with the operator and attributes that the subclass names in its class statement."""
 
     op: ClassVar[str] = "activation"
     attrs: Mapping[str, Any] = MappingProxyType({})

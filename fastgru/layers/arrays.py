@@ -1,4 +1,4 @@
-"""Arrays that come from users: weights by key, inputs of a call."""
+"""Arrays that come from users: weights by key, and inputs of a call."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def as_weight(name: str, value: Any) -> Array:
 
 
 def check_state_dict(weights: Any, prefix: Any, *, what: str) -> None:
-    """Raise `SpecError` unless weights is a mapping and prefix a text."""
+    """Raise `SpecError` unless `weights` is a mapping and `prefix` a text."""
     if not isinstance(weights, Mapping):
         raise SpecError(
             f"{what}: weights: got {type(weights).__name__}, expected a mapping from names to"
@@ -62,7 +62,7 @@ def check_state_dict(weights: Any, prefix: Any, *, what: str) -> None:
 
 
 def _of_weights(weights: Any) -> str:
-    """How to come from something else to weights by name."""
+    """Say how to get weights by name from another object, for the end of a message."""
     if isinstance(weights, str | bytes | PathLike):
         return ": fastgru.read_weights(path) reads a file into one"
     if callable(getattr(weights, "state_dict", None)):
@@ -71,7 +71,7 @@ def _of_weights(weights: Any) -> str:
 
 
 def dotted(prefix: str) -> str:
-    """`prefix` with a dot at its end, unless it is empty: "gru" and "gru." name the same module."""
+    """Return `prefix` with a dot at its end, unless it is empty: "gru" and "gru." name the same module."""
     return prefix if not prefix or prefix.endswith(".") else prefix + "."
 
 
@@ -83,9 +83,9 @@ def at_key(
     optional: Collection[str] = (),
     what: str,
 ) -> dict[str, Array]:
-    """The arrays prefix + key of a state dict, those of `optional` where they are there.
+    """Return the arrays at prefix + key of a state dict, and those of the optional keys that exist.
 
-    Raises `SpecError` that lists every missing one.
+    Raises `SpecError` with every missing key.
     """
     check_state_dict(weights, prefix, what=what)
     start = dotted(prefix)
@@ -100,20 +100,20 @@ def at_key(
 
 
 def axis_of(what: str, x: Value, dim: int) -> int:
-    """The axis `dim` of x, counted from 0, or `ShapeError`."""
+    """Return the axis `dim` of x, counted from 0. Raises `ShapeError` if x does not have it."""
     if not -len(x.shape) <= dim < len(x.shape):
         raise ShapeError(f"{what}: input has shape {x.shape}, which has no axis {dim}")
     return dim % len(x.shape)
 
 
 def check_last(what: str, x: Value, size: int) -> None:
-    """Raise `ShapeError` unless the last axis of x is `size` or not known yet."""
+    """Raise `ShapeError` unless the last axis of x has this size, or an unknown one."""
     if not x.shape or x.shape[-1] not in (None, size):
         raise ShapeError(f"{what}: input has shape {x.shape}, expected {size} on the last axis")
 
 
 def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
-    """x as a contiguous array of `dtype`; floats of other precisions are converted, integers are refused."""
+    """Return x as a contiguous array of `dtype`. Floats of other precisions are converted, integers are refused."""
     array = as_array(what, x)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         way = f": give it as np.asarray({what.rpartition(' ')[2]}, np.{dtype})" if array.dtype.kind in "biu" else ""
@@ -122,7 +122,7 @@ def float_input(what: str, x: ArrayLike, dtype: str) -> Array:
 
 
 def int_input(what: str, x: ArrayLike) -> Array:
-    """x as a contiguous int64 array; anything but integers is refused. A list of nothing is one of no integers."""
+    """Return x as a contiguous int64 array. Anything but integers is refused, except an empty list."""
     array = as_array(what, x)
     if array.size == 0 and not isinstance(x, np.ndarray):
         array = array.astype(np.int64)
@@ -139,7 +139,7 @@ def int_input(what: str, x: ArrayLike) -> Array:
 
 
 def as_lengths(lengths: ArrayLike, N: int, T: int) -> Array:
-    """lengths as int64 (N,), each from 0 to T, in any order."""
+    """Return lengths as int64 (N,), each from 0 to T, in any order. Raises `ShapeError` for others."""
     array = np.atleast_1d(int_input("lengths", lengths))
     if array.shape != (N,) or (N and (array.min() < 0 or array.max() > T)):
         raise ShapeError(f"lengths: got {np.asarray(lengths).tolist()}, expected {N} integers from 0 to {T}")
@@ -147,14 +147,14 @@ def as_lengths(lengths: ArrayLike, N: int, T: int) -> Array:
 
 
 def integer(name: str, value: Any, *, least: int | None = None) -> int:
-    """`value` as an int, or `SpecError` where it is none or below `least`."""
+    """Return `value` as an int. Raises `SpecError` if it is not an integer or is below `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or (least is not None and value < least):
         raise SpecError(f"{name} is {value!r}, expected an integer{'' if least is None else f' of at least {least}'}")
     return int(value)
 
 
 def number(name: str, value: Any) -> float:
-    """`value` as a float, or `SpecError` where it is no number, or not a finite one."""
+    """Return `value` as a float. Raises `SpecError` if it is not a finite number."""
     array = np.zeros((), bool) if value is None else as_array(name, value)
     if array.ndim or array.dtype.kind not in "iuf" or not np.isfinite(array):
         raise SpecError(f"{name} is {value!r}, expected a finite number")

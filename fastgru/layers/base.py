@@ -1,8 +1,7 @@
-"""What every layer is: a rule that writes nodes into a graph, and a call that runs that graph.
+"""The base class of all layers: a rule that writes nodes into a graph, and a call that runs that graph.
 
-Layers are written in the words of this module: the builder of the graph, and its values.
-
-A graph is made at the first call that needs it (one for each rank of the input, with lengths or without) and kept.
+A layer writes its nodes with the builder and the values of this module. A graph is made at the first call that needs it
+(one for each rank of the input, with or without lengths) and kept.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Layer", "NetworkBuilder", "Options", "Value"]
 
-Form = tuple[int, bool, bool, bool]  # rank, lengths, initial_state, and whether states are outputs
+Form = tuple[int, bool, bool, bool]  # rank, lengths, initial_state, and whether the states are outputs
 
 
 class Options(TypedDict, total=False):
@@ -65,13 +64,13 @@ class Layer:
     `plan_bytes` is not a number of bytes, and `TypeError` for an unknown option.
     """
 
-    shown: ClassVar[str] = ""  # what its text has between the parentheses, attributes by name
-    default_rank = 2  # axes of the input where nobody says
-    takes_ids = False  # integers instead of floats
+    shown: ClassVar[str] = ""  # the text between the parentheses of the repr, with attributes by name
+    default_rank = 2  # axes of the input if the caller does not give the rank
+    takes_ids = False  # whether the input has integers instead of floats
     takes_lengths = False
-    batch_first: bool | None = None  # which of the first two axes is the batch, where the layer cares
-    input_size: int | None = None  # of the last axis, where the layer cares
-    _shows_states = False  # as outputs, also where it begins with zeros
+    batch_first: bool | None = None  # which of the first two axes is the batch, or None if the layer does not care
+    input_size: int | None = None  # size of the last axis, or None if the layer does not care
+    _shows_states = False  # whether states are outputs even if they begin with zeros
     _predicting: Model | None
 
     def __init__(self, **options: Unpack[Options]) -> None:
@@ -117,7 +116,7 @@ class Layer:
         return self.default_rank if rank is None else rank, lengths, initial_state, states
 
     def _model_of(self, inputs: Mapping[str, ArrayLike]) -> Model:
-        """The layer with the inputs of these names."""
+        """Return the layer as a model with the inputs of these names."""
         given = inputs if isinstance(inputs, Mapping) else {}
         states = any(isinstance(name, str) and name.startswith("h0") for name in given)
         rank = as_array("input 'x'", given["x"]).ndim if "x" in given else None
@@ -231,7 +230,7 @@ class Layer:
         return self._predicting.predictor.predict(sequences, max_rows, budget, progress, self._finish)
 
     def _finish(self, outputs: tuple[Array, ...]) -> Any:
-        """What `predict` gives for the outputs of one sequence."""
+        """Return the result of `predict` for the outputs of one sequence."""
         return outputs[0]
 
     def needs_last_frame(self) -> bool:

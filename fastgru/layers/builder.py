@@ -1,4 +1,4 @@
-"""A graph while layers write it: values know their dtype and shape, so that layers that do not fit are named."""
+"""The builder of a layer's graph. Values know their dtype and shape, so errors can name the layer that does not fit."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["NetworkBuilder"]
 
 
 class NetworkBuilder(GraphBuilder):
-    """float_dtype: "float32" or "float64", of floating-point inputs. initial_state: see `state`."""
+    """float_dtype: the dtype of floating-point inputs, "float32" or "float64". initial_state: see `state`."""
 
     float_dtype: str
 
@@ -24,12 +24,12 @@ class NetworkBuilder(GraphBuilder):
         self._scope = ""
 
     def open(self, name: str, dtype: str, shape: Sequence[int | None], dims: Sequence[str | None]) -> Value:
-        """A new input of the graph."""
+        """Return the input `name` of the graph, which is new in the first call."""
         return self._inputs.setdefault(name, self.input(name, dtype, shape, dims))
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Constants have names that begin with `name` and a dot meanwhile, as in a state dict of torch."""
+        """Prefix the names of constants with `name` and a dot inside the block, as in a state dict of torch."""
         outer, self._scope = self._scope, f"{self._scope}{name}."
         yield
         self._scope = outer
@@ -38,13 +38,13 @@ class NetworkBuilder(GraphBuilder):
         return super().constant(array, self._scope + hint)
 
     def apply(self, op: str, *inputs: Value | None, **attrs: Any) -> Value:
-        """The output of a node."""
+        """Add a node with one output, and return that output."""
         return self.add(op, inputs, f"{op}.{len(self.nodes)}", attrs)
 
     def state(self, rows: int, x: Value, axis: int, size: int) -> Value | None:
         """The initial state (rows, N, size) of the next recurrent layer, where `axis` of x is N.
 
-        A new input of the graph, or None where it starts from zeros.
+        Returns a new input of the graph, or None if the states begin with zeros.
         """
         if not self.initial_state:
             return None
@@ -52,11 +52,11 @@ class NetworkBuilder(GraphBuilder):
         return self.input(f"h0.{len(self._states)}", self.float_dtype, (rows, x.shape[axis], size), dims)
 
     def next_state(self, before: Value | None, after: Value) -> None:
-        """Say that `after` is what `before`, of `state`, becomes."""
+        """Record `after` as the next value of `before`, which `state` returned."""
         self._states.append((before, after))
 
     def build(self, y: Value, *, with_states: bool, name: str = "") -> Graph:
-        """The graph with output "y", and with outputs "h_n" (or "h_n_0", "h_n_1"...) for its states if asked for."""
+        """Return the graph with the output "y" and, if `with_states`, "h_n" (or "h_n_0", "h_n_1"...) for its states."""
         inputs, outputs, states = dict(self._inputs), {"y": y}, {}
         for k, (before, after) in enumerate(self._states):
             tail = "" if len(self._states) == 1 else f"_{k}"

@@ -1,4 +1,4 @@
-"""One gate of a GRU as a book or a script holds it."""
+"""One gate of a GRU, in the forms that books and scripts use."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def stack_gates(
     candidate_activation: str | Activation,
     batch_first: bool,
 ) -> tuple[GRUSpec, GRUWeights]:
-    """The gates "reset", "update", "candidate" as the one form of `fastgru.spec`.
+    """Return the gates "reset", "update" and "candidate" in the one form of `fastgru.spec`.
 
     Raises `ShapeError` naming the gate and the array, `SpecError` for an unknown word, `UnsupportedModelError` for an
-    update gate that replaces and cannot be turned into one that keeps.
+    update gate that replaces and cannot be converted to one that keeps.
     """
     if update_gate not in ("keeps", "replaces"):
         raise SpecError(f"update_gate is {update_gate!r}, expected 'keeps' or 'replaces'")
@@ -100,7 +100,7 @@ def stack_gates(
     H = spec.hidden_size
 
     def rows(field: str) -> Any:
-        """Those of the three gates; None where all of them lack this bias."""
+        """The rows of the three gates, or None if all of them lack this bias."""
         arrays = [part[field] for part in parts.values()]
         if all(array is None for array in arrays):
             return None

@@ -322,7 +322,7 @@ def _emit_flip(graph: NetworkBuilder, y: Value, axis: int) -> Value:
 
 
 def _check_kinds(specs: object, weights: object) -> None:
-    """torch.nn.GRU is made of sizes, this of specs and weights: to mistake one for the other gets an answer."""
+    """Raise `SpecError` for other types: a user may pass sizes, from which torch.nn.GRU is made."""
     if (
         not isinstance(specs, Sequence)
         or not isinstance(weights, Sequence)

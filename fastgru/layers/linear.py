@@ -1,4 +1,4 @@
-"""torch.nn.Linear and torch.nn.Embedding with weights given."""
+"""torch.nn.Linear and torch.nn.Embedding, made from given weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch.nn.LayerNorm and torch.nn.BatchNorm1d (with its running statistics) with weights given."""
+"""torch.nn.LayerNorm and torch.nn.BatchNorm1d (with its running statistics), made from given weights."""
 
 from __future__ import annotations
 

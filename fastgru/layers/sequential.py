@@ -61,7 +61,7 @@ class Sequential(Layer):
         for k, layer in enumerate(self.layers):
             first = next(
                 i for i, one in enumerate(self.layers) if one is layer
-            )  # a layer used twice has its weights once
+            )  # a layer that occurs twice has its weights once
             try:
                 with graph.scope(str(first)):
                     x = layer.emit(graph, x, lengths if layer.takes_lengths else None)

@@ -1,4 +1,4 @@
-"""Layers that move or pick elements, and those that do nothing once training is over."""
+"""Layers that move or pick elements, and layers that do nothing after training."""
 
 from typing import Unpack
 

@@ -1,4 +1,4 @@
-"""The GRUs of a torch state dict, found by the names that torch.nn.GRU and torch.nn.GRUCell give their parameters."""
+"""Finds the GRUs of a torch state dict by the names that torch.nn.GRU and torch.nn.GRUCell give their parameters."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _PARTS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def stack_weights(
     weights: Mapping[str, ArrayLike], prefix: str, *, batch_first: bool
 ) -> tuple[list[GRUSpec], list[tuple[GRUWeights, ...]]]:
-    """Every layer and direction of the torch.nn.GRU at `prefix`.
+    """Return every layer and direction of the torch.nn.GRU at `prefix`.
 
-    Raises `SpecError` that lists what is missing and what is there and unknown; `ShapeError` naming an array.
+    Raises `SpecError` with the missing and the unknown keys; `ShapeError` naming an array.
     """
     start, own = _own_keys(weights, prefix, what="GRU")
     found = {key: match for key in own if (match := _KEY.fullmatch(key))}
@@ -53,7 +53,7 @@ def stack_weights(
 
 
 def cell_weights(weights: Mapping[str, ArrayLike], prefix: str) -> tuple[GRUSpec, GRUWeights]:
-    """The torch.nn.GRUCell at `prefix`. Raises as `stack_weights`."""
+    """Return the torch.nn.GRUCell at `prefix`. Raises the errors of `stack_weights`."""
     start, own = _own_keys(weights, prefix, what="GRUCell")
     parts = _PARTS if any(key in own for key in _PARTS[2:]) else _PARTS[:2]
     _check_keys(f"GRUCell: prefix {prefix!r}", start, own, parts)
@@ -62,7 +62,7 @@ def cell_weights(weights: Mapping[str, ArrayLike], prefix: str) -> tuple[GRUSpec
 
 
 def _check_keys(what: str, start: str, own: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise `SpecError` that lists the keys that are missing and those that nobody knows."""
+    """Raise `SpecError` with the missing and the unknown keys, if there are any."""
     faults = {
         "missing": [key for key in wanted if key not in own],
         "unknown": [key for key in own if key not in wanted],
@@ -73,7 +73,7 @@ def _check_keys(what: str, start: str, own: Sequence[str], wanted: Sequence[str]
 
 
 def _own_keys(weights: Mapping[str, ArrayLike], prefix: str, *, what: str) -> tuple[str, list[str]]:
-    """What the keys of the module `prefix` begin with, and how those of its own parameters go on."""
+    """Return how the keys of the module `prefix` begin, and the rest of each key of its own parameters."""
     check_state_dict(weights, prefix, what=what)
     start = dotted(prefix)
     rests = [key[len(start) :] for key in weights if isinstance(key, str) and key.startswith(start)]
