@@ -1,4 +1,4 @@
-"""A model over a data set, from its file to the file of the outputs."""
+"""Runs a model over a data set: from the file of the inputs to the file of the outputs."""
 
 import json
 from collections import deque
@@ -28,8 +28,13 @@ PART_ROWS: Final = 1 << 16
 
 
 class Scored(NamedTuple):
-    """rows, sequences: how many there were. faults: those whose outputs are null. resumed: sequences that an earlier
-    run had finished. target: what the outputs were computed for."""
+    """The result of `score`.
+
+    rows, sequences: how many the input has.
+    faults: the sequences whose outputs are null.
+    resumed: the number of sequences that an earlier run had finished.
+    target: the target for which the outputs were computed.
+    """
 
     rows: int
     sequences: int
@@ -58,22 +63,24 @@ def score(
 
     source: a .parquet, .jsonl or .csv file, an .npy or .npz file whose arrays (T, ...) are the sequences, or a folder
         of files of one of these kinds.
-    output: a .parquet, .jsonl or .npz file. It has its name when it is whole. Until then, finished parts lie in
+    output: a .parquet, .jsonl or .npz file. It gets its name when it is complete. Until then, finished parts lie in
         `OUTPUT.parts`, and the same call resumes after them. An .npz file is written at the end; an interrupted call
         starts over.
-    columns: of the values, in the order of the model's features; by input where there are several. None: all others.
-    ids: the columns whose values rows of one sequence have in common. They stand in the output, too.
-    outputs: names of the model's outputs; None for all.
-    rows: "steps" if each row is one step of a sequence, "sequences" if each row is a whole one, of lists; None: rows
-        with lists are sequences, but where `ids` is given and each row has the list of one step.
-    on_error: "stop" at the first sequence with a fault, or write "null" for its outputs and list it in
+    columns: the columns of the values, in the order of the model's features; a mapping by input if the model has
+        several. None means all columns except those of `ids`.
+    ids: the columns that identify a sequence: all its rows have the same values there. The output has them, too.
+    outputs: names of the model's outputs; None means all.
+    rows: "steps" if each row is one step of a sequence, "sequences" if each row is a whole sequence, of lists. None
+        takes rows with lists as sequences, unless `ids` is given and each row has the list of one step.
+    on_error: "stop" at the first sequence with a fault, or write "null" for its outputs and list the fault in
         `OUTPUT.errors.jsonl`.
-    restart: start over: drop the parts of an earlier run, and overwrite an output that is whole.
-    part_rows: a part has as many rows of the input, or some more, so that it ends with a sequence.
-    budget: bytes that sequences and results take while they run, as in `Model.predict`.
+    restart: start over: delete the parts of an earlier run, and overwrite a complete output.
+    part_rows: the number of input rows in a part. A part may have some more, because it ends with a sequence.
+    budget: bytes that sequences and results may take during the run, as in `Model.predict`.
     cluster: run it over Ray: a `fastgru.scoring.ray.Cluster`, each of whose actors has a copy of the model.
 
-    Outputs with one entry a step are written a row a step; all others a row a sequence. Raises `DataError`.
+    Outputs with one entry per step are written as one row per step; all others as one row per sequence. Raises
+    `DataError`.
     """
     source, output = Path(source), Path(output)
     if output.suffix.lower() not in SUFFIXES:
@@ -125,7 +132,7 @@ class _Run(NamedTuple):
     cluster: "Cluster | None"
 
     def results(self, skip: int, seen: set[int]) -> Iterator[tuple[Record, tuple[Array, ...] | None]]:
-        """Every sequence with its outputs, in order; None where it has a fault and `on_error` is "null"."""
+        """Yield every sequence with its outputs, in order; None for a sequence with a fault if `on_error` is "null"."""
         ids = () if self.files[0].suffix.lower() in ARRAYS else self.labels
         read = partial(records, self.files, self.inputs, ids, frames=self.frames, skip=skip, seen=seen)
         if self.cluster is None:
@@ -149,13 +156,13 @@ class _Run(NamedTuple):
             )
 
     def predicted(self, read: Callable[[], Iterator[Record]]) -> Iterator[tuple[Record, Any]]:
-        """Every record that `read` gives, with what the model gives for it, in this process."""
+        """Yield every record that `read` returns with the result of the model, computed in this process."""
         waiting = deque[Record]()
 
         def good() -> Iterator[tuple[Array, ...]]:
             for record in read():
                 arrays = record.arrays
-                waiting.append(record._replace(arrays=None))  # `predict` has a copy, which its budget counts
+                waiting.append(record._replace(arrays=None))  # `predict` has its own copy, which its budget counts
                 if arrays is not None:
                     yield arrays
                 elif self.on_error == "stop":
@@ -174,7 +181,7 @@ class _Run(NamedTuple):
             yield waiting.popleft(), None
 
     def into_npz(self, output: Path) -> Scored:
-        """An array for each sequence, or one for each output of it."""
+        """Write one array for each sequence, or one for each of its outputs."""
         count = rows = 0
 
         def arrays() -> Iterator[tuple[str, Array]]:
@@ -192,7 +199,7 @@ class _Run(NamedTuple):
         return Scored(rows, count, [], 0, TARGET.short)
 
     def into_parts(self, output: Path, job: Mapping[str, Any], restart: bool, part_rows: int) -> Scored:
-        """A part whenever there are enough rows, then one file."""
+        """Write a part whenever there are enough rows, and join the parts into one file at the end."""
         parts, types = Parts(output, job, restart=restart), types_of(self.files, self.labels)
         resumed, seen = parts.sequences, parts.keys()
         kept, rows = list[tuple[Record, tuple[Array, ...] | None]](), 0
@@ -211,7 +218,7 @@ class _Run(NamedTuple):
     def write(
         self, parts: Parts, kept: list[tuple[Record, tuple[Array, ...] | None]], rows: int, types: Mapping[str, Any]
     ) -> None:
-        """The columns of a part: a row a step where each row of the input was one, and each output has one."""
+        """Write a part: a row per step if each row of the input is a step and each output has an entry per step."""
         layout = self.model.predictor.layout
         first = [layout.steps.get(s.name, -1) == (layout.rows.get(s.name) == 0) for s in self.outputs]
         steps = all(first) and all(record.stepwise for record, _ in kept)
@@ -230,7 +237,7 @@ class _Run(NamedTuple):
 
 
 def _by_step(found: Sequence[Array | None], repeats: Sequence[int], spec: TensorSpec) -> Column:
-    """(n,) or (n, width) of all steps, and which of them have values."""
+    """The values of all steps, (n,) or (n, width), and which of the steps have values."""
     width = next((int(np.prod(array.shape[1:])) for array in found if array is not None), 1)
     empty = [
         np.zeros((n, width), spec.dtype) if a is None else a.reshape(n, width)
@@ -242,7 +249,7 @@ def _by_step(found: Sequence[Array | None], repeats: Sequence[int], spec: Tensor
 
 
 def _inputs(model: Model, columns: Mapping[str, Sequence[str]] | Sequence[str] | None) -> tuple[Input, ...]:
-    """What a sequence has to hold, by the axes that `predict` finds."""
+    """Return what each input of the model needs from a sequence, by the axes that `predict` finds."""
     layout = model.predictor.layout
     frames = [
         s
@@ -276,7 +283,7 @@ def _inputs(model: Model, columns: Mapping[str, Sequence[str]] | Sequence[str] |
 
 
 def _outputs(model: Model, names: Sequence[str] | None) -> tuple[TensorSpec, ...]:
-    """Those that `predict` gives, or some of them."""
+    """Return the specs of all outputs, or of those with the given names."""
     known = {spec.name: spec for spec in model.outputs}
     if unknown := [name for name in names or () if name not in known]:
         raise DataError(f"outputs {', '.join(unknown)}: expected outputs of the model: {', '.join(known)}")
@@ -284,5 +291,5 @@ def _outputs(model: Model, names: Sequence[str] | None) -> tuple[TensorSpec, ...
 
 
 def _plain(job: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back."""
+    """Return the job as JSON reads it back."""
     return dict(json.loads(json.dumps(job)))

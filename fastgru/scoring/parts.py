@@ -1,6 +1,7 @@
-"""Finished parts of an output: each lies in `OUT.parts/` under its final name only when it is whole.
+"""The finished parts of an output. A part gets its final name in `OUT.parts/` only when it is complete.
 
-A second run of the same job goes on behind the last of them; at the end they become one file, and the folder goes.
+A second run of the same job continues after the last part. At the end the parts become one file, and the folder is
+removed.
 """
 
 import json
@@ -20,13 +21,13 @@ from fastgru.filelock import FileLock, HeldError
 __all__ = ["SUFFIXES", "Column", "Fault", "Parts", "alone", "parts_of", "write_npz"]
 
 SUFFIXES: Final = (".jsonl", ".npz", ".parquet")
-# An array of values, one a row, and which of them there are, True for all; or a list, and the type that Parquet gives
-# it, None for what its values tell.
+# Either an array of values with one entry per row, and a mask of the entries that exist (True for all); or a list, and
+# its Parquet type (None to infer the type from the values).
 Column = tuple[Any, Any]
 
 
 class Fault(NamedTuple):
-    """What was wrong with a sequence of `rows` rows from row `first` on: the reason is found in row `row`."""
+    """The fault of a sequence of `rows` rows that begins with row `first`; `reason` was found in row `row`."""
 
     row: int
     first: int
@@ -42,9 +43,9 @@ def parts_of(output: Path) -> Path:
 
 @contextmanager
 def alone(output: Path) -> Iterator[None]:
-    """Nobody else writes `output` or its parts meanwhile, on any system; a process that ends gives them free.
+    """Keep all other processes from writing `output` or its parts. The end of a process releases the lock.
 
-    Raises `DataError`.
+    Raises `DataError` if another run has the lock, or if files in the folder cannot be locked.
     """
     path = output.with_name(output.name + ".lock")
     try:
@@ -65,10 +66,7 @@ def alone(output: Path) -> Iterator[None]:
 
 
 class Parts:
-    """Of `output`. job: what the parts belong to; those of another job are refused.
-
-    Raises `DataError`.
-    """
+    """The parts of `output`. job: what the parts belong to; parts of another job are refused with `DataError`."""
 
     def __init__(self, output: Path, job: Mapping[str, Any], *, restart: bool) -> None:
         self.output, self.job = output, dict(job)
@@ -87,7 +85,7 @@ class Parts:
 
     @property
     def rows(self) -> int:
-        """Of the input, those that the finished parts hold."""
+        """The number of input rows in the finished parts."""
         return sum(part["rows"] for part in self.done)
 
     @property
@@ -95,14 +93,14 @@ class Parts:
         return sum(part["sequences"] for part in self.done)
 
     def keys(self) -> set[int]:
-        """Of the sequences in the finished parts."""
+        """The keys of the sequences in the finished parts."""
         return {int(key) for k in range(len(self.done)) for key in np.load(self.folder / f"{k:06}.keys.npy")}
 
     def faults(self) -> list[Fault]:
         return [Fault(**fault) for part in self.done for fault in part["faults"]]
 
     def write(self, columns: Mapping[str, Column], rows: int, keys: list[int], faults: list[Fault]) -> None:
-        """One more part. It counts when the last of its files has its name."""
+        """Write one more part. It counts from the moment when the last of its files has its name."""
         number = len(self.done)
         if not number:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +129,7 @@ class Parts:
                 file.write(json.dumps(dict(zip(columns, row, strict=True)), allow_nan=False, default=_text) + "\n")
 
     def join(self) -> None:
-        """One file of all parts, then no parts."""
+        """Join the parts into one file, list the faults, and remove the parts."""
         paths = [self.folder / f"{k:06}{self.output.suffix}" for k in range(len(self.done))]
         _replace(self.output, lambda path: _join(paths, path))
         faults = self.faults()
@@ -140,14 +138,15 @@ class Parts:
         if faults:
             lines = "".join(json.dumps(fault._asdict(), default=_text) + "\n" for fault in faults)
             _replace(listed, lambda path: path.write_text(lines, encoding="utf-8"))
-        gone = self.folder.with_name(self.folder.name + ".old")  # at once, or a kill would leave some of the parts
+        # One rename, because a kill while parts are deleted would leave some of them.
+        gone = self.folder.with_name(self.folder.name + ".old")
         shutil.rmtree(gone, ignore_errors=True)
         self.folder.replace(gone)
         shutil.rmtree(gone)
 
 
 def write_npz(output: Path, arrays: Iterator[tuple[str, np.ndarray[Any, Any]]]) -> int:
-    """Arrays as they come, and how many; the file has its name when it is whole. Raises `DataError`."""
+    """Write the arrays as they come, and return how many. A complete file gets its name. Raises `DataError`."""
     count = 0
 
     def write(path: Path) -> None:
@@ -174,7 +173,7 @@ def _join(paths: list[Path], output: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # A part in which a column has nothing but null knows no type for it.
+    # A part in which all values of a column are null has no type for the column.
     schemas = [pq.read_schema(path) for path in paths]
     schema = pa.schema(
         [_field([each.field(k) for each in schemas]) for k in range(len(schemas[0]))], schemas[0].metadata
@@ -185,7 +184,9 @@ def _join(paths: list[Path], output: Path) -> None:
 
 
 def _field(fields: list[Any]) -> Any:
-    """What holds the values of all parts; ids of JSON that are numbers here and text there are text."""
+    """Return a field that can hold the values of all parts. Ids of JSON that are numbers in one part and text in
+    another become text.
+    """
     import pyarrow as pa
 
     try:
@@ -195,7 +196,7 @@ def _field(fields: list[Any]) -> Any:
 
 
 def _replace(path: Path, write: Any) -> None:
-    """Write beside it, then rename: a reader sees all of it or nothing, after a crash as well."""
+    """Write a temporary file, then rename it: a reader sees all of it or nothing, even after a crash."""
     beside = path.with_name(path.name + ".tmp")
     try:
         write(beside)
@@ -212,7 +213,7 @@ def _save_keys(path: Path, keys: list[int]) -> None:
 
 
 def _arrow(values: Any, there: Any) -> Any:
-    """A column of Parquet. values: an array (n,) or (n, width), or a list of arrays and None."""
+    """Return a column of Parquet. values: an array (n,) or (n, width), or a list of arrays and None."""
     import pyarrow as pa
 
     if not isinstance(values, np.ndarray):
@@ -220,7 +221,7 @@ def _arrow(values: Any, there: Any) -> Any:
         try:
             return pa.array(plain, there)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            if there is not None:  # times finer than Python's own are text
+            if there is not None:  # times that are finer than Python's own are text
                 return pa.array(plain).cast(there)
             return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in plain])
     missing = None if there is True else ~there
@@ -233,21 +234,21 @@ def _arrow(values: Any, there: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """An id as JSON has it, where JSON knows nothing of the kind: times, decimals, bytes."""
+    """Return an id as text, if JSON has no such type: times, decimals, bytes."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
 def _plain(array: Any) -> Any:
-    """As JSON has it, which knows no number that is not finite: null stands for it."""
+    """Return an array as JSON has it, with null for numbers that are not finite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         array = np.where(np.isfinite(array), array, None)
     return array.tolist()
 
 
 def _listed(values: Any, there: Any) -> list[Any]:
-    """A column of JSON."""
+    """Return a column as a list of values for JSON."""
     if isinstance(values, np.ndarray):
         found = _plain(values)
         return found if there is True else [v if has else None for v, has in zip(found, there, strict=True)]

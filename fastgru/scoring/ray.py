@@ -1,6 +1,6 @@
-"""The same over Ray Data: one task reads the sequences in order, actors run them, and their order is kept.
+"""Scoring over Ray Data: one task reads the sequences in order, and actors run them. Ray keeps their order.
 
-Scheduling, retries and memory are Ray's. Each actor gets a copy of the model, once.
+Ray does the scheduling and the retries, and manages the memory. Each actor gets one copy of the model.
 """
 
 import pickle
@@ -21,13 +21,14 @@ from fastgru.scoring.sequences import Record, refused
 __all__ = ["Cluster", "results"]
 
 _BLOCK_BYTES: Final = 1 << 20
-# Blocks below Ray's own size, 128 MiB, would be joined to one, which one actor runs alone.
+# Ray would join blocks smaller than its own minimum, 128 MiB, into one block, which a single actor runs.
 _CONTEXT: Final = {"target_min_block_size": 1, "target_max_block_size": _BLOCK_BYTES, "enable_progress_bars": False}
 
 
 class Cluster(NamedTuple):
-    """address: of a cluster, or None for a Ray of this process. actors: how many there are. cpus: of each, which may be
-    a fraction."""
+    """address: that of a cluster, or None for a Ray of this process. actors: how many there are. cpus: the CPUs of each
+    actor, which may be a fraction.
+    """
 
     address: str | None
     actors: int
@@ -50,7 +51,7 @@ class _Sequences(Datasource):  # type: ignore[misc]
 
 
 class _Actor:
-    """Has the model, and runs blocks of sequences. An error of ours is a block, too: Ray keeps only the text of it."""
+    """Runs blocks of sequences on the model. Returns errors of fastgru as blocks, because Ray keeps only their text."""
 
     def __init__(self, model: Model, target: str, budget: int) -> None:
         self._model, self._target, self._budget = model, target, budget
@@ -85,7 +86,7 @@ class _Actor:
 def results(
     cluster: Cluster, model: Model, read: Any, target: str, budget: int
 ) -> Iterator[tuple[Record, Array | tuple[Array, ...] | None]]:
-    """Every record that `read()` gives, with what a copy of the model gives for it, in order. Raises `FastGRUError`."""
+    """Yield every record of `read()` in order, with the result of a copy of the model. Raises `FastGRUError`."""
     ours = not ray.is_initialized()
     if ours:
         ray.init(address=cluster.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
@@ -94,7 +95,7 @@ def results(
     for name, value in _CONTEXT.items():
         setattr(context, name, value)
     context.execution_options.preserve_order = True
-    # Reading asks for no CPU: it would wait for ever where the actors have them all.
+    # Reading reserves no CPU: it would wait for ever if the actors have them all.
     source: Dataset = read_datasource(_Sequences(read), override_num_blocks=1, num_cpus=0)
     data = source.map_batches(
         _Actor,
@@ -117,7 +118,7 @@ def results(
 
 
 def _blocks(read: Any) -> Iterable[Any]:
-    """Tables of one row each, of about a megabyte; the last may be of the error that ended the reading."""
+    """Yield tables of one row and about a megabyte each. If an error ends the reading, the last table holds it."""
     import pyarrow as pa
 
     def table(found: list[Record] | FastGRUError) -> Any:

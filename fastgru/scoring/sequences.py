@@ -1,4 +1,4 @@
-"""Rows become sequences: those that follow one another with the same id, or single rows that hold lists."""
+"""Makes sequences of rows: consecutive rows with the same id, or single rows that hold lists."""
 
 import hashlib
 import json
@@ -20,7 +20,9 @@ __all__ = ["Input", "Record", "records", "refused"]
 
 
 class Input(NamedTuple):
-    """Of the model. rest: the sizes of one step, None for a free one. columns: of the table; empty for all others."""
+    """An input of the model. rest: the sizes of one step, None for a free one. columns: its columns in the table; empty
+    for all columns that are not ids.
+    """
 
     name: str
     dtype: str
@@ -29,10 +31,11 @@ class Input(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A sequence. ids: what names it, in the order of the id's columns. first, rows: its rows in the data set.
+    """A sequence.
 
-    arrays: one an input, (T, ...); None where `fault` says why there are none. at: the row of the fault. key:
-    tells ids apart. stepwise: each row is a step.
+    ids: its values in the id columns, in their order. first, rows: its rows in the data set.
+    arrays: one (T, ...) for each input, or None if there is a fault. fault: why, or "". at: the row of the fault.
+    key: a hash that distinguishes ids. stepwise: whether each row is a step.
     """
 
     ids: tuple[Any, ...]
@@ -46,7 +49,7 @@ class Record(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Rows of one batch with one id."""
+    """Consecutive rows of one batch that have the same id."""
 
     ids: tuple[Any, ...]
     first: int
@@ -63,16 +66,17 @@ def records(
     skip: int,
     seen: set[int],
 ) -> Iterator[Record]:
-    """The sequences from row `skip` on, where one begins. frames: rows are single steps; None where columns tell it.
-    seen: the keys of what came before.
+    """Yield the sequences from row `skip` on, where a sequence begins.
 
-    Raises `DataError` for a column that is not there, and for rows of one id that do not follow one another.
+    frames: whether rows are single steps; None to find out from the columns. seen: the keys of earlier sequences.
+
+    Raises `DataError` for a column that does not exist, and for rows of one id that do not follow one another.
     """
     if files[0].suffix.lower() in ARRAYS:
         yield from _of_arrays(files, inputs, skip)
         return
-    pending, seen = list[_Rows](), set(seen)  # a second attempt begins with what was given
-    torn_rows = list[_Rows]()  # which may be of the sequence before them, or of the next one, or of none
+    pending, seen = list[_Rows](), set(seen)  # a copy, because a second attempt needs the keys as they were passed
+    torn_rows = list[_Rows]()  # torn rows, each of which may belong to the sequence before or after it, or to none
     for first, batch, torn in batches(files, skip):
         faults = {row: each.fault for row, each in torn.items()}
         chosen = _chosen(batch.schema.names, inputs, ids, files[0].suffix.lower() == ".csv")
@@ -121,7 +125,7 @@ def records(
 
 
 def refused(error: ShapeError, row: int) -> DataError:
-    """What `predict` says of a sequence, which it counts from the one that begins with this row."""
+    """Convert an error of `predict`, which counts sequences from the one that begins with this row."""
     return DataError(f"{error} (sequences are counted from row {row}, without faulty ones)")
 
 
@@ -147,7 +151,7 @@ def _of_rows(
     labels: Sequence[Sequence[Any]],
     faults: Mapping[int, str],
 ) -> Iterator[Record]:
-    """Each row is a sequence: lists of steps, of one column or side by side in several."""
+    """Yield each row as a sequence: lists of steps in one column, or side by side in several columns."""
     for row in range(count):
         key, found, fault = tuple(column[row] for column in labels), list[Array](), faults.get(first + row, "")
         try:
@@ -164,13 +168,13 @@ def _of_rows(
 
 
 def _alone(rows: _Rows) -> Record:
-    """A row that is of no sequence that is known."""
+    """Return the record of rows that belong to no known sequence."""
     count, row = len(rows.arrays[0]), min(rows.faults)
     return Record(tuple(None for _ in rows.ids), rows.first, count, None, rows.faults[row], row, 0, True)
 
 
 def _joined(pending: Sequence[_Rows], seen: set[int]) -> Record:
-    """The rows of one id as a sequence; any fault of a row is one of the sequence."""
+    """Return the rows of one id as a sequence. A fault of a row is a fault of the sequence."""
     ids, first = pending[0].ids, pending[0].first
     rows, key = sum(len(piece.arrays[0]) for piece in pending), 0
     if None not in ids:
@@ -188,14 +192,14 @@ def _joined(pending: Sequence[_Rows], seen: set[int]) -> Record:
 
 
 def _borders(labels: Sequence[Sequence[Any]], count: int, torn: set[int]) -> list[int]:
-    """Where a sequence begins, and the end. A torn row, and one without an id, stands by itself."""
+    """Return the rows where sequences begin, and the end. A torn row or one without an id stands alone."""
     keys = list(zip(*labels, strict=True))
     apart = {row for row in range(count) if row in torn or None in keys[row]}
     return [0, *(r for r in range(1, count) if keys[r] != keys[r - 1] or r in apart or r - 1 in apart), count]
 
 
 def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str], is_csv: bool) -> list[Sequence[str]]:
-    """The columns of each input. Raises `DataError` for those that are not there."""
+    """Return the columns of each input. Raises `DataError` for columns that do not exist."""
     others = [name for name in names if name not in ids]
     chosen: list[Sequence[str]] = [entry.columns or others for entry in inputs]
     if is_csv and not {*ids, *(name for entry in inputs for name in entry.columns)} & {*names}:
@@ -210,9 +214,9 @@ def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str], i
 
 
 def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int]:
-    """A column's values, what is wrong with which row, and how deep lists are nested.
+    """Return the values of a column, the fault of each faulty row, and how deep its lists are nested.
 
-    Numbers are an array; lists are left as a list.
+    Numbers become an array; lists stay a list.
     """
     import pyarrow as pa
 
@@ -243,7 +247,7 @@ def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int
 
 
 def _parsed(text: str, name: str, row: int, faults: dict[int, str]) -> Any:
-    """A cell of text: a number, or lists of numbers as JSON writes them."""
+    """Parse a cell of text: a number, or lists of numbers in JSON."""
     try:
         return float(text)
     except ValueError:
@@ -262,7 +266,7 @@ def _depth(value: Any) -> int:
 
 
 def _steps(entry: Input, names: Sequence[str], columns: Sequence[Any], first: int, faults: dict[int, str]) -> Array:
-    """(n, ...): the rows of a batch as steps of an input; what does not fit is zero, and a fault."""
+    """Return the rows of a batch as steps of an input, (n, ...). A row that does not fit becomes zeros and a fault."""
     if len(columns) > 1 or not _depth(next((v for v in columns[0] if v is not None), 0)):
         found = np.stack([np.asarray(column) for column in columns], -1)
     else:
@@ -288,7 +292,7 @@ def _steps(entry: Input, names: Sequence[str], columns: Sequence[Any], first: in
 
 
 def _numbers(value: Any) -> Array:
-    """Lists of numbers as an array. Raises `ValueError` for lists of different lengths, and for null among them."""
+    """Return lists of numbers as an array. Raises `ValueError` for lists of different lengths and for null."""
     array = np.array(value)  # raises for lists of different lengths
     if array.dtype.kind not in "biuf":
         raise ValueError("expected numbers, or lists of equal lengths")
@@ -296,7 +300,7 @@ def _numbers(value: Any) -> Array:
 
 
 def _fitted(entry: Input, array: Array, names: Sequence[str] = ()) -> Array:
-    """A whole sequence as the model takes it. names: of its columns, if it has some. Raises `ValueError`."""
+    """Return a whole sequence as the model takes it. names: its columns, if it has any. Raises `ValueError`."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"got {array.dtype}, expected numbers")
     if array.ndim == len(entry.rest) + 2 and array.shape[1] == 1:
@@ -324,9 +328,11 @@ def _reason(entry: Input, reasons: Array, names: Sequence[str]) -> str:
 
 
 def _cast(entry: Input, array: Array) -> tuple[Array, Array]:
-    """The array as the model takes it, with zeros where it cannot be, and for each number its place in `_REASONS`.
+    """Return the array as the model takes it, with zeros for numbers that cannot be cast, and the place of each number
+    in `_REASONS`.
 
-    A float is rounded to a float. An integer must be the number that came; a float from 2^53 on may have been another.
+    A float is rounded to a float. An integer must keep its value; a float of 2^53 or more may stand for another integer
+    and is refused.
     """
     dtype, finite = np.dtype(entry.dtype), np.isfinite(array)
     if dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""What is read: Parquet, CSV, lines of JSON and folders of them as batches of rows, arrays of NumPy one by one."""
+"""Reads Parquet, CSV, JSON lines and folders of them as batches of rows, and NumPy arrays one by one."""
 
 import hashlib
 import json
@@ -17,12 +17,12 @@ __all__ = ["ARRAYS", "BATCH_ROWS", "arrays", "batches", "files_of", "hash_of", "
 
 BATCH_ROWS: Final = 1 << 14
 ARRAYS: Final = (".npy", ".npz")
-_JSON: Final = {b"fastgru": b"json"}  # of a column whose values are texts of JSON
+_JSON: Final = {b"fastgru": b"json"}  # metadata of a column whose values are JSON texts
 _TABLES: Final = (".csv", ".jsonl", ".parquet")
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of an input, which may be a folder of files of one kind, in the order of their names.
+    """Return the files of an input, which may be a folder of files of one kind, in the order of their names.
 
     Raises `DataError`.
     """
@@ -41,7 +41,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def hash_of(files: Sequence[Path]) -> str:
-    """Of the names and contents."""
+    """Return a hash of the names and contents of the files."""
     total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -50,7 +50,7 @@ def hash_of(files: Sequence[Path]) -> str:
 
 
 def arrays(files: Sequence[Path]) -> Iterator[tuple[str, Any]]:
-    """(name, array) of each .npy file, and of each array of an .npz file; objects are never unpickled."""
+    """Yield (name, array) for each .npy file and for each array of an .npz file. Objects are never unpickled."""
     for path in files:
         try:
             loaded = np.load(path, allow_pickle=False)
@@ -64,9 +64,9 @@ def arrays(files: Sequence[Path]) -> Iterator[tuple[str, Any]]:
 
 
 def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[int, Torn]]]:
-    """(number of the first row, a `pyarrow.RecordBatch`, the rows that are none) from row `skip` on.
+    """Yield (number of the first row, a `pyarrow.RecordBatch`, its damaged rows) from row `skip` on.
 
-    Values of CSV files are text. Raises `DataError` for a file that is none of its kind.
+    Values of CSV files are text. Raises `DataError` for a file that is not of the kind that its name says.
     """
     first = 0
     for path in files:
@@ -79,13 +79,13 @@ def batches(files: Sequence[Path], skip: int) -> Iterator[tuple[int, Any, dict[i
                 first += batch.num_rows
         except DataError:
             raise
-        except ValueError as error:  # of pyarrow, too
+        except ValueError as error:  # pyarrow raises subclasses of it
             after = f" after row {first - 1} (the first is 0):" if first else ""
             raise DataError(f"{path}:{after} {error}") from error
 
 
 def types_of(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
-    """The types of the id's columns in files of Parquet; of others nothing. Raises `DataError`."""
+    """Return the types of the id columns in Parquet files; for other files, nothing. Raises `DataError`."""
     if files[0].suffix.lower() != ".parquet" or not ids:
         return {}
     import pyarrow as pa
@@ -95,7 +95,7 @@ def types_of(files: Sequence[Path], ids: Sequence[str]) -> dict[str, Any]:
     for path in files:
         try:
             schema = pq.read_schema(path)
-        except ValueError as error:  # of pyarrow, too
+        except ValueError as error:  # pyarrow raises subclasses of it
             raise DataError(f"{path}: {error}") from error
         kinds = {name: schema.field(name).type for name in ids if schema.names.count(name) == 1}
         values = {n: k.value_type if pa.types.is_dictionary(k) else k for n, k in kinds.items()}
@@ -115,7 +115,7 @@ def _parquet(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
 
 
 def _jsonl(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
-    """A column that some lines do not have is null there, once any line before them had it."""
+    """Read JSON lines. A line without a column is null there, if this batch or an earlier one has the column."""
     import pyarrow as pa
 
     names: dict[str, None] = {}
@@ -129,7 +129,7 @@ def _jsonl(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
                     rows.append({})
                     torn[number] = Torn(f"no JSON: {str(error)[:200]}", {})
             names |= dict.fromkeys(name for row in rows for name in row)
-            if not names:  # nothing tells how many rows a batch without columns has
+            if not names:  # a batch without columns has no number of rows
                 why = torn[0].fault if 0 in torn else "an empty object"
                 raise DataError(f"{path}: no line holds an object with names; row 0: {why}")
             columns = [_column(name, [row.get(name) for row in rows]) for name in names]
@@ -137,7 +137,7 @@ def _jsonl(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    """What a line holds. Raises `ValueError`, `RecursionError`."""
+    """Return the object of a line. Raises `ValueError` or `RecursionError`."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) != len(pairs):
@@ -151,18 +151,20 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def labels(column: Any, field: Any) -> list[Any]:
-    """The values of an id's column; None where there is none."""
+    """Return the values of an id column, with None for missing ones."""
     import pyarrow as pa
 
     if field.metadata == _JSON:
         return [None if text is None else json.loads(text) for text in column.to_pylist()]
     if getattr(field.type, "unit", "") == "ns" and not pa.types.is_duration(field.type):
-        column = column.cast(pa.string())  # which Python's own times do not hold
+        column = column.cast(pa.string())  # Python's own times do not hold nanoseconds
     return [None if isinstance(value, float) and not math.isfinite(value) else value for value in column.to_pylist()]
 
 
 def _column(name: str, values: list[Any]) -> tuple[Any, Any]:
-    """What JSON has under one name, and its field: of one type, or else as text of JSON, which is read cell by cell."""
+    """Return the values of one JSON name as a column with its field: of one type, or else as JSON texts, which are
+    parsed cell by cell.
+    """
     import pyarrow as pa
 
     try:
