@@ -1,9 +1,9 @@
-"""Which nodes to leave in more than 8 bits, so that the outputs stay within a bound.
+"""Chooses which nodes stay in more than 8 bits, so that the outputs stay within a bound.
 
-Every node starts in int8. Alone in a low precision, each moves the outputs by so much; going up to bfloat16, and from
-there to float32, wins that back at the price of its bytes. The steps are ordered by what they win for a byte, and as
-few of them are taken as the whole model, measured, needs; those that prove needless are taken back. Nothing but the
-order is an estimate.
+Every node starts in int8. Each node alone in a low precision changes the outputs by some amount. A step up to bfloat16,
+and from there to float32, removes that change at the cost of more bytes. The steps are ordered by the error that they
+remove per byte. The fewest steps are taken with which the whole model, as measured, meets the bound, and steps that
+prove unnecessary are undone. Only the order is an estimate.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,14 +24,16 @@ def choose(
 ) -> Choice:
     """A precision for each node.
 
-    ladders: the precisions that each can have, smallest first, float32 last. alone(node, precision): how far the
-    outputs are from the bound, 1 being at it, with that node alone so. excess(choice): the same of a whole choice.
+    ladders: the precisions that each node can have, smallest first, float32 last.
+    alone(node, precision): the error of the outputs relative to the bound, with only this node in that precision. 1 is
+        exactly at the bound.
+    excess(choice): the same for a whole choice.
     """
     start = {name: ladder[0] for name, ladder in ladders.items()}
     if excess(start) <= 1:
         return start
     steps = list(_ordered(ladders, bytes_of, alone))
-    enough, too_few = len(steps), 0  # with every step taken all is float32, and nothing moves
+    enough, too_few = len(steps), 0  # with all steps taken every node is float32, and the outputs do not change
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
         if excess(_taken(start, steps[:middle])) <= 1:
@@ -47,7 +49,7 @@ def _lowered(
     bytes_of: Callable[[str, str], int],
     excess: Callable[[Choice], float],
 ) -> Choice:
-    """The choice without the steps that the bound does not need after all, those of most bytes tried first."""
+    """Undo the steps that the bound does not need, those with the most bytes first."""
     raised = [name for name, precision in choice.items() if precision != ladders[name][0]]
     for name in sorted(raised, key=lambda n: bytes_of(n, ladders[n][0]) - bytes_of(n, choice[n])):
         for lower in reversed(ladders[name][: ladders[name].index(choice[name])]):
@@ -65,7 +67,7 @@ def _taken(start: Mapping[str, str], steps: Sequence[tuple[str, str]]) -> Choice
 def _ordered(
     ladders: Mapping[str, Sequence[str]], bytes_of: Callable[[str, str], int], alone: Callable[[str, str], float]
 ) -> Iterator[tuple[str, str]]:
-    """(node, next precision) of every step, what wins most for a byte first; errors are taken to add up as squares."""
+    """Yield (node, next precision) of every step, the largest gain per byte first; squares of errors add up."""
     places = dict.fromkeys(ladders, 0)
     costs = {(n, p): 0.0 if p == "float32" else alone(n, p) ** 2 for n, ladder in ladders.items() for p in ladder}
 

@@ -1,4 +1,4 @@
-"""What a model is measured on: the data that is given, or random numbers and a long run of them."""
+"""The inputs on which a model is measured: data of the user, or random numbers, which include one long run."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ _LONG_STEPS: Final = 1000
 
 
 def drawn_cases(graph: Graph, seed: int) -> list[Case]:
-    """Random cases, the last of them the long one where the graph has steps. Raises `ShapeError` where none run."""
+    """Return random cases; the last is the long one if the graph has steps. Raises `ShapeError` if no case runs."""
     cases = draw_cases(graph, seed=seed)
     long = draw_long(graph, steps=_LONG_STEPS, seed=seed)
     return cases if long is None else [*cases, long]
 
 
 def cases_from(graph: Graph, data: Data) -> list[Case]:
-    """The calls of `data`, in a row: arrays by input name, once or several times.
+    """Return the calls of `data` as one sequence of calls: arrays by input name, once or several times.
 
-    An array with one axis more than its input has holds one call in each entry of that first axis. States that are
-    not given begin as the model does, and go from call to call; those of a later call that are given begin anew.
+    An array with one axis more than its input holds one call in each entry of its first axis. States that are not given
+    start as the model does, and carry over from call to call. A state that is given for a later call replaces the
+    carried one.
     """
     given = [data] if isinstance(data, Mapping) else list(data)
     calls = [call for entry in given for call in _unrolled(graph, entry)]
@@ -69,7 +70,7 @@ def _unrolled(graph: Graph, entry: Mapping[str, ArrayLike]) -> list[dict[str, Ar
         raise ShapeError(f"data: the first axes have {rows} calls, expected the same number")
     count = next(iter(rows.values()))
     calls = [{name: a[i] if name in rows else a for name, a in arrays.items()} for i in range(count)]
-    # A state that is given once is where the first call starts.
+    # A state that is given once is the state before the first call.
     for call in calls[1:]:
         for name in graph.states:
             if name not in rows:
@@ -78,7 +79,7 @@ def _unrolled(graph: Graph, entry: Mapping[str, ArrayLike]) -> list[dict[str, Ar
 
 
 def _start(spec: TensorSpec, given: Mapping[str, Array], graph: Graph) -> Array:
-    """What a state begins with; a free dimension is that of the inputs that have its name, 1 where there are none."""
+    """Return the first value of a state. A free dimension has the size of the input dimensions with its name, or 1."""
     sizes = {
         dim: size
         for other in graph.inputs

@@ -1,4 +1,4 @@
-"""A graph run twice, in float32 and with weights of low precision, and the differences of what both compute."""
+"""Runs a graph twice, in float32 and with low-precision weights, and measures the differences."""
 
 import math
 import time
@@ -25,7 +25,7 @@ _MOST_CALLS: Final = 400
 
 
 class Tally:
-    """The errors of one tensor, added up call by call. time_axis: along which `by_step` runs, if any."""
+    """The errors of one tensor, added up call by call. time_axis: the axis of `by_step`, if any."""
 
     def __init__(self, time_axis: int | None = None) -> None:
         self._time_axis = time_axis
@@ -34,7 +34,7 @@ class Tally:
         self._cases: list[list[float]] = []
 
     def begin(self) -> None:
-        """Another case begins."""
+        """Start another case."""
         self._cases.append([])
 
     def add(self, got: Array, expected: Array) -> None:
@@ -63,7 +63,7 @@ class Tally:
 
 
 def _outside(graph: Graph, names: Sequence[str]) -> dict[str, str]:
-    """Each of these values, or the first float that comes out of the node that it is inside of."""
+    """Return each of these values under its own name, or for a value in a body the first float output of that node."""
     facts, shown = infer_graph(graph), {name: name for name in names}
     for node in graph.nodes:
         floats = [name for name in node.outputs if name and (facts[name].dtype or "").startswith("float")]
@@ -73,8 +73,11 @@ def _outside(graph: Graph, names: Sequence[str]) -> dict[str, str]:
 
 
 class Bench:
-    """A simplified graph on its cases. layers: values between its nodes that are compared, too; in the place of one in
-    the body of a loop or a branch, what comes out of that."""
+    """A simplified graph with its cases.
+
+    layers: values between its nodes to compare, too. A value in the body of a loop or branch stands for the first float
+        output of that node.
+    """
 
     def __init__(self, graph: Graph, cases: Sequence[Case], layers: Sequence[str]) -> None:
         outputs = [spec.name for spec in graph.outputs]
@@ -89,7 +92,10 @@ class Bench:
         self._exact = {layers: Executable(g, packs=self._packs) for layers, g in self._graphs.items()}
 
     def errors(self, precisions: Mapping[str, str], *, layers: bool = True, short: bool = False) -> dict[str, Errors]:
-        """Of every output, and of the layers, in these precisions, the others in float32. short: not the last case."""
+        """Return the errors of every output, and of the layers, with these precisions and float32 for the other nodes.
+
+        short: leave out the last case.
+        """
         graph, theirs = self._graphs[layers], self._exact[layers]
         ours = Executable(graph, precision=precisions, packs=self._packs)
         tallies = {spec.name: Tally(self._axes[spec.name]) for spec in graph.outputs}
@@ -110,7 +116,7 @@ class Bench:
         return found | {name: found[shown] for name, shown in self._shown.items() if shown in found}
 
     def timings(self, precisions: Mapping[str, str], *, first: bool = False, seconds: float = _TIMED_S) -> list[Timing]:
-        """Of the first call of every case, or of the first case alone, both sides by turns for so long each."""
+        """Time the first call of every case, or of the first case alone; the two sides take turns for `seconds`."""
         sides = self._exact[False], Executable(self._graphs[False], precision=precisions, packs=self._packs)
         timings = []
         for case in self._cases[:1] if first else self._cases:

@@ -1,4 +1,4 @@
-"""What weights of low precision cost and save, as frozen data that prints as tables and converts to JSON."""
+"""What low-precision weights cost and save, as frozen data that prints as tables and converts to JSON."""
 
 import math
 from collections.abc import Mapping

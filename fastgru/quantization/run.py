@@ -1,4 +1,4 @@
-"""The whole of it: measure a model in float32 and with weights of low precision, choose, and report."""
+"""`quantize`: measures a model in float32 and with low-precision weights, chooses the precisions, and reports."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = ["AUTO_ERROR", "PRECISIONS", "quantize"]
 
 PRECISIONS: Final = (*LOWP, "auto")
 AUTO_ERROR: Final = 0.02
-_TRIED: Final = 3  # candidates that are measured whole, to tell which bound would do
-_TIMED: Final = 64  # of what was kept back, so many are timed
-_TIMED_S: Final = 0.02  # for so long each
+_TRIED: Final = 3  # candidates that are measured in the whole model, to find bounds that would hold
+_TIMED: Final = 64  # the most lower precisions of `kept_back` that are timed
+_TIMED_S: Final = 0.02  # for each of them
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A node with weights: its name, the (rows, elements) of its matrices together, the shape of the largest."""
+    """A node with weights: its name, the rows and elements of all its matrices, and the shape of the largest one."""
 
     node: Node
     name: str
@@ -134,7 +134,7 @@ def quantize(
 
 
 class _Study:
-    """The layers of a graph with weights of one precision or another, measured and judged by the outputs that count."""
+    """The layers of a graph with weights of different precisions, measured and judged by the outputs that count."""
 
     def __init__(self, graph: Graph, cases: Sequence[Case], max_error: float | None, min_db: float | None) -> None:
         simple = simplify(graph)
@@ -150,7 +150,7 @@ class _Study:
         self._alone = functools.cache(lambda name, of: self.bench.errors({name: of}, layers=False, short=True))
 
     def choose(self) -> dict[str, WeightPrecision]:
-        """For every layer the lowest precision that the bounds allow, and why it is not the lowest that there is."""
+        """Return for every layer the lowest precision that the bounds allow, and why it is not the lowest of all."""
         chosen = choose(
             {name: tuple(of for of in LADDER if not reasons.get(of)) for name, reasons in self._reasons.items()},
             lambda name, of: self.layers[name].bytes(of),
@@ -168,7 +168,7 @@ class _Study:
         }
 
     def kept_back(self, chosen: Mapping[str, str]) -> list[KeptBack]:
-        """What lower precisions of the nodes would cost and save, by themselves, the least error first."""
+        """Return what each lower precision of a node alone would cost and save, the smallest error first."""
         found = []
         for name, now in chosen.items():
             lower = [of for of in LADDER[: LADDER.index(now)] if not self._reasons[name][of]]
@@ -190,12 +190,12 @@ class _Study:
         )
 
     def least(self, candidates: Sequence[KeptBack]) -> dict[str, float]:
-        """The bounds with which one of these could be taken, as near to those that were given as can be."""
+        """Return the bounds with which one of these could be used, as near to the given ones as possible."""
         measured = [self.bench.errors({kept.name: kept.precision}, layers=False) for kept in candidates]
         return self.bounds(min(measured, key=self._judged))
 
     def bounds(self, errors: Mapping[str, Errors]) -> dict[str, float]:
-        """The bounds that these errors would be within, rounded to two digits; {} where they are within those given."""
+        """Return bounds that these errors meet, rounded to two digits; {} if they meet the given ones."""
         if self._judged(errors) <= 1:
             return {}
         max_error, min_db = self._bounds
@@ -207,7 +207,7 @@ class _Study:
         return needed
 
     def worst_alone(self, name: str, of: str) -> float | None:
-        """How far the outputs move with no other weights of low precision; None for one that is not low."""
+        """Return how much the outputs change if only this node is in `of`; None if `of` is not a low precision."""
         return max(self._alone(name, of)[o].relative for o in self.counted) if of in LOWP else None
 
     def _judged(self, errors: Mapping[str, Errors]) -> float:
@@ -215,7 +215,7 @@ class _Study:
 
 
 def _pointless(graph: Graph, node: Node, precision: str) -> str:
-    """Why a node stays in float32, whatever CPU its model is served on."""
+    """Return why a node stays in float32 on every CPU, or ""."""
     shape = largest_matrix(matrix_shapes(graph), node)
     assert shape is not None
     return impossible(node, shape, precision) or slower_everywhere(node.op, shape, precision)
@@ -261,14 +261,14 @@ def _layers(graph: Graph) -> list[_Layer]:
 
 
 def _excess(errors: Errors, max_error: float | None, min_db: float | None) -> float:
-    """How far beyond the nearest bound, as a factor of the difference: 1 at the bound."""
+    """Return the error relative to the stricter bound; 1 is exactly at the bound."""
     by_error = 0.0 if max_error is None else errors.relative / max_error
     by_db = 0.0 if min_db is None else 10.0 ** min((min_db - errors.db) / 20, 300.0)
     return max(by_error, by_db)
 
 
 def _up(number: float) -> float:
-    """The least number of two digits that is not below this one."""
+    """Return the smallest number of two digits that is not below this one."""
     if not 0 < number < math.inf:
         return number
     step = 10.0 ** (math.floor(math.log10(number)) - 1)
@@ -276,5 +276,5 @@ def _up(number: float) -> float:
 
 
 def _constant_bytes(graph: Graph) -> int:
-    """Of all constants, a float64 counting for the float32 that it becomes."""
+    """Return the bytes of all constants, with float64 counted as the float32 that it becomes."""
     return sum(int(a.nbytes) // (2 if a.dtype == np.float64 else 1) for a in graph.constants.values())
