@@ -1,9 +1,9 @@
-"""Random inputs that a graph can be given: ids within their table, lengths within the sequence, several T and N.
+"""Draws random inputs for a graph: ids within their table, lengths within the sequence, several T and N.
 
     cases = draw_cases(graph, seed=0)
 
-Free dimensions take the roles that `AxisRoles` finds. Where that leaves one open, a few assignments are tried on the
-float64 definition, the smallest first, and the first one that it accepts is used.
+Free dimensions take the roles that `AxisRoles` finds. If a role stays open, a few assignments are tried on the float64
+definition, and the first one that runs is used.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from fastgru.verify.roles import AxisRoles
 __all__ = ["Case", "Domain", "draw_cases", "draw_long", "find_domains"]
 
 
-# (N, T) of a case; one odd, one a power of two, none a multiple of the other.
+# (N, T) of a case: one of the sizes is odd, one is a power of two, and none is a multiple of the other.
 _SIZES = ((1, 1), (3, 7), (2, 33))
 _CALLS_WITH_TIME, _CALLS_WITHOUT_TIME = 4, 12
 
@@ -38,7 +38,7 @@ class Domain:
 
 
 def find_domains(graph: Graph) -> dict[str, Domain]:
-    """What the integers and bools of each input mean, read off the nodes that it reaches.
+    """Return what the integers and bools of each input mean, according to the nodes that the input reaches.
 
     An input that reaches two tables takes the size of the smaller one.
     """
@@ -68,8 +68,8 @@ def find_domains(graph: Graph) -> dict[str, Domain]:
 class Case:
     """Inputs for one or several calls in a row.
 
-    calls[0] names every input. The later ones leave out the states: whoever runs the case feeds back its own.
-    agreed: every runtime gives these inputs the same meaning; False where a row has length zero.
+    calls[0] has every input. Later calls leave out the states: the function that runs the case feeds back its own.
+    agreed: whether every runtime gives these inputs the same meaning; False if a row has length zero.
     """
 
     label: str
@@ -79,9 +79,9 @@ class Case:
 
 
 def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case]:
-    """A few cases of different sizes, one where the graph fixes them all; with `small`, only the smallest.
+    """Return a few cases of different sizes, or one if the graph fixes all sizes. small: only the smallest case.
 
-    Raises `ShapeError` where no assignment of the free dimensions runs: the caller has to be given inputs.
+    Raises `ShapeError` if the definition runs no assignment of the free dimensions: the caller must then pass inputs.
     """
     graph = with_plain_weights(graph)
     roles, domains = AxisRoles(graph), find_domains(graph)
@@ -98,9 +98,9 @@ def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case
 
 
 def draw_long(graph: Graph, *, steps: int, seed: int = 0) -> Case | None:
-    """One case of a row in which about `steps` steps follow one another; None where the graph has no steps to follow.
+    """Return a case of one row with about `steps` consecutive steps, or None if the graph has no steps.
 
-    Raises as `draw_cases`.
+    Raises the errors of `draw_cases`.
     """
     graph = with_plain_weights(graph)
     roles, domains = AxisRoles(graph), find_domains(graph)
@@ -205,7 +205,7 @@ def _values(
 
 
 def _with_padding(graph: Graph, roles: AxisRoles, case: Case) -> Case:
-    """The same case with the last steps of every other row zero: what padded input looks like to a mask."""
+    """Return the case with the last steps of every other row set to zero, which is what a mask takes for padding."""
     calls = []
     for call in case.calls:
         arrays = dict(call)

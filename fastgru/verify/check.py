@@ -1,4 +1,4 @@
-"""The verification itself: draw inputs, run everyone, compare."""
+"""The verification itself: draws inputs, runs the model and its opponents, and compares the outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from fastgru.verify.state_dicts import graphs_of, torch_gru
 
 __all__ = ["verify_graph", "verify_source"]
 
-# Options that say how we read a file, not what it means.
+# Options that change how we read a file, but not what the model computes.
 _OURS_ALONE = frozenset({"allow_unread", "fallback"})
 Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -52,7 +52,7 @@ def verify_source(
     try:
         graph = load_graph(source, **options)
     except UnsupportedModelError:
-        # Nobody has to read every tensor of a state dict; the other options mean nothing to one.
+        # In a state dict, tensors may stay unread. The other options do not apply to one.
         asked = {key for key, value in options.items() if value is not None} - _OURS_ALONE
         report = None if inputs or asked else _verify_weights(source, name, runtimes, settings)
         if report is None:
@@ -84,7 +84,7 @@ def _as_model(network: Layer | Model | Graph, precision: str | None, options: Ma
 
 
 def _verify_weights(source: Source, name: str, runtimes: bool, settings: Mapping[str, Any]) -> Report | None:
-    """The report over every GRU of a state dict; None where `source` is none, or holds no GRU."""
+    """Return the report on every GRU of a state dict; None if `source` is not a state dict or has no GRU."""
     try:
         weights = read_weights(source)
     except FastGRUError:
@@ -125,7 +125,7 @@ def verify_graph(
     opponents: Sequence[Runtime] = (),
     skipped: Sequence[tuple[str, str]] = (),
 ) -> Report:
-    """`verify_source` for any function `run` from inputs to outputs by name that claims to compute `graph`."""
+    """Verify any function `run`, from inputs to outputs by name, that claims to compute `graph`."""
     if precision not in TOLERANCES:
         raise UnsupportedModelError(f"precision is {precision!r}, expected one of {', '.join(sorted(TOLERANCES))}")
     if tol is not None and not tol > 0:
@@ -150,10 +150,10 @@ def verify_graph(
         agreed = [i for i, case in enumerate(cases) if case.agreed]
         try:
             theirs = [_run_case(graph, opponent, cases[i]) for i in agreed]
-        except Exception as error:  # another project's code, which may refuse an input in any way
+        except Exception as error:  # code of another project, which may raise anything
             left_out.append((opponent.name, f"it does not run these inputs: {str(error).strip()[:200]}"))
             continue
-        # They round too, in the float32 that their files hold.
+        # Runtimes round too, in the float32 of their files.
         between = 2 * max(allowed, TOLERANCES["float32"]) if tol is None else tol
         checks += _check_all(
             graph, axes, [ours[i] for i in agreed], theirs, against=opponent.name, tol=between, **settings

@@ -1,4 +1,4 @@
-"""Two runs of the same case: the largest difference of every output, and of every time step."""
+"""Compares two runs of the same case: the largest difference of every output and of every time step."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,16 +15,16 @@ from fastgru.verify.report import Check
 __all__ = ["TOLERANCES", "Run", "check_output", "differences", "largest_by_step", "largest_error", "roughest"]
 
 
-# |got - expected| allowed for outputs of magnitude up to 1; beyond, times the magnitude.
+# The allowed |got - expected| for outputs of magnitude up to 1. For larger outputs it is multiplied by the magnitude.
 TOLERANCES = {"float64": 1e-11, "float32": 1e-5, "bfloat16": 5e-2, "int8": 2e-1}
-# A network may amplify rounding: another order of the same sums is then as far off as NumPy's, but not the same.
+# A network may amplify rounding. Sums in another order are then about as far off as NumPy's, but not equal to them.
 _NOISE_FACTOR = 8
 _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "int8": 2.0**-7}
 
 
 @dataclass(frozen=True)
 class Run:
-    """The outputs of one case, a dict a call."""
+    """The outputs of one case, one dict per call."""
 
     label: str
     calls: Sequence[Mapping[str, Array]]
@@ -41,9 +41,9 @@ def check_output(
     precision: str,
     noise: float = 0.0,
 ) -> Check:
-    """The worst case of output `name`; `noise` is how far rounding alone moves it, see `_NOISE_FACTOR`.
+    """Return the worst case of output `name`. noise: the change of the output by rounding alone, see `_NOISE_FACTOR`.
 
-    A result of zeros never passes unless the expected one is itself nothing, and one of NaNs alone never passes.
+    Zeros never pass, unless the expected output is below the precision's epsilon. An output of NaNs alone never passes.
     """
     worst: Check | None = None
     steps: list[float] = []
@@ -52,7 +52,7 @@ def check_output(
         by_step = [e for call in errors for e in call]
         scale = max((_magnitude(call[name]) for call in theirs.calls), default=0.0)
         exact = all(np.asarray(call[name]).dtype.kind in "iub" for call in theirs.calls)
-        # Small outputs may be differences of large values: half of them is the most that can be wrong.
+        # A small output may be the difference of large values, so the limit is at most half of its scale.
         limit = max(tol * max(1.0, scale), _NOISE_FACTOR * noise)
         allowed = 0.0 if exact else min(limit, max(0.5 * scale, _EPSILON[precision]))
         largest = max(by_step, default=0.0)
@@ -71,18 +71,18 @@ def check_output(
 
 
 def roughest(model: Model, asked: str | None) -> str:
-    """The precision that a model was asked for; where that leaves it open, the smallest that its weights are in."""
+    """Return the precision that was asked for, or if that leaves it open, the lowest of the model's weights."""
     if asked is not None and asked not in AUTO:
         return asked
     try:
         found = {chosen.precision for chosen in model.weight_precisions.values()}
-    except UnsupportedModelError:  # nobody knows before a run: what they may be in
+    except UnsupportedModelError:  # the precisions are not known before a run, so take those that they may be
         found = {*model.graph.precisions.values(), *AUTO.get(asked or "", ())}
     return min(found, key=lambda precision: WEIGHT_BYTES[precision], default="float32")
 
 
 def largest_error(name: str, got: Sequence[Run], expected: Sequence[Run]) -> float:
-    """The largest difference of output `name` over all cases; 0 where a NaN or an infinity makes it one."""
+    """Return the largest difference of output `name` over all cases, or 0 if it is infinite."""
     pairs = [
         (a[name], b[name])
         for ours, theirs in zip(got, expected, strict=True)
@@ -103,14 +103,14 @@ def _magnitude(array: Array) -> float:
 
 
 def _errors(got: Array, expected: Array, time_axis: int | None) -> list[float]:
-    """The largest difference at each step of `time_axis`, of the whole array without one."""
+    """Return the largest difference at each step of `time_axis`, or of the whole array if there is no such axis."""
     if np.shape(got) != np.shape(expected):
         return [float("inf")]
     return largest_by_step(differences(np.asarray(got, np.float64), np.asarray(expected, np.float64)), time_axis)
 
 
 def differences(a: Array, b: Array) -> Array:
-    """|a - b| of each element, 0 where both are NaN, infinite where one of them is."""
+    """Return |a - b| of each element: 0 where both are NaN, infinite where only one is."""
     with np.errstate(invalid="ignore"):
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         difference = np.where(same, 0.0, np.abs(a - b))
@@ -118,6 +118,6 @@ def differences(a: Array, b: Array) -> Array:
 
 
 def largest_by_step(difference: Array, time_axis: int | None) -> list[float]:
-    """The largest number at each step of `time_axis`, of the whole array without one."""
+    """Return the largest number at each step of `time_axis`, or of the whole array if there is no such axis."""
     steps = [difference] if time_axis is None else np.moveaxis(difference, time_axis, 0)
     return [float(step.max(initial=0.0)) for step in steps]

@@ -1,4 +1,4 @@
-"""What a verification found, as frozen data that prints as a table and converts to JSON."""
+"""The result of a verification, as frozen data that prints as a table and converts to JSON."""
 
 import math
 from dataclasses import asdict
@@ -12,14 +12,15 @@ __all__ = ["Check", "Report", "plain"]
 
 @dataclass(frozen=True)
 class Check:
-    """One output against one opponent: the worst over every case.
+    """One output compared with one opponent: the worst of all cases.
 
-    against: "definition" (float64) or a runtime and its version.
-    max_abs: largest |got - expected|; infinite where shapes or NaNs disagree.
-    scale: largest |expected| of the case that max_abs comes from; allowed: what max_abs may be there.
-    where: that case; step: the place in time, counted on over the calls of the case, None without a time axis.
-    by_step: the largest error at each time step; empty where the output has no time axis.
-    is_compared: False if no expected number is finite, so that there was nothing to compare. The check does not hold.
+    against: "definition" (float64), or a runtime and its version.
+    max_abs: the largest |got - expected|; infinite if the shapes differ or only one of two values is NaN.
+    scale, allowed: the largest |expected| in the case of max_abs, and the limit for max_abs there.
+    where: that case.
+    step: the step in time of max_abs, counted over all calls of the case. None without a time axis.
+    by_step: the largest error at each time step; empty if the output has no time axis.
+    is_compared: False if no expected number is finite, so that nothing could be compared. The check does not hold.
     """
 
     output: str
@@ -88,7 +89,7 @@ class Report:
 
 
 def plain(value: Any) -> Any:
-    """What `dataclasses.asdict` gave as JSON can hold it: lists, and texts for what is not finite."""
+    """Return plain data with lists instead of tuples, and texts instead of numbers that are not finite, for JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list | tuple):

@@ -1,10 +1,10 @@
-"""Which axes of a graph's values are the batch, which are time, and which must have one and the same size.
+"""Finds which axes of a graph's values are the batch, which are time, and which must have the same size.
 
 An ONNX file may leave every dimension of every input free and unnamed. The operators tell more: a GRU names the axes
-of what it reads, and the facts of every operator say which of its axes are one. Axes that are one and the same are
-joined (union-find), so a role found at one end of the graph is known at the other; axes of one symbolic size are joined
-too. An axis that is cut out of another, or stacked of it, has its role, but another size. Nothing is ever guessed from
-a number.
+that it reads, and the facts of every operator tell which of its axes are the same. Axes that are the same are joined
+(union-find), so a role found at one end of the graph is known at the other. Axes with the same symbolic size are
+joined, too. An axis that is cut out of another one, or stacked from it, has the same role but another size. Nothing is
+guessed from a number.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ _NAMES = {
 
 
 class AxisRoles:
-    """The axes of a graph's values, joined where they are the same; `role` and `group` look one up."""
+    """The axes of a graph's values, joined if they are the same. `role` and `group` look one up."""
 
     def __init__(self, graph: Graph) -> None:
         self._parent: dict[Axis, Axis] = {}
@@ -45,15 +45,15 @@ class AxisRoles:
         self._hand_on()
 
     def group(self, name: str, axis: int) -> Axis:
-        """One representative of all axes that have the size of this one."""
+        """Return the representative of all axes that have the size of this one."""
         return self._find((name, axis))
 
     def role(self, name: str, axis: int) -> str | None:
-        """ "N", "T", or None where the graph does not tell."""
+        """Return "N", "T", or None if the graph does not tell."""
         return self._role.get(self._find((name, axis)))
 
     def axis_of(self, name: str, role: str) -> int | None:
-        """The first axis of the value `name` in this role."""
+        """Return the first axis of the value `name` that has this role, or None."""
         sizes = self._facts[name].sizes if name in self._facts else None
         return next((i for i in range(len(sizes or ())) if self.role(name, i) == role), None)
 
@@ -88,7 +88,7 @@ class AxisRoles:
                 self._follow_loop(node)
 
     def _follow_loop(self, node: Node) -> None:
-        """States and slices keep their axes; the steps of all sequences, and of what is stacked, are one time."""
+        """Join the axes of states and slices with those outside; steps of sequences and stacked outputs are time."""
         attrs, body = node.attrs, node.attrs["body"]
         K, values = attrs["states"], node.inputs[2:]
         for i, name in enumerate(body.inputs[1 : 1 + K]):
@@ -111,7 +111,7 @@ class AxisRoles:
             self._join(first, (whole, at))
 
     def _join_all(self, a: str, b: str) -> None:
-        """Every axis of two values of one shape."""
+        """Join every axis of two values of the same shape."""
         for axis in range(len(self._facts[a].sizes or ()) if a in self._facts else 0):
             self._join((a, axis), (b, axis))
 
@@ -133,7 +133,7 @@ class AxisRoles:
                 self._role.setdefault(self._find(axes[0]), role)
 
     def _hand_on(self) -> None:
-        """Roles from an axis to those that are made of it, and back, as far as they go."""
+        """Pass roles from an axis to those that are made from it, and back, until nothing changes."""
         changed = True
         while changed:
             changed = False

@@ -1,10 +1,10 @@
-"""The runtimes that a model may have come from, where they are installed: each runs its own file.
+"""The runtimes that a model may have come from, if they are installed: each runs its own files.
 
     runtime = open_runtime("onnxruntime", path, graph)
     outputs = runtime(inputs)
 
-Nothing here is needed by the package; a runtime is imported only when the file is its own and our importer has
-accepted the file, so that nothing is handed to a framework that we refused.
+The package itself needs none of them. A runtime is imported only for a file of its own format that our importer has
+accepted, so no framework gets a file that we refused.
 """
 
 import importlib
@@ -35,18 +35,18 @@ class Runtime:
     run: Executor
 
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Outputs by name. Warnings of the framework about itself are nobody's business here."""
+        """Return the outputs by name. Warnings of the framework are ignored."""
         with warnings.catch_warnings(action="ignore"):
             return self.run(inputs)
 
 
 def runtime_of(form: str) -> str | None:
-    """The module whose files are of this format (of `fastgru.importers.files.FORMATS`), or None."""
+    """Return the module of the runtime for a format (of `fastgru.importers.files.FORMATS`), or None."""
     return {"hdf5": "keras", "keras": "keras", "onnx": "onnxruntime"}.get(form)
 
 
 def open_runtime(module: str, source: Source, graph: Graph) -> Runtime | str:
-    """The runtime with the file loaded, or the reason why there is none."""
+    """Return the runtime with the file loaded, or the reason why it cannot be used."""
     if importlib.util.find_spec(module) is None:
         return "not installed"
     if not isinstance(source, str | os.PathLike):
@@ -55,7 +55,7 @@ def open_runtime(module: str, source: Source, graph: Graph) -> Runtime | str:
     try:
         with warnings.catch_warnings(action="ignore"):
             return opener(Path(source), graph)
-    except Exception as error:  # another project's code, on a file that it may refuse in any way
+    except Exception as error:  # code of another project, which may raise anything
         return f"it does not load the file: {_first_line(error)}"
 
 
@@ -74,11 +74,11 @@ def _open_onnxruntime(path: Path, graph: Graph) -> Runtime:
         options.add_session_config_entry("session.x64quantprecision", exact)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    # On x86 without VNNI it adds products of bytes in 16 bits, which saturate, unless "1" keeps them whole. It then has
-    # no kernel for some nodes whose inputs are both int8.
+    # On x86 without VNNI, ONNX Runtime adds products of bytes in 16 bits, which saturate, unless this option is "1".
+    # With "1" it has no kernel for some nodes whose inputs are both int8.
     try:
         session = session_of("1")
-    except Exception:  # any of ONNX Runtime's own; what the file is at fault for, it says again
+    except Exception:  # any error of ONNX Runtime; a fault of the file is raised again below
         session = session_of("0")
     names = [output.name for output in session.get_outputs()]
     wanted = {i.name for i in session.get_inputs()}
@@ -91,7 +91,7 @@ def _open_onnxruntime(path: Path, graph: Graph) -> Runtime:
 
 
 def _import_keras() -> Any:
-    """Keras over whichever of its backends is installed, unless KERAS_BACKEND says which."""
+    """Import Keras with KERAS_BACKEND, or else with the first backend that is installed."""
     chosen = os.environ.get("KERAS_BACKEND")
     installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
     if chosen is None and installed and "keras" not in sys.modules:

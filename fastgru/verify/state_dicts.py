@@ -1,4 +1,4 @@
-"""A file of weights alone has no graph to verify: each GRU found in it becomes one, and torch's own is the opponent."""
+"""Verifies files that hold only weights: each GRU in the file becomes a graph, with torch's own GRU as opponent."""
 
 import importlib
 import importlib.util
@@ -15,7 +15,7 @@ __all__ = ["graphs_of", "torch_gru"]
 
 
 def graphs_of(weights: Weights) -> list[tuple[FoundGRU, Graph]]:
-    """The GRUs of torch.nn.GRU among the weights, each as a graph of x (T, N, I) and its initial states."""
+    """Return each torch.nn.GRU among the weights as a graph with x (T, N, I) and the initial states."""
     return [
         (found, GRU.from_torch(weights, prefix=found.prefix).to_graph(initial_state=True))
         for found in find_grus(weights)
@@ -24,7 +24,7 @@ def graphs_of(weights: Weights) -> list[tuple[FoundGRU, Graph]]:
 
 
 def torch_gru(found: FoundGRU, weights: Weights, graph: Graph) -> Runtime | str:
-    """torch.nn.GRU with these weights, or the reason why there is none."""
+    """Return torch.nn.GRU with these weights, or the reason why it cannot be used."""
     if importlib.util.find_spec("torch") is None:
         return "not installed"
     torch = importlib.import_module("torch")
