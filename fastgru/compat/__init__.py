@@ -1,6 +1,6 @@
-"""The interfaces of other packages, for programs that were written for them; fastgru does the work.
+"""The interfaces of other packages, implemented with fastgru, for programs that were written for those packages.
 
-`install` puts one in the place of the package itself, for libraries that import it by its own name.
+`install` puts one in place of the package itself, for libraries that import that package by name.
 """
 
 from fastgru.compat.installation import install

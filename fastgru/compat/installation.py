@@ -1,4 +1,4 @@
-"""Our interface under the name of the package that it is an interface of."""
+"""Installs one of our interfaces under the name of the package that it replaces."""
 
 import importlib
 import pkgutil

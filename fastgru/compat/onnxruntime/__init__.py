@@ -1,10 +1,11 @@
-"""The interface of onnxruntime: a program written for it runs with its import changed.
+"""The interface of onnxruntime: a program written for onnxruntime runs after a change of its import.
 
     import fastgru.compat.onnxruntime as ort
     session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     outputs = session.run(None, {"x": x})
 
-What cannot change a result is accepted; what would, and is not implemented, is refused by name.
+Options that cannot change a result are accepted. Options that would change one and are not implemented are refused by
+name.
 """
 
 from fastgru.compat.onnxruntime.about import VERSION as __version__

@@ -1,4 +1,4 @@
-"""What this package says of itself in onnxruntime's words, and settings of the process that change nothing here."""
+"""The information of onnxruntime's interface about this package, and process settings that have no effect here."""
 
 import platform
 import sys
@@ -27,67 +27,67 @@ __all__ = [
     "set_seed",
 ]
 
-# Of the release whose interface this follows; the local part says that this is not it.
+# The release whose interface this package follows. The local part says that this is not onnxruntime.
 VERSION: Final = "1.32.0+fastgru"
 
 
 def get_version_string() -> str:
-    """The release of onnxruntime whose interface this follows."""
+    """Return the release of onnxruntime whose interface this package follows."""
     return VERSION
 
 
 def get_build_info() -> str:
-    """One line: that this is no build of onnxruntime, and what it runs on."""
+    """Return one line, which says that this is fastgru, and on which Python it runs."""
     return f"ORT Build Info: fastgru, interface={VERSION}, python={platform.python_version()}, build type=Release"
 
 
 def print_debug_info() -> None:
-    """Print what `get_build_info` says; `fastgru doctor` says more."""
+    """Print the result of `get_build_info`, and the platform. `fastgru doctor` prints more."""
     sys.stdout.write(f"{get_build_info()}\n{platform.platform()}\n")
 
 
 def get_available_providers() -> list[str]:
-    """["CPUExecutionProvider"]."""
+    """Return ["CPUExecutionProvider"]."""
     return list(PROVIDERS)
 
 
 def get_all_providers() -> list[str]:
-    """["CPUExecutionProvider"]."""
+    """Return ["CPUExecutionProvider"]."""
     return list(PROVIDERS)
 
 
 def get_device() -> str:
-    """ "CPU"."""
+    """Return "CPU"."""
     return "CPU"
 
 
 def has_collective_ops() -> bool:
-    """False: a model runs in one process."""
+    """Return False: a model runs in one process."""
     return False
 
 
 def get_default_session_options() -> SessionOptions:
-    """New ones."""
+    """Return new session options."""
     return SessionOptions()
 
 
 def set_seed(seed: int) -> None:
-    """Without effect: no operator here draws random numbers."""
+    """Do nothing: no operator here draws random numbers."""
 
 
 def set_global_thread_pool_sizes(intra_op_num_threads: int = 0, inter_op_num_threads: int = 0) -> None:
-    """Without effect: the threads of a session are its own."""
+    """Do nothing: each session has its own threads."""
 
 
 def create_and_register_allocator(memory_info: OrtMemoryInfo, arena_cfg: OrtArenaCfg | None = None) -> None:
-    """Without effect: a session keeps its memory from call to call, whatever is registered."""
+    """Check the arguments and do nothing: a session keeps its memory from call to call without an allocator."""
     _check_memory(memory_info, arena_cfg)
 
 
 def create_and_register_allocator_v2(
     provider: str, memory_info: OrtMemoryInfo, options: dict[str, str], arena_cfg: OrtArenaCfg | None = None
 ) -> None:
-    """Without effect, as above."""
+    """Check the arguments and do nothing, as `create_and_register_allocator`."""
     _check_memory(memory_info, arena_cfg)
 
 
@@ -99,12 +99,12 @@ def _check_memory(memory_info: Any, arena_cfg: Any) -> None:
 
 
 def preload_dlls(cuda: bool = True, cudnn: bool = True, msvc: bool = True, directory: str | None = None) -> None:
-    """Without effect: no library of a device is used."""
+    """Do nothing: no library of a device is used."""
 
 
 def disable_telemetry_events() -> None:
-    """Without effect: nothing is sent."""
+    """Do nothing: nothing is sent."""
 
 
 def enable_telemetry_events() -> None:
-    """Without effect: nothing is sent."""
+    """Do nothing: nothing is sent."""

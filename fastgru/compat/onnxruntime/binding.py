@@ -1,4 +1,4 @@
-"""IOBinding: inputs and outputs that a session reads and writes where they lie."""
+"""IOBinding: inputs and outputs that a session reads and writes in the memory of the caller."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ class IOBinding:
     def __init__(self, session: LoadedFile) -> None:
         self._session = session
         self._inputs: dict[str, Array] = {}
-        self._outputs: dict[str, Array | None] = {}  # None: made by the run
+        self._outputs: dict[str, Array | None] = {}  # None: new memory in each run
         self._results: dict[str, Array] = {}
 
     def bind_cpu_input(self, name: str, arr_on_cpu: Array) -> None:
@@ -105,7 +105,8 @@ class IOBinding:
 
     def run(self) -> None:
         """Run the session on this binding, as `InferenceSession.run_with_iobinding` does."""
-        inputs, outputs = dict(self._inputs), dict(self._outputs)  # another thread may bind meanwhile
+        # Copies, because another thread may bind in the meantime.
+        inputs, outputs = dict(self._inputs), dict(self._outputs)
         if not outputs:
             raise RuntimeException("Error in execution: At least one output should be requested.")
         try:

@@ -1,4 +1,4 @@
-"""What a session tells of its model: NodeArg and ModelMetadata, as the file declares them, or as it follows."""
+"""The description of a session's model: NodeArg and ModelMetadata, as the file declares or implies them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
@@ -15,12 +15,12 @@ from fastgru.reference.sizes import Size
 __all__ = ["ModelMetadata", "NodeArg", "metadata", "node_arg", "output_args"]
 
 
-_NO_VERSION: Final = (1 << 63) - 1  # what onnxruntime says where the file says nothing
+_NO_VERSION: Final = (1 << 63) - 1  # onnxruntime's value for a file without a version
 
 
 @dataclass(frozen=True)
 class NodeArg:
-    """An input or output. shape: a size, the name of a free dimension, or None for one without a name."""
+    """An input or output. shape: for each dimension a size, a name, or None for a free dimension without a name."""
 
     name: str
     type: str
@@ -29,7 +29,7 @@ class NodeArg:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What the file says of itself."""
+    """The information of the file about itself."""
 
     producer_name: str = ""
     graph_name: str = ""
@@ -41,13 +41,14 @@ class ModelMetadata:
 
 
 def node_arg(spec: TensorSpec) -> NodeArg:
-    """As the graph declares it: the dtype of the file, whatever the precision that computes."""
+    """Return an input or output with the dtype that the graph declares, whatever the precision of the computation."""
     return NodeArg(spec.name, type_name(spec.dtype), _declared(spec))
 
 
 def output_args(graph: Graph, names: Iterable[str]) -> list[NodeArg]:
-    """The outputs of these names: sizes and names that the file declares, and where it declares none, those that follow
-    from the inputs. A size that it declares and that cannot be is None."""
+    """Return the outputs of these names. Sizes that the file does not declare are inferred from the inputs. A declared
+    size that contradicts the inferred one becomes None.
+    """
     facts = infer_graph(graph)
     made = {
         spec.name: NodeArg(spec.name, type_name(spec.dtype), _merged(spec, facts[spec.name].sizes))
@@ -80,7 +81,7 @@ def _one(declared: int | str | None, inferred: int | str | None) -> int | str | 
 
 
 def metadata(model: ModelProto) -> ModelMetadata:
-    """Of a parsed file."""
+    """Return the metadata of a parsed file."""
     return ModelMetadata(
         model.producer_name,
         model.graph.name,

@@ -1,7 +1,7 @@
-"""Devices, and where memory lies on them: there is one CPU, and every array is in the memory of this process.
+"""Devices and their memory: there is one CPU, and every array is in the memory of this process.
 
-Programs make these objects to hand them to calls that ask for a device. One of another device can be made, as it can in
-an onnxruntime that was built for CPUs; a call that would have to use it refuses it.
+Programs make these objects to pass them to calls that ask for a device. Objects for other devices can be made, as in an
+onnxruntime that was built for CPUs. A call that would have to use such a device refuses it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ __all__ = [
 
 
 class Choice(enum.IntEnum):
-    """A number with a name, which is shown as onnxruntime shows it."""
+    """A number with a name, printed as in onnxruntime."""
 
     __str__ = enum.Enum.__str__
 
 
 class OrtDeviceVendorId(Choice):
-    """The numbers that makers have on the PCI bus."""
+    """The vendor numbers of the PCI bus."""
 
     NONE = 0
     AMD = 0x1002
@@ -57,7 +57,7 @@ class OrtDeviceVendorId(Choice):
 
 
 class OrtAllocatorType(Choice):
-    """How memory is allocated: without effect."""
+    """How memory is allocated. It has no effect."""
 
     INVALID = -1
     ORT_DEVICE_ALLOCATOR = 0
@@ -65,7 +65,7 @@ class OrtAllocatorType(Choice):
 
 
 class OrtMemType(Choice):
-    """What memory is for: without effect."""
+    """The use of memory. It has no effect."""
 
     CPU_INPUT = -2
     CPU_OUTPUT = -1
@@ -74,14 +74,14 @@ class OrtMemType(Choice):
 
 
 class OrtDeviceMemoryType(Choice):
-    """Who can reach the memory of a device."""
+    """Whether the host can reach the memory of a device."""
 
     DEFAULT = 0
     HOST_ACCESSIBLE = 5
 
 
 class OrtMemoryInfoDeviceType(Choice):
-    """The kinds of devices, as memory numbers them."""
+    """The numbers of the kinds of devices in `OrtMemoryInfo`."""
 
     CPU = 0
     GPU = 1
@@ -90,7 +90,7 @@ class OrtMemoryInfoDeviceType(Choice):
 
 
 class OrtHardwareDeviceType(Choice):
-    """The kinds of devices, as execution providers number them."""
+    """The numbers of the kinds of devices in execution providers."""
 
     CPU = 0
     GPU = 1
@@ -98,13 +98,13 @@ class OrtHardwareDeviceType(Choice):
 
 
 class ArenaExtendStrategy(Choice):
-    """How an arena grows: without effect."""
+    """How an arena grows. It has no effect."""
 
     kNextPowerOfTwo = 0
     kSameAsRequested = 1
 
 
-# By the name of a device: its kind, and the maker that onnxruntime takes for granted.
+# For each name of a device: its kind, and the vendor that onnxruntime assumes.
 _KINDS: Final = {
     "cpu": (OrtMemoryInfoDeviceType.CPU, OrtDeviceVendorId.NONE),
     "cuda": (OrtMemoryInfoDeviceType.GPU, OrtDeviceVendorId.NVIDIA),
@@ -117,26 +117,26 @@ _KINDS: Final = {
 
 
 def get_ort_device_type(device_type: str) -> int:
-    """The number of a kind of device: 0 for "cpu"."""
+    """Return the number of the kind of a device: 0 for "cpu"."""
     if device_type not in _KINDS:
         raise RuntimeException(f"Unsupported device type: {device_type}; expected one of {', '.join(_KINDS)}")
     return int(_KINDS[device_type][0])
 
 
 def get_vendor_id_for_device_type(device_type: str) -> OrtDeviceVendorId | None:
-    """The maker that a name of a device stands for, None where it stands for none."""
+    """Return the vendor that the name of a device implies, or None."""
     return _KINDS[device_type][1] if device_type in ("cuda", "dml", "cann", "webgpu") else None
 
 
 class OrtDevice:
-    """A device by kind, number and maker; `make("cpu", 0)` is the one that is there."""
+    """A device by kind, number and vendor. Only `make("cpu", 0)` exists here."""
 
     def __init__(self, kind: int, device_id: int = 0, vendor_id: int = 0) -> None:
         self._kind, self._id, self._vendor = kind, device_id, vendor_id
 
     @classmethod
     def make(cls, ort_device_name: str, device_id: int, vendor_id: int = -1) -> OrtDevice:
-        """By name: "cpu", "cuda", "gpu", "npu"... vendor_id: -1 for the maker that the name stands for."""
+        """Make a device by name: "cpu", "cuda", "gpu", "npu"... vendor_id: -1 for the vendor that the name implies."""
         known = get_vendor_id_for_device_type(ort_device_name)
         vendor = (known or OrtDeviceVendorId.NONE) if vendor_id == -1 else vendor_id
         return cls(get_ort_device_type(ort_device_name), int(device_id), int(vendor))
@@ -173,7 +173,7 @@ class OrtDevice:
 
 
 def check_device(device_type: str | OrtDevice, device_id: int = 0) -> None:
-    """Raise `NoDevice` for any but the CPU, of which there is one."""
+    """Raise `NoDevice` for every device but CPU 0."""
     if isinstance(device_type, OrtDevice):
         kind, number = device_type.device_type(), device_type.device_id()
     else:
@@ -185,7 +185,7 @@ def check_device(device_type: str | OrtDevice, device_id: int = 0) -> None:
 
 @dataclass(frozen=True)
 class OrtMemoryInfo:
-    """Where memory lies, in onnxruntime's words."""
+    """A place of memory, in onnxruntime's terms."""
 
     name: str
     allocator_type: OrtAllocatorType
@@ -205,7 +205,7 @@ class OrtMemoryInfo:
         alignment: int,
         allocator_type: OrtAllocatorType,
     ) -> OrtMemoryInfo:
-        """By the kind of the device. alignment: of an allocation, in bytes; arrays here lie on multiples of 64."""
+        """Make it by the kind of the device. alignment: that of an allocation in bytes; here it is always 64."""
         OrtMemoryInfoDeviceType(device_type)
         if int(alignment) < 0:
             raise RuntimeException(f"alignment is {alignment}, expected a number of bytes")
@@ -214,7 +214,7 @@ class OrtMemoryInfo:
 
 @dataclass(init=False)
 class OrtArenaCfg:
-    """How an arena would be shaped. There is none here, so that it is only kept."""
+    """The settings of an arena. They are kept without effect, because there is no arena here."""
 
     max_mem: int = 0
     arena_extend_strategy: int = -1
@@ -223,7 +223,7 @@ class OrtArenaCfg:
     initial_growth_chunk_size_bytes: int = -1
     max_power_of_two_extend_bytes: int = -1
 
-    _given: ClassVar = 4  # of the numbers that can be given by position
+    _given: ClassVar = 4  # how many of the numbers can be passed by position
 
     def __init__(self, *given: Any) -> None:
         names = [entry.name for entry in fields(self)]
@@ -252,7 +252,7 @@ class OrtHardwareDevice:
 
 @dataclass(frozen=True)
 class OrtEpDevice:
-    """A device, and what runs there."""
+    """A device with its execution provider."""
 
     ep_name: str = "CPUExecutionProvider"
     ep_vendor: str = "fastgru"
@@ -261,15 +261,15 @@ class OrtEpDevice:
     device: OrtHardwareDevice = field(default_factory=OrtHardwareDevice)
 
     def memory_info(self, memory_type: OrtDeviceMemoryType = OrtDeviceMemoryType.DEFAULT) -> OrtMemoryInfo:
-        """Of its memory."""
+        """Return the place of its memory."""
         return OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT, memory_type)
 
 
 def get_ep_devices() -> list[OrtEpDevice]:
-    """The CPU."""
+    """Return the CPU."""
     return [OrtEpDevice()]
 
 
 def get_hardware_devices() -> list[OrtHardwareDevice]:
-    """The CPU."""
+    """Return the CPU."""
     return [OrtHardwareDevice()]

@@ -1,4 +1,4 @@
-"""What SessionOptions change in a model before it is read: sizes of free dimensions, and initializers from outside."""
+"""The changes that SessionOptions make to a model before it is read: sizes of free dimensions, and initializers."""
 
 import os
 from collections.abc import Collection
@@ -19,7 +19,7 @@ EXTERNAL_FOLDER: Final = "session.model_external_initializers_file_folder_path"
 
 
 class EditedContent(Content):
-    """The bytes of a model that was changed, with the path of the file: its external data lies beside that."""
+    """The bytes of a changed model, with the path of its file, because external data is found relative to that path."""
 
     def __init__(self, data: bytes, name: str, path: str | None) -> None:
         super().__init__(memoryview(data), name)
@@ -28,10 +28,12 @@ class EditedContent(Content):
 
 @dataclass
 class Edits:
-    """What was asked for.
+    """The changes to a model.
 
-    by_name, by_denotation: sizes of free dimensions. initializers: arrays in the place of initializers of the file.
-    external: arrays for initializers whose data the file says is elsewhere. files: the bytes of files of external data.
+    by_name, by_denotation: sizes of free dimensions.
+    initializers: arrays that replace initializers of the file.
+    external: arrays for initializers whose data is not in the file.
+    files: the contents of files of external data, by location.
     """
 
     by_name: dict[str, int] = field(default_factory=dict)
@@ -44,11 +46,11 @@ class Edits:
         return any((self.by_name, self.by_denotation, self.initializers, self.external, self.files))
 
     def applied(self, proto: ModelProto, content: Content, folder: str, fed: Collection[str]) -> Content:
-        """The content with everything changed, the same where there is nothing to change.
+        """Return the content with all changes; without changes, return `content` itself.
 
-        folder: of external data, "" for that of the file. fed: initializers that become inputs.
+        folder: the folder of external data, or "" for that of the file. fed: initializers that become inputs.
 
-        Raises `InvalidArgument` for an initializer that is not there, or of another shape or dtype.
+        Raises `InvalidArgument` for an initializer that the model lacks, or that has another shape or dtype.
         """
         if folder and content.path is None:
             content = EditedContent(content.tobytes(), content.name, os.path.join(folder, "model.onnx"))
@@ -78,7 +80,7 @@ class Edits:
             dim.dim_value = size
 
     def _take(self, tensor: TensorProto) -> None:
-        """The data of a tensor that lies in one of the files in memory."""
+        """Put the data of a tensor into the model, if its file is one of those in memory."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         data = self.files.get(entries.get("location", ""))
         if tensor.data_location != TensorProto.EXTERNAL or data is None:

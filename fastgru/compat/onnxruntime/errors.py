@@ -1,4 +1,4 @@
-"""onnxruntime's exceptions, each in the place of our own tree where it belongs; texts begin as onnxruntime's do."""
+"""onnxruntime's exceptions, each under the error of our own tree that fits. Messages begin as onnxruntime's do."""
 
 from fastgru.errors import FastGRUError, InvalidModelError, ShapeError, UnsupportedModelError
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class _Numbered(FastGRUError):
-    """code, word: how onnxruntime numbers and spells the status. detail: the text without them."""
+    """code, word: onnxruntime's number and name of the status. detail: the message without them."""
 
     code, word = 1, "FAIL"
 
@@ -34,7 +34,7 @@ class _Numbered(FastGRUError):
 
 
 class Fail(_Numbered):
-    """A run that was stopped, or failed for no reason that has a name of its own."""
+    """A run that was stopped, or that failed for a reason without a name of its own."""
 
 
 class InvalidArgument(_Numbered, ShapeError):
@@ -44,9 +44,9 @@ class InvalidArgument(_Numbered, ShapeError):
 
 
 class Misfit(Fail, InvalidArgument):
-    """Inputs of a node that do not fit together, which shows when the numbers come.
+    """Inputs of a node that do not fit together, which shows only during the run.
 
-    onnxruntime says FAIL of most operators and INVALID_ARGUMENT of others: code that catches either catches this.
+    onnxruntime raises FAIL for most operators and INVALID_ARGUMENT for others. Code that catches either catches this.
     """
 
     code, word = 1, "FAIL"
@@ -59,39 +59,39 @@ class NoSuchFile(_Numbered, FileNotFoundError):
 
 
 class NoModel(_Numbered):
-    """Never raised here; for code that catches it."""
+    """Never raised here; it exists for code that catches it."""
 
     code, word = 4, "NO_MODEL"
 
 
 class EngineError(_Numbered):
-    """Never raised here; for code that catches it."""
+    """Never raised here; it exists for code that catches it."""
 
     code, word = 5, "ENGINE_ERROR"
 
 
 class RuntimeException(_Numbered, RuntimeError):
-    """A binding that cannot be run, an unknown entry or provider; onnxruntime raises a bare RuntimeError there."""
+    """A binding that cannot be run, or an unknown entry or provider. onnxruntime raises a bare RuntimeError there."""
 
     code, word = 6, "RUNTIME_EXCEPTION"
 
 
 class InvalidProtobuf(_Numbered, InvalidModelError):
-    """The bytes are no ONNX model."""
+    """The bytes are not an ONNX model."""
 
     code, word = 7, "INVALID_PROTOBUF"
 
 
 class ModelLoaded(_Numbered):
-    """Never raised here; for code that catches it."""
+    """Never raised here; it exists for code that catches it."""
 
     code, word = 8, "MODEL_LOADED"
 
 
 class OrtNotImplemented(_Numbered, UnsupportedModelError):
-    """A model, an option or a call that is not implemented here; the text names it, and the way round.
+    """A model, an option or a call that is not implemented here. The message names it and a workaround.
 
-    onnxruntime's `NotImplemented`, which is the name of one of Python's own.
+    In onnxruntime its name is `NotImplemented`, which is also a name of Python's own.
     """
 
     code, word = 9, "NOT_IMPLEMENTED"
@@ -104,7 +104,7 @@ class InvalidGraph(_Numbered, InvalidModelError):
 
 
 class EPFail(_Numbered):
-    """Never raised here; for code that catches it."""
+    """Never raised here; it exists for code that catches it."""
 
     code, word = 11, "EP_FAIL"
 
@@ -116,22 +116,22 @@ class ModelLoadCanceled(_Numbered):
 
 
 class ModelRequiresCompilation(_Numbered):
-    """Never raised here; for code that catches it."""
+    """Never raised here; it exists for code that catches it."""
 
     code, word = 13, "MODEL_REQUIRES_COMPILATION"
 
 
 class NotFound(_Numbered):
-    """Never raised here; for code that catches it."""
+    """Never raised here; it exists for code that catches it."""
 
     code, word = 14, "NOT_FOUND"
 
 
 class DeviceReset(_Numbered):
-    """Never raised here; for code that catches it."""
+    """Never raised here; it exists for code that catches it."""
 
     code, word = 15, "DEVICE_RESET"
 
 
 class NoDevice(OrtNotImplemented, RuntimeError):
-    """A device was asked for that is not there; onnxruntime raises a bare RuntimeError there."""
+    """A device that does not exist here. onnxruntime raises a bare RuntimeError there."""

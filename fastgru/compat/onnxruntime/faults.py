@@ -1,4 +1,4 @@
-"""Which of onnxruntime's exceptions a model that cannot be run ends in."""
+"""Decides which exception of onnxruntime is raised for a model that cannot be run."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from fastgru.errors import FastGRUError, InvalidModelError, SpecError, Unsupport
 
 __all__ = ["translated"]
 
-# Of domains whose operators onnxruntime has without a schema in the onnx package.
+# Domains whose operators onnxruntime implements, but the onnx package has no schemas for.
 _CONTRIB = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc", "com.microsoft.experimental")
 
 
 @contextmanager
 def translated(proto: ModelProto) -> Iterator[None]:
-    """Raise what the importer and the engine say of a model as onnxruntime does."""
+    """Convert errors of the importer and the engine into the exceptions that onnxruntime raises for this model."""
     try:
         yield
     except (Fail, InvalidArgument, InvalidGraph, OrtNotImplemented):
@@ -31,8 +31,11 @@ def translated(proto: ModelProto) -> Iterator[None]:
 
 
 def _unsupported(proto: ModelProto) -> type[Fail | InvalidGraph | OrtNotImplemented]:
-    """`OrtNotImplemented`, where ONNX knows every operator and attribute: one that nobody knows makes an invalid graph,
-    and `Fail` is what onnxruntime says of a domain that is imported, and that it does not know."""
+    """Return the exception for a model with something that is not implemented.
+
+    `InvalidGraph` if ONNX does not know an operator or attribute either, `Fail` for an operator of an imported domain
+    that onnxruntime does not know, `OrtNotImplemented` otherwise.
+    """
     imported = {entry.domain if entry.domain != "ai.onnx" else "": entry.version for entry in proto.opset_import}
     local = {(function.domain, function.name) for function in proto.functions}
     for node in proto.graph.node:
@@ -51,8 +54,11 @@ def _unsupported(proto: ModelProto) -> type[Fail | InvalidGraph | OrtNotImplemen
 
 
 def _invalid(graph: GraphProto) -> type[Fail | InvalidArgument | InvalidGraph]:
-    """`Fail` for names that are defined twice, cycles and outputs that nothing computes, `InvalidArgument` for an input
-    of a node that nothing computes, `InvalidGraph` for what is wrong with a single node."""
+    """Return the exception for an invalid graph.
+
+    `Fail` for names that are defined twice, for cycles, and for outputs that no node computes; `InvalidArgument` for an
+    input of a node that nothing defines; `InvalidGraph` for a fault of a single node.
+    """
     made = Counter(name for node in graph.node for name in node.output if name)
     given = {info.name for info in graph.input} | {tensor.name for tensor in graph.initializer}
     given |= {tensor.values.name for tensor in graph.sparse_initializer}
@@ -66,7 +72,7 @@ def _invalid(graph: GraphProto) -> type[Fail | InvalidArgument | InvalidGraph]:
 
 
 def _cyclic(graph: GraphProto) -> bool:
-    """Whether some nodes wait for each other."""
+    """Return True if some nodes wait for each other."""
     maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     waits = [{maker[name] for name in node.input if name in maker} for node in graph.node]
     readers: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""An ONNX file that was read: what it says of itself, and its outputs in its own dtypes."""
+"""An ONNX file that was read: its description, and its outputs in the dtypes of the file."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -45,7 +45,7 @@ _FIX: Final = " Please fix either the inputs/outputs or the model."
 
 
 class LoadedFile:
-    """What a session and its bindings ask of a model; raises onnxruntime's exceptions."""
+    """The part of a model that sessions and their bindings share. It raises onnxruntime's exceptions."""
 
     def __init__(self, path_or_bytes: str | bytes | os.PathLike[str], options: SessionOptions) -> None:
         if options._cancelled:
@@ -63,26 +63,29 @@ class LoadedFile:
         self._overriding: dict[frozenset[str], Model] = {}
 
     def get_inputs(self) -> list[NodeArg]:
-        """Name, type and shape of each input, as the file declares them."""
+        """Return the name, type and shape of each input, as the file declares them."""
         return list(self._inputs)
 
     def get_outputs(self) -> list[NodeArg]:
-        """The same of each output."""
+        """Return the same for each output."""
         return list(self._outputs)
 
     def get_overridable_initializers(self) -> list[NodeArg]:
-        """Initializers that are inputs, too. They are constants until one is fed: that reads the file once more, and
-        makes another model, in which it is an input."""
+        """Return the initializers that are also inputs of the file.
+
+        They are constants until one of them is fed. The file is then read again, and makes another model that has this
+        initializer as an input.
+        """
         return [node_arg(spec) for spec in self._overridable.values()]
 
     def get_modelmeta(self) -> ModelMetadata:
-        """What the file says of itself."""
+        """Return the information of the file about itself."""
         return self._meta
 
     def compute(
         self, feed: Mapping[str, Any], names: Sequence[str], bound: Mapping[str, Array | None]
     ) -> dict[str, Array]:
-        """The outputs `names` in the file's dtypes; those that are bound to an array are written there."""
+        """Return the outputs `names` in the dtypes of the file. An output bound to an array is written there."""
         feeds = self._feeds(feed)
         fed = self._overridable.keys() & feeds.keys() if self._overridable else frozenset()
         model = self._with_inputs(frozenset(fed)) if fed else self._model
@@ -146,14 +149,14 @@ class LoadedFile:
         return model
 
     def _with_inputs(self, fed: frozenset[str]) -> Model:
-        """The model in which these initializers are inputs."""
+        """Return the model in which these initializers are inputs."""
         if fed not in self._overriding:
             assert self._read_again is not None, "there are initializers that can be fed"
             self._overriding[fed] = self._made(*self._read_again(fed))
         return self._overriding[fed]
 
     def _check_missing(self, feed: Mapping[str, Any]) -> None:
-        if type(feed) is not dict and not isinstance(feed, Mapping):  # a dict is known faster by its type
+        if type(feed) is not dict and not isinstance(feed, Mapping):  # the test of the exact type is faster
             names = ", ".join(self._expected)
             raise TypeError(
                 f"input_feed: got {type(feed).__name__}, expected a dict of arrays by name: {names},"
@@ -163,7 +166,7 @@ class LoadedFile:
             raise ShapeError(f"Required inputs ({missing}) are missing from input feed ({list(feed)}).")
 
     def _fault(self, feeds: Mapping[str, Array]) -> str:
-        """onnxruntime's words for the first input whose rank or size is not what the file declares."""
+        """Return onnxruntime's message for the first input whose rank or size is not the declared one, or ""."""
         for spec in self._model.inputs:
             shape = feeds[spec.name].shape
             if spec.shape is None:
@@ -182,7 +185,7 @@ class LoadedFile:
 
 
 def _as_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
-    """Lists take the dtype that is expected, arrays and OrtValues keep theirs."""
+    """Convert lists and numbers to the expected dtype; arrays and OrtValues keep theirs."""
     if value is None:
         raise Fail(f"Missing Input: {name}")
     if isinstance(value, OrtValue):
@@ -196,13 +199,13 @@ def _as_array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
 def _read(
     source: str | bytes | os.PathLike[str], options: SessionOptions, fed: Collection[str] = ()
 ) -> tuple[ModelProto, Graph]:
-    """The parsed file, and its graph. fed: initializers that are to be inputs."""
+    """Return the parsed file and its graph. fed: initializers that become inputs."""
     folder = str(options._entries.get(EXTERNAL_FOLDER, ""))
     try:
         with opened(source, limit=_PROTOBUF_LIMIT) as content:
             proto = _parse(content, source)
             with translated(proto):
-                # onnxruntime drops what nothing reads.
+                # onnxruntime ignores tensors that nothing reads.
                 return proto, load_graph(options._edits.applied(proto, content, folder, fed), allow_unread=True)
     except FileNotFoundError:
         name = os.fspath(source) if not isinstance(source, bytes) else ""
@@ -220,13 +223,13 @@ def _read(
 
 
 def _overridable(proto: ModelProto) -> dict[str, TensorSpec]:
-    """Initializers that the file lists as inputs, which makes them constants before version 4 of its format."""
+    """Return the initializers that the file lists as inputs. Before version 4 of the format these are constants."""
     listed = {tensor.name for tensor in proto.graph.initializer} if proto.ir_version >= _OVERRIDABLE_SINCE else set()
     return {info.name: tensor_spec(info) for info in proto.graph.input if info.name in listed}
 
 
 def _parse(content: Content, source: str | bytes | os.PathLike[str]) -> ModelProto:
-    """The file as it is, without its external data, for what it says of itself."""
+    """Return the file as it is, without its external data."""
     if bytes(content[4:8]) == b"ORTM":
         raise OrtNotImplemented("models in ORT's format are not implemented; load the original ONNX file")
     proto = ModelProto()
@@ -241,10 +244,10 @@ def _parse(content: Content, source: str | bytes | os.PathLike[str]) -> ModelPro
 
 
 def _try_plan(model: Model) -> None:
-    """Raise `UnsupportedModelError` for what shows only when a plan is made: sizes that depend on data, and dtypes.
+    """Raise `UnsupportedModelError` for faults that show only in a plan: sizes that depend on data, and dtypes.
 
-    A plan is made for free dimensions of a few sizes. One that fits the model is enough; sizes that do not fit it say
-    nothing of others. Raises `ShapeError` where no dimension is free, and nothing fits.
+    Plans are made with a few sizes for the free dimensions, until one size fits the model. Sizes that do not fit say
+    nothing about others. Raises `ShapeError` if no dimension is free and nothing fits.
     """
     refusal: UnsupportedModelError | None = None
     for size in _TRIED_SIZES:
@@ -258,7 +261,7 @@ def _try_plan(model: Model) -> None:
         except FastGRUError:
             if any(None in (spec.shape or ()) for spec in model.inputs):
                 return
-            raise  # no size is free: it fits nothing
+            raise  # no size is free, so no input can fit
         else:
             return
     if refusal is not None:

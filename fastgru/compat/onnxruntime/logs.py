@@ -1,4 +1,4 @@
-"""The default logger: what sessions tell goes to a callback, where one is set, and nowhere else."""
+"""The default logger: messages of sessions go to a callback, if one is set, and nowhere else."""
 
 import enum
 import sys
@@ -20,7 +20,7 @@ Callback = Callable[[int, str, str, str, str], Any]
 
 
 class Severity(enum.IntEnum):
-    """How much it matters, by onnxruntime's numbers."""
+    """onnxruntime's numbers of severities."""
 
     VERBOSE = 0
     INFO = 1
@@ -41,9 +41,9 @@ _logger: Final = _Logger()
 
 
 def set_default_logger_callback(callback: Callback | None, severity: int = Severity.WARNING) -> None:
-    """Call it with (severity, category, logid, code_location, message) for all that sessions tell; None for nobody.
+    """Set the function that gets every message as (severity, category, logid, code_location, message); None removes it.
 
-    What it raises is reported by `sys.excepthook` and goes no further.
+    An exception of the callback goes to `sys.excepthook` and no further.
     """
     level = _checked(severity)
     if callback is not None and not callable(callback):
@@ -54,16 +54,16 @@ def set_default_logger_callback(callback: Callback | None, severity: int = Sever
 
 
 def set_default_logger_severity(severity: int) -> None:
-    """The least severity that the callback is told of: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal."""
+    """Set the least severity for the callback: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal."""
     _logger.severity = _checked(severity)
 
 
 def set_default_logger_verbosity(verbosity: int) -> None:
-    """Without effect: what is told has no finer levels."""
+    """Do nothing: messages have no finer levels."""
 
 
 def log(severity: Severity, logid: str, message: str, *, where: str, level: int = -1) -> None:
-    """Tell the callback. level: the least severity of the session, -1 for that of the default logger."""
+    """Pass a message to the callback. level: the least severity of the session, -1 for that of the default logger."""
     callback = _logger.callback
     if callback is None or severity < (_logger.severity if level < 0 else level):
         return

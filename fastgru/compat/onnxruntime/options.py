@@ -1,7 +1,8 @@
-"""SessionOptions and RunOptions: threads are honoured, what cannot change a result is accepted, the rest refused.
+"""SessionOptions and RunOptions.
 
-Here a session runs its nodes one after the other, keeps its memory from call to call, starts no thread that spins and
-is deterministic, whatever is asked for: an option that chooses among such things is accepted, and has no effect.
+Threads are honoured. Options that cannot change a result are accepted, and all others are refused. A session here
+always runs its nodes one after the other, keeps its memory from call to call, starts no spinning thread and is
+deterministic. An option that chooses among such things is accepted and has no effect.
 """
 
 import operator
@@ -26,7 +27,7 @@ __all__ = [
 
 
 class GraphOptimizationLevel(Choice):
-    """Accepted, and without effect: every level gives the same graph."""
+    """Accepted without effect: every level gives the same graph."""
 
     ORT_DISABLE_ALL = 0
     ORT_ENABLE_BASIC = 1
@@ -36,14 +37,14 @@ class GraphOptimizationLevel(Choice):
 
 
 class ExecutionMode(Choice):
-    """Accepted, and without effect: nodes run one after the other, and threads share single nodes."""
+    """Accepted without effect: nodes run one after the other, and threads share single nodes."""
 
     ORT_SEQUENTIAL = 0
     ORT_PARALLEL = 1
 
 
 class ExecutionOrder(Choice):
-    """Accepted, and without effect."""
+    """Accepted without effect."""
 
     DEFAULT = 0
     PRIORITY_BASED = 1
@@ -51,7 +52,7 @@ class ExecutionOrder(Choice):
 
 
 class OrtExecutionProviderDevicePolicy(Choice):
-    """Accepted, and without effect: there is only the CPU."""
+    """Accepted without effect: there is only the CPU."""
 
     DEFAULT = 0
     PREFER_CPU = 1
@@ -63,7 +64,7 @@ class OrtExecutionProviderDevicePolicy(Choice):
 
 
 class OrtSparseFormat(Choice):
-    """The layouts of sparse tensors, which no model here takes."""
+    """The layouts of sparse tensors, which models here do not take."""
 
     ORT_SPARSE_UNDEFINED = 0
     ORT_SPARSE_COO = 1
@@ -71,8 +72,8 @@ class OrtSparseFormat(Choice):
     ORT_SPARSE_BLOCK_SPARSE = 4
 
 
-# Entries that would change a result or leave a file behind, and the way round. Any other, one that onnxruntime does not
-# know among them, chooses among things that do not exist here, and is kept.
+# Entries that would change a result or write a file, with a workaround. All other entries, known to onnxruntime or not,
+# choose among things that do not exist here, and are kept.
 _REFUSED_ENTRIES: Final = {
     "ep.context_enable": "Model.save writes a model that loads fast",
     "optimization.enable_gelu_approximation": "write the approximation into the model",
@@ -108,10 +109,10 @@ def _flag(value: Any) -> bool:
 
 
 class _Options:
-    """Attributes that are known and checked; any other name is an AttributeError, as in onnxruntime."""
+    """Known attributes with checks. Any other name is an AttributeError, as in onnxruntime."""
 
     _known: ClassVar[Mapping[str, tuple[Any, Callable[[Any], Any]]]] = {}
-    _refused: ClassVar[Mapping[str, str]] = {}  # attributes that may only keep their default, and the way round
+    _refused: ClassVar[Mapping[str, str]] = {}  # attributes that must keep their default, with a workaround
     _values: dict[str, Any]
 
     def __init__(self) -> None:

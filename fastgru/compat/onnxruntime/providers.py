@@ -1,4 +1,4 @@
-"""Execution providers: there is the CPU; what else is asked for is passed over aloud, and runs here."""
+"""Execution providers: only the CPU exists. For any other provider there is a warning, and the CPU runs the model."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ __all__ = ["PROVIDERS", "Providers", "check_and_normalize_provider_args", "choos
 Providers = Sequence[str | tuple[str, Mapping[Any, Any]]]
 
 PROVIDERS: Final = ("CPUExecutionProvider",)
-# Providers that onnxruntime knows by name on some machine; one of any other name is an error there.
+# Providers that onnxruntime knows on some machine. Any other name is an error there.
 _KNOWN_ELSEWHERE: Final = frozenset(
     f"{name}ExecutionProvider"
     for name in (
@@ -28,10 +28,10 @@ def check_and_normalize_provider_args(
     provider_options: Sequence[Mapping[Any, Any]] | None,
     available_provider_names: Sequence[str],
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """The names in their order, each once, and the options of each as strings.
+    """Return the names in their order without duplicates, and the options of each as strings.
 
-    Warns of a name that is not available, and of one that came twice. Raises `InvalidArgument`, a ValueError, for
-    anything but names, pairs of a name and its options, or names with as many options beside them.
+    Warns about a name that is not available or occurs twice. Raises `InvalidArgument`, a ValueError, for anything but
+    names, pairs of a name and its options, or names with equally many options beside them.
     """
     if providers is None:
         return [], []
@@ -70,9 +70,10 @@ def _pairs(providers: Any, provider_options: Any) -> list[tuple[str, Mapping[Any
 def choose_providers(
     providers: Providers | None, provider_options: Sequence[Mapping[Any, Any]] | None, *, fallback: bool
 ) -> None:
-    """Check the providers of a session. fallback: an error becomes a warning, and the CPU runs the model.
+    """Check the providers of a session. With `fallback` an error becomes a warning, and the CPU runs the model.
 
-    Raises `InvalidArgument` as above, and `RuntimeException` for a name that is no provider of any machine.
+    Raises `InvalidArgument` as `check_and_normalize_provider_args`, and `RuntimeException` for a name that is not a
+    provider on any machine.
     """
     try:
         names, options = check_and_normalize_provider_args(providers, provider_options, PROVIDERS)

@@ -1,4 +1,4 @@
-"""What is not implemented, by name: it can be imported, and says what to do instead as soon as it is used."""
+"""Names that are not implemented: they can be imported, and raise an error with a workaround when they are used."""
 
 from collections.abc import Callable
 from functools import cache
@@ -15,7 +15,7 @@ _NO_PROVIDERS: Final = "there is CPUExecutionProvider, which needs no library"
 _NO_QUANTIZER: Final = 'fastgru.load(..., precision="int8") packs weights by itself, and fastgru.quantize chooses'
 _NO_SCHEMAS: Final = "onnx.defs has the schemas, and docs/pages/operators.md what is implemented"
 
-# Name -> the way round. A capital begins a class; anything else is a function.
+# Name -> workaround. A name with a capital stands for a class, any other for a function.
 REFUSED: Final = {
     "AdapterFormat": _NO_ADAPTERS,
     "LoraAdapter": _NO_ADAPTERS,
@@ -61,7 +61,7 @@ REFUSED: Final = {
 
 
 class _Refusing(type):
-    """A class of which nothing can be made; `isinstance` works, and is False."""
+    """A class without instances; `isinstance` works and returns False."""
 
     way_round: str
 
@@ -76,7 +76,7 @@ class _Refusing(type):
 
 @cache
 def refused(name: str) -> Any:
-    """The class or function of this name, always the same."""
+    """Return the class or function of this name, the same object in every call."""
     way_round = REFUSED[name]
     if name[0].islower():
         return _function(name, way_round)
@@ -85,7 +85,7 @@ def refused(name: str) -> Any:
 
 
 def attribute(name: str) -> Any:
-    """The `__getattr__` of the modules that onnxruntime has these names in."""
+    """The `__getattr__` of the modules in which onnxruntime has these names."""
     if name not in REFUSED:
         raise AttributeError(f"onnxruntime's interface in fastgru has no attribute {name!r}")
     return refused(name)

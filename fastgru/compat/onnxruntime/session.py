@@ -1,4 +1,4 @@
-"""InferenceSession: onnxruntime's calls over a model of ours."""
+"""InferenceSession: onnxruntime's calls for a fastgru model."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class InferenceSession(LoadedFile):
 
     @property
     def _sess(self) -> NativeSession:
-        """onnxruntime's inner session."""
+        """The counterpart of onnxruntime's inner session."""
         return NativeSession(self)
 
     def _wanted(self, output_names: Sequence[str] | None) -> list[str]:
@@ -248,7 +248,7 @@ class InferenceSession(LoadedFile):
 
 
 class NativeSession:
-    """What programs ask of `InferenceSession._sess`: the calls in the order of arguments that they have there."""
+    """The part of `InferenceSession._sess` that programs use, with the arguments in the order of onnxruntime."""
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session

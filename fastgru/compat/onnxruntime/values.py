@@ -37,7 +37,7 @@ _ELEMENTS: Final = {
 
 
 def type_name(dtype: Any, what: str = "") -> str:
-    """ "tensor(float)" and the like. what: the beginning of the message for a dtype that is no tensor's."""
+    """Return "tensor(float)" and the like. what: the beginning of the message for a dtype that no tensor has."""
     name = np.dtype(dtype).name if dtype != "bfloat16" else "bfloat16"
     if name not in _ELEMENTS:
         raise RuntimeException(f"{what}got an array of {name}, expected one of {', '.join(_ELEMENTS)}")
@@ -45,7 +45,7 @@ def type_name(dtype: Any, what: str = "") -> str:
 
 
 def element_dtype(element_type: Any) -> np.dtype[Any]:
-    """The dtype that a NumPy type, or a number of `onnx.TensorProto.DataType`, stands for."""
+    """Return the dtype for a NumPy type or a number of `onnx.TensorProto.DataType`."""
     if isinstance(element_type, int) and not isinstance(element_type, bool):
         try:
             found: np.dtype[Any] = helper.tensor_dtype_to_np_dtype(element_type)
@@ -58,7 +58,7 @@ def element_dtype(element_type: Any) -> np.dtype[Any]:
 
 
 def array_at(pointer: int, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
-    """The caller's memory as an array; it must outlive the binding."""
+    """Return the caller's memory as an array. The memory must outlive the array."""
     sizes = tuple(int(n) for n in shape)
     if any(n < 0 for n in sizes) or not pointer:
         raise InvalidArgument(
@@ -212,7 +212,7 @@ class OrtValue:
         self._array[...] = array.reshape(self._array.shape)
 
     def _get_c_value(self) -> OrtValue:
-        """The value of onnxruntime's inner interface: here it is one and the same."""
+        """Return the value of onnxruntime's inner interface, which is this object itself."""
         return self
 
     @property
@@ -221,16 +221,16 @@ class OrtValue:
 
 
 class OrtValueVector(list[OrtValue]):
-    """The values that a run gives, in onnxruntime's inner interface."""
+    """The outputs of a run, in onnxruntime's inner interface."""
 
     def push_back(self, value: OrtValue) -> None:
         self.append(value)
 
     def reserve(self, size: int) -> None:
-        """Without effect: a list grows by itself."""
+        """Do nothing: a list grows by itself."""
 
     def shrink_to_fit(self) -> None:
-        """Without effect."""
+        """Do nothing."""
 
     def element_type_at(self, index: int) -> int:
         return self[index].element_type()
@@ -239,18 +239,18 @@ class OrtValueVector(list[OrtValue]):
         return self[index].__dlpack__()
 
     def to_dlpacks(self, to_tensor: Any = None) -> list[Any]:
-        """The capsules, or what `to_tensor` makes of each."""
+        """Return the capsules, or the result of `to_tensor` for each."""
         return [value.__dlpack__() if to_tensor is None else to_tensor(value.__dlpack__()) for value in self]
 
     def push_back_batch(self, tensors: Any, data_ptrs: Any, element_types: Any, shapes: Any, devices: Any) -> None:
-        """Values over the memory at `data_ptrs`, which has to stay."""
+        """Append values that use the memory at `data_ptrs`. The memory must stay valid."""
         for pointer, kind, shape, device in zip(data_ptrs, element_types, shapes, devices, strict=True):
             check_device(device)
             self.append(OrtValue(array_at(pointer, element_dtype(kind), shape)))
 
 
 def copy_tensors(src: Sequence[OrtValue], dst: Sequence[OrtValue], stream: Any = None) -> None:
-    """Copy each value of `src` over that of `dst`. stream: None, since a copy here has ended when it returns."""
+    """Copy each value of `src` into that of `dst`. stream: None, because a copy has ended when the call returns."""
     if stream is not None:
         refused("OrtSyncStream")()
     if len(src) != len(dst):

@@ -1,4 +1,4 @@
-"""ONNX's backend interface over the sessions of this package, as `onnxruntime.backend` has it."""
+"""ONNX's backend interface with the sessions of this package, as in `onnxruntime.backend`."""
 
 from fastgru.compat.onnxruntime.backend.backend import is_compatible, prepare, run, supports_device
 

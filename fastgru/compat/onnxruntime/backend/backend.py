@@ -1,4 +1,4 @@
-"""The backend: files, bytes, parsed models and sessions become something with `run`."""
+"""The backend: makes an object with `run` from a file, bytes, a parsed model or a session."""
 
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -27,17 +27,17 @@ class OnnxRuntimeBackend(Backend):  # type: ignore[misc]
 
     @classmethod
     def is_compatible(cls, model: Any, device: str | None = None, **kwargs: Any) -> bool:
-        """Whether the device is there; `prepare` says whether the model can be run."""
+        """Return True if the device exists. Only `prepare` tells whether the model can be run."""
         return device is None or cls.supports_device(device)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """True for "CPU"."""
+        """Return True for "CPU"."""
         return device == get_device()
 
     @classmethod
     def prepare(cls, model: Prepared, device: str | None = None, **kwargs: Any) -> OnnxRuntimeBackendRep:
-        """Something with `run`. kwargs: options of a session; what belongs to a run alone is passed over."""
+        """Return an object with `run`. kwargs: options of a session; options of a run are ignored."""
         if isinstance(model, OnnxRuntimeBackendRep):
             return model
         if isinstance(model, ModelProto):
@@ -58,7 +58,7 @@ class OnnxRuntimeBackend(Backend):  # type: ignore[misc]
 
     @classmethod
     def run_model(cls, model: Prepared, inputs: Any, device: str | None = None, **kwargs: Any) -> list[Any]:
-        """The outputs in the order of the graph."""
+        """Run the model, and return its outputs in the order of the graph."""
         return cls.prepare(model, device, **kwargs).run(inputs, **kwargs)
 
     @classmethod

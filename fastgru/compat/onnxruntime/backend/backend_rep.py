@@ -17,15 +17,15 @@ _RUN_OPTIONS: Final = ("log_severity_level", "log_verbosity_level", "logid", "on
 
 
 class OnnxRuntimeBackendRep(BackendRep):  # type: ignore[misc]
-    """A session behind `run`, with inputs in the order of the graph."""
+    """A session with a `run` that takes inputs in the order of the graph."""
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
 
     def run(self, inputs: Sequence[Array] | Array, **kwargs: Any) -> list[Array]:
-        """The outputs in the order of the graph. inputs: a list, or one array where the model has one input.
+        """Return the outputs in the order of the graph. inputs: a list, or one array if the model has one input.
 
-        kwargs: options of a run; what belongs to `prepare` alone is passed over, since both get the same ones.
+        kwargs: options of a run. Options of `prepare` are ignored, because both methods get the same ones.
         """
         options = RunOptions()
         for name, value in kwargs.items():

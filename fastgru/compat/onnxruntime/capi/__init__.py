@@ -1,4 +1,4 @@
-"""onnxruntime's inner modules, as far as programs import them."""
+"""Those inner modules of onnxruntime that programs import."""
 
 from fastgru.compat.onnxruntime.capi import (
     _pybind_state,

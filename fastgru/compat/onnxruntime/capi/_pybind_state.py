@@ -1,4 +1,4 @@
-"""The names of `onnxruntime_pybind11_state` once more: where onnxruntime's own Python code takes them from."""
+"""The names of `onnxruntime_pybind11_state` again, because onnxruntime's own Python code imports them from here."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The names of the package and of its release."""
+"""The names of the package and its release."""
 
 from fastgru.compat.onnxruntime.about import VERSION as __version__
 

@@ -1,4 +1,4 @@
-"""Sessions, bindings and values, under the module that onnxruntime has them in."""
+"""Sessions, bindings and values, in the module where onnxruntime has them."""
 
 from fastgru.compat.onnxruntime.binding import IOBinding
 from fastgru.compat.onnxruntime.capi import _pybind_state as C

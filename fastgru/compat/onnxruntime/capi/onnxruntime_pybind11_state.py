@@ -1,4 +1,4 @@
-"""onnxruntime's inner interface: exceptions, options and enumerations; what is not implemented, by name."""
+"""onnxruntime's inner interface: exceptions, options and enumerations. Names that are not implemented raise errors."""
 
 from fastgru.compat.onnxruntime.about import (
     create_and_register_allocator,
@@ -77,7 +77,7 @@ NotImplemented = OrtNotImplemented  # noqa: A001  (onnxruntime's name)
 kNextPowerOfTwo = ArenaExtendStrategy.kNextPowerOfTwo
 kSameAsRequested = ArenaExtendStrategy.kSameAsRequested
 
-# Exceptions alone, for programs that catch all of them.
+# Only exceptions, for programs that catch all of them.
 __all__ = [
     "DeviceReset",
     "EPFail",
