@@ -1,4 +1,4 @@
-"""Helpers for everything that prints: consoles, tables that fit the terminal, progress, numbers with units."""
+"""Helpers for everything that prints: consoles, tables that fit the terminal, progress bars, numbers with units."""
 
 from fastgru.terminal.consoles import is_quiet, print_facts, printing, say, stderr, stdout
 from fastgru.terminal.progress import progress

@@ -1,7 +1,7 @@
-"""Where the commands print: standard output for results, standard error for everything else.
+"""Where the commands print: results to standard output, everything else to standard error.
 
-On a terminal, lines are wrapped between words. A file or a pipe gets every line whole, unless `COLUMNS` says how wide
-it is; no colours and no rules either. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` mean what they mean elsewhere.
+On a terminal, lines are wrapped between words. A file or a pipe gets every line whole, unless `COLUMNS` gives a width,
+and gets no colours and no rules. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` mean what they mean in other programs.
 """
 
 import os
@@ -25,9 +25,9 @@ UNBOUNDED: Final = 1_000_000  # the width of a file
 
 @dataclass
 class _Settings:
-    """wide: lines and tables are never fitted to a terminal. quiet: results and errors alone are printed.
+    """wide: never fit lines and tables to a terminal. quiet: print only results and errors.
 
-    blank: the stream whose last line is empty, if that was the last one that was printed.
+    blank: the stream that was printed to last, if its last line is empty.
     """
 
     wide: bool = False
@@ -40,7 +40,7 @@ _settings = _Settings()
 
 @contextmanager
 def printing(*, wide: bool = False, quiet: bool = False) -> Iterator[None]:
-    """Within the block, what was asked for holds; what was asked for around it still does."""
+    """Print wide or quiet inside the block. Settings of an outer block stay in force."""
     before = _settings.wide, _settings.quiet
     _settings.wide, _settings.quiet = before[0] or wide, before[1] or quiet
     name = "FASTGRU_QUIET"
@@ -56,20 +56,20 @@ def printing(*, wide: bool = False, quiet: bool = False) -> Iterator[None]:
 
 
 def is_quiet() -> bool:
-    """Whether nothing but results and errors is wanted."""
+    """Return True if only results and errors are to be printed."""
     return _settings.quiet or bool(os.environ.get("FASTGRU_QUIET"))
 
 
 def is_interactive(stream: IO[str] | None) -> bool:
-    """Whether lines on this stream can be drawn again: a terminal, and not one that cannot move its cursor."""
+    """Return True if lines on this stream can be redrawn: it is a terminal that can move its cursor."""
     try:
         return stream is not None and stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    except ValueError:  # it is closed
+    except ValueError:  # the stream is closed
         return False
 
 
 def wrapped(text: Text, width: int) -> list[Text]:
-    """The lines of the text, which end between words: a word that is longer than a line stays whole."""
+    """Return the lines of the text, which end between words. A word that is longer than a line stays whole."""
     lines: list[Text] = []
     for paragraph in text.split("\n", allow_blank=True):
         ends, begin = [], 0
@@ -84,12 +84,14 @@ def wrapped(text: Text, width: int) -> list[Text]:
 
 
 class _Console(Console):
-    """Words are never broken: one that is longer than a line goes over its end. What stands apart (`is_apart`) begins
-    and ends with an empty line, and has one empty line between itself and the next of its kind."""
+    """A console that never breaks words: a word that is longer than a line runs over its end.
+
+    An object with `is_apart` begins and ends with an empty line. Two of them share one empty line.
+    """
 
     @property
     def is_below_blank(self) -> bool:
-        """Whether the last line that one of these has printed to this stream is empty."""
+        """True if the last line that a console of this class printed to this stream is empty."""
         return _settings.blank is self.file
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -104,17 +106,17 @@ class _Console(Console):
 
 
 def stdout(*, wide: bool = True) -> Console:
-    """wide: a file or a pipe has no width; else it has 80 columns, as text of many lines needs."""
+    """Return a console on standard output. wide: a file or pipe has no width, instead of 80 columns for long texts."""
     return _console(sys.stdout, wide=wide)
 
 
 def stderr() -> Console:
-    """For progress and notes, so that standard output holds results only."""
+    """Return a console for progress and notes, so that standard output has only results."""
     return _console(sys.stderr, wide=True)
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """A sentence on standard output, or standard error, with lines that end between words."""
+    """Print a sentence to standard output or standard error, with lines that end between words."""
     (stderr() if err else stdout()).print(Text(text))
 
 
@@ -125,9 +127,9 @@ def _console(stream: IO[str], *, wide: bool) -> Console:
 
 
 def print_facts(console: Console, facts: Mapping[str, str | Text], *, indent: int = 2, least: int = 16) -> None:
-    """A line for each name with its value, which goes on under itself where it is longer than the line.
+    """Print a line for each name and its value. A value that is longer than the line continues below its beginning.
 
-    A value with a word that is too long for the room beside the names begins on the next line.
+    A value with a word that is too long for the space beside the names begins on the next line.
     """
     usual = max(least, *map(len, facts), 0) + indent + 1
     for name, value in facts.items():

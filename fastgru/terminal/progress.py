@@ -1,5 +1,8 @@
-"""How far a command is, on standard error: a line that is drawn again and erased at the end on a terminal, and a line
-every 10 seconds elsewhere. A quiet command says nothing."""
+"""Shows the progress of a command on standard error.
+
+On a terminal this is a line that is redrawn, and erased at the end. Elsewhere it is a line every 10 seconds. A quiet
+command prints nothing.
+"""
 
 import sys
 import threading
@@ -16,14 +19,14 @@ from fastgru.terminal.tables import shorten
 __all__ = ["progress"]
 
 _EVERY_S: Final = 10.0
-_SPINNER: Final = 4  # columns beside the text, with one at the end for the cursor
+_SPINNER: Final = 4  # columns beside the text, including one at the end for the cursor
 
 
 @contextmanager
 def progress(text: str = "", *, every_s: float = _EVERY_S, compiles: bool = False) -> Iterator[Callable[[str], None]]:
-    """Within the block, `text`, or what the function that is given here was last called with, is what is going on.
+    """Show `text` inside the block, or the text that the yielded function was last called with.
 
-    While kernels are compiled, a terminal tells of them instead. compiles: the text is about them already.
+    While kernels are compiled, a terminal shows that instead. compiles: the text is already about the compilation.
     """
     if is_quiet():
         yield lambda text: None
@@ -43,11 +46,11 @@ def progress(text: str = "", *, every_s: float = _EVERY_S, compiles: bool = Fals
 
 
 def _nobody(text: str) -> None:
-    """For what need not be told."""
+    """Ignore the text."""
 
 
 def _line(text: str, width: int) -> str:
-    """One line, whatever the terminal: a line that wraps is not erased whole. Brackets are no markup."""
+    """Return one line that fits the terminal, because a line that wraps is not erased whole. Escape brackets."""
     return shorten(text, max(8, width - _SPINNER)).replace("[", "\\[")
 
 

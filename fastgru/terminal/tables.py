@@ -1,8 +1,8 @@
-"""Tables that fit into the width there is, without a word or a number cut.
+"""Tables that fit the available width without cutting a word or a number.
 
-Where a table is too wide its heads take several lines, its columns of sentences wrap between words, and its columns of
-names are shortened in the middle. Then the columns that its maker can do without are left out, one after the other, and
-a line below names them. What is still too wide is printed row by row, a line for each cell.
+In a table that is too wide, heads take several lines, columns of sentences wrap between words, and columns of names are
+shortened in the middle. If that is not enough, dispensable columns are left out one by one, and a line below the table
+names them. A table that is still too wide is printed row by row, with a line for each cell.
 """
 
 import textwrap
@@ -24,7 +24,7 @@ _LEGEND: Final = 100  # the longest line of a legend, however wide the output is
 
 
 def shorten(text: str, width: int) -> str:
-    """The text, or its two ends with an ellipsis between them where it takes more than `width` columns."""
+    """Return the text, or its two ends with an ellipsis between them if it takes more than `width` columns."""
     if cell_len(text) <= width:
         return text
     end = max(0, width - 1) // 2
@@ -32,7 +32,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def _beginning(text: str, width: int) -> str:
-    """As many characters as `width` columns hold; some take two."""
+    """Return as many characters as `width` columns hold; some characters take two columns."""
     taken = 0
     for i, character in enumerate(text):
         taken += cell_len(character)
@@ -44,7 +44,7 @@ def _beginning(text: str, width: int) -> str:
 class FittedTable:
     """The table of `plain_table`."""
 
-    is_apart: Final = True  # from what stands above and below
+    is_apart: Final = True  # printed with empty lines above and below
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class FittedTable:
         self._rows: list[list[Text]] = []
 
     def add_row(self, *cells: str | Text) -> None:
-        """A cell for each column; missing ones at the end are empty. Text of a plain string is taken literally."""
+        """Add a row. Missing cells at the end are empty. A plain string is taken literally, without markup."""
         row = [cell if isinstance(cell, Text) else Text(cell) for cell in cells]
         self._rows.append(row + [Text("") for _ in range(len(self._heads) - len(row))])
 
@@ -85,11 +85,11 @@ class FittedTable:
         yield Text("")
 
     def _is_filled(self, column: int) -> bool:
-        """Whether any row says something there: what nobody has needs no column."""
+        """Return True if any row has a value in this column; empty columns are not shown."""
         return not self._rows or any(row[column].plain.strip() not in ("", "-") for row in self._rows)
 
     def _widths(self, shown: Sequence[int], width: int) -> dict[int, int] | None:
-        """A width for each column with which the table takes at most `width` columns, None where there is none."""
+        """Return widths of the columns with which the table takes at most `width` columns, or None if it cannot."""
         cells = {i: max((row[i].cell_len for row in self._rows), default=0) for i in shown}
         widths = {i: max(cells[i], cell_len(self._heads[i])) for i in shown}
         room = width - _GAP * (len(shown) - 1)
@@ -159,10 +159,10 @@ def plain_table(
     spare: Sequence[str] = (),
     title: str | None = None,
 ) -> FittedTable:
-    """A table in the look of all our tables. A column in which no row says anything is left out.
+    """Return a table in our common style. A column without any value is left out.
 
-    Of the columns, `right` are numbers, `names` may be shortened in the middle, `sentences` may take several lines, and
-    those of `spare` may be left out, the first one first.
+    `right` are columns of numbers, `names` may be shortened in the middle, and `sentences` may take several lines.
+    Columns in `spare` may be left out, beginning with the first.
     """
     table = FittedTable(columns, right=right, names=names, sentences=sentences, spare=spare, title=title)
     for row in rows:
@@ -171,7 +171,7 @@ def plain_table(
 
 
 def legend(pairs: Iterable[tuple[str, str]], width: int) -> Text:
-    """Names, and what each means, wrapped between words, without blanks at line ends: standard output may be a file."""
+    """Return names with their meanings, wrapped between words, without spaces at line ends for output to a file."""
     named = dict(pairs)
     start = max(map(len, named), default=0) + _GAP
     fill = textwrap.TextWrapper(

@@ -9,7 +9,9 @@ __all__ = ["bars", "bytes_of", "counted", "kernels_used", "time_of", "version_of
 
 
 def bars(errors: Sequence[float], largest: float, *, width: int = 16) -> str:
-    """The errors over time as a row of bars, each a share of the steps, full height being the largest; "" for one."""
+    """Return the errors over time as a row of bars. A bar stands for an equal share of the steps; the highest bar has
+    full height. One step gives "". largest: stands for errors that are not finite.
+    """
     if len(errors) < 2:
         return ""
     finite = [e if math.isfinite(e) else largest for e in errors]
@@ -40,7 +42,7 @@ def time_of(seconds: float) -> str:
 
 
 def version_of(package: str) -> str | None:
-    """The installed version, None where it is absent. Nothing is imported for this."""
+    """Return the installed version of a package, or None, without importing it."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -53,7 +55,7 @@ def counted(count: int, what: str) -> str:
 
 
 def kernels_used() -> str:
-    """The kernels that this process has run, and the target they were built for."""
+    """Return a text with the kernels that this process has run, and the target for which they were built."""
     from fastgru.kernels.table import table
     from fastgru.simd.target import TARGET
 
