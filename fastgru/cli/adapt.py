@@ -1,4 +1,4 @@
-"""`fastgru adapt`: a model learns from data, here, without a framework."""
+"""`fastgru adapt`: trains a model on data, without a framework."""
 
 import signal
 import threading
@@ -183,7 +183,7 @@ def command(
 
 
 def _arguments(graph: Graph, data: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """What `fit` is called with, facts about the data, and the loss."""
+    """Return the arguments of `fit`, facts about the data, and the name of the loss."""
     from fastgru import learn
     from fastgru.cli.forms import Cutting
     from fastgru.cli.pairs import read_pairs
@@ -247,8 +247,10 @@ def _loss(graph: Graph, output: str, *, classes: bool) -> str:
 def _until_a_step_is_whole(
     place: Path, tell: Callable[[str], None], *, as_text: bool
 ) -> Iterator[Callable[["FitStep"], None]]:
-    """A function that hears of steps. Ctrl-C ends the fit behind the step that is going on, and says how to go on; a
-    second one ends it at once."""
+    """Yield a function that is told of every step.
+
+    Ctrl-C ends the fit after the current step and prints how to continue. A second Ctrl-C ends it at once.
+    """
     asked = threading.Event()
 
     def interrupt(*_: Any) -> None:

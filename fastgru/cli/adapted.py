@@ -1,4 +1,4 @@
-"""What `fastgru adapt` tells of what it has made, to people, to programs and in the file."""
+"""The results of `fastgru adapt`: as text for people, as data for programs, and as metadata in the file."""
 
 import math
 import os
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["UNIT", "figures_of", "named", "number_of", "print_adapted"]
 
-UNIT: Final = " bits a character"  # of the loss of a text
+UNIT: Final = " bits a character"  # of the loss on a text
 
 
 def number_of(loss: float, as_text: bool) -> str:
-    """A loss, of a text in bits."""
+    """Return a loss as text, in bits for a text model."""
     return f"{loss / math.log(2):.4f}" if as_text else f"{loss:.5g}"
 
 
 def figures_of(done: "Fit[Graph]", facts: dict[str, Any]) -> dict[str, Any]:
-    """The steps, and the losses before and after."""
+    """Return the numbers of steps and epochs, and the losses before and after."""
     held = [step.held_out for step in done.history if step.held_out is not None]
     after = None if done.before is None else min([done.before, *held])
     found: dict[str, Any] = {
@@ -39,7 +39,7 @@ def figures_of(done: "Fit[Graph]", facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _epochs_of(done: "Fit[Graph]") -> dict[str, Any]:
-    """The mean losses of the first epoch and of the last one that is whole: over the same data, unlike two steps."""
+    """Return the mean losses of the first and the last complete epoch: unlike two steps, they cover the same data."""
     losses: dict[int, list[float]] = {}
     for step in done.history:
         losses.setdefault(step.epoch, []).append(step.loss)
@@ -52,7 +52,7 @@ def _epochs_of(done: "Fit[Graph]") -> dict[str, Any]:
 
 
 def named(done: "Fit[Graph]", data: Path, facts: dict[str, Any], file: Path) -> Graph:
-    """The graph, whose metadata tell what it has become."""
+    """Return the graph with metadata about the adaptation."""
     figures = figures_of(done, facts)
     meta = {name: text for name, text in done.net.meta.items() if name != "bits_per_character"}
     meta["adapted"] = f"{os.path.basename(file)} to {os.path.basename(data)}, {len(done.history)} steps"
@@ -62,7 +62,7 @@ def named(done: "Fit[Graph]", data: Path, facts: dict[str, Any], file: Path) -> 
 
 
 def print_adapted(found: dict[str, Any]) -> None:
-    """Lines for people."""
+    """Print the result for people."""
     console, as_text = stdout(), "characters" in found
     console.print(Text(f"{found['output']}: {found['source']} adapted to {found['data']}", style="bold"))
     lines: dict[str, str | Text] = {}

@@ -19,7 +19,7 @@ __all__ = ["fit", "name_inputs", "read_arrays", "write_arrays"]
 
 Array = NDArray[Any]
 
-# What numpy.load and csv raise for a file that is damaged, or claims to hold more than there is memory for.
+# What numpy.load and csv raise for a file that is damaged, or claims to hold more than fits in memory.
 _DAMAGED: Final = (
     *(ValueError, EOFError, MemoryError, NotImplementedError, SyntaxError),
     *(csv.Error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
@@ -27,14 +27,14 @@ _DAMAGED: Final = (
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of a file by name; the one of a .npy or .csv is named ''. `click.UsageError` for what is none."""
+    """Return the arrays of a file by name; the one of a .npy or .csv file is named ''. Raises `click.UsageError`."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".csv":
             return {"": _read_csv(path)}
         if suffix not in (".npy", ".npz"):
             raise click.UsageError(f"{path}: expected a .npy, .npz or .csv file")
-        # Opened here: numpy leaves a file open that turns out to be damaged.
+        # Opened here, because numpy would leave a damaged file open.
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
@@ -59,10 +59,10 @@ def _read_csv(path: Path) -> Array:
 def name_inputs(
     option: str, files: Sequence[str], specs: Sequence[TensorSpec], states: Mapping[str, str]
 ) -> dict[str, Array]:
-    """The arrays that an option names, by input name. option: its name for messages, such as "--input".
+    """Return the arrays that an option names, by input name. option: its name for messages, such as "--input".
 
-    "name=file" names one. The arrays of an .npz go by their own names. A .npy or .csv without a name is for the first
-    input that has none yet, those that are not states first.
+    "name=file" names the input. The arrays of an .npz file have their own names. A .npy or .csv file without a name is
+    for the first input without an array; states come last.
     """
     known = [spec.name for spec in specs]
     order = sorted((spec.name for spec in specs), key=lambda name: name in states)
@@ -100,10 +100,10 @@ def name_inputs(
 
 
 def fit(array: Array, spec: TensorSpec, graph: Graph) -> Array:
-    """`array` in the dtype of `spec`, where that loses nothing but float precision, and in its rank.
+    """Return `array` in the dtype of `spec`, if that loses only float precision, and in its rank.
 
-    A table of steps by features (or a single column or row of numbers) becomes a batch of one where the input has
-    one axis more and the graph tells which is the batch.
+    A table of steps by features (or a single column or row of numbers) becomes a batch of one row, if the input has one
+    axis more. The batch axis is the one that the graph tells, or else the first.
     """
     if spec.shape is not None and array.ndim != len(spec.shape):
         array = _fit_rank(array, spec, graph)
@@ -129,7 +129,7 @@ def _fit_rank(array: Array, spec: TensorSpec, graph: Graph) -> Array:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write every array to an .npz, or the only one to a .npy or .csv (which takes at most two axes of some size)."""
+    """Write every array to an .npz file, or a single one to a .npy or .csv file (at most two axes above size 1)."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
         # numpy.savez takes names as keywords, and a tensor may be called "file".

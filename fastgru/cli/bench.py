@@ -1,4 +1,4 @@
-"""`fastgru bench`: how fast, beside the others and beside what the machine can do."""
+"""`fastgru bench`: measures fastgru next to its rivals and next to what the machine can do."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -17,12 +17,15 @@ from fastgru.terminal import stdout
 
 __all__ = ["command"]
 
-# Those of `fastgru.bench.SUITES`, which cannot be imported without Numba.
+# The names in `fastgru.bench.SUITES`, whose import would need Numba.
 _SUITES = ("quick", "full", "precision", "calls", "models", "steady")
 
 
 def _some_of(known: Sequence[str], none: str = "") -> Callable[..., tuple[str, ...] | None]:
-    """Names with commas between them, each once; None where nothing is said. none: the name of no name."""
+    """Return a callback that parses names separated by commas, without duplicates; None if the option is not given.
+
+    none: the word for no names.
+    """
 
     def chosen(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
         words = [] if text is None else [word.strip() for word in text.split(",")]
@@ -43,7 +46,7 @@ def _counts(_: click.Context, parameter: click.Parameter, text: str) -> tuple[in
 
 
 class _Remembered(click.Command):
-    """A command that keeps its arguments as they were typed, for whoever reads its result."""
+    """A command that keeps its arguments as they were typed, for the readers of its result."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = tuple(args)
@@ -51,7 +54,7 @@ class _Remembered(click.Command):
 
 
 def _typed() -> str:
-    """The command line, without the folders of the files that it names."""
+    """Return the command line, without the folders of the files in it."""
     words = click.get_current_context().meta[_ARGUMENTS]
     return shlex.join(["fastgru", "bench", *(Path(w).name or w if Path(w).parent.is_dir() else w for w in words)])
 
@@ -195,7 +198,7 @@ def command(
     if html_path is not None:
         html_path.write_text(render_page(result), encoding="utf-8")
         click.echo(f"{html_path}: the report with its plots", err=True)
-    # A suite may ask for threads that are not to be had; a MODEL that does not run is why one looks at the status.
+    # In a suite, a case may ask for more threads than there are, which is no failure. A MODEL that does not run is one.
     fails = request.fail_below is not None and failures(result, request.fail_below)
     wrong = [row for row in result.rows if row.trouble and (request.model or not row.trouble.startswith("refused: "))]
     if fails or wrong:
@@ -203,7 +206,7 @@ def command(
 
 
 def _report(json_path: Path | None, to_json: Callable[[], str], print_it: Callable[[], None]) -> None:
-    """Print the report; with - as the file, the JSON instead."""
+    """Print the report; if the file is -, print the JSON instead."""
     if json_path == Path("-"):
         click.echo(to_json())
         return

@@ -1,4 +1,4 @@
-"""What `fastgru bench` is asked for, and measuring it: a line for whoever watches as soon as a case is done."""
+"""The request of `fastgru bench` and its measurement, which prints a line as soon as a case is done."""
 
 import importlib.util
 import time
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["RIVALS", "Request"]
 
-# Those of `fastgru.bench.rivals.RIVALS`, which cannot be imported without Numba.
+# The names in `fastgru.bench.rivals.RIVALS`, whose import would need Numba.
 RIVALS: Final = ("onnxruntime", "openvino", "torch")
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options of the command, None for those that are not given.
+    """The options of the command; None for those that are not given.
 
-    Raises `click.UsageError` for options that do not go together, and in `cases` for a pattern that no case matches.
+    Raises `click.UsageError` for options that contradict each other, and in `cases` for a pattern that no case matches.
     """
 
     model: Path | None
@@ -81,13 +81,13 @@ class Request:
         ):
             if wrong:
                 raise click.UsageError(words)
-        for name in self.rivals or ():  # those that nobody has named are left out where they are absent
+        for name in self.rivals or ():  # default rivals that are not installed are left out later
             if importlib.util.find_spec(name) is None:
                 raise click.UsageError(f"--rivals {name}: it is not installed; pip install {name}")
 
     @property
     def cases(self) -> "Sequence[Case | ModelCase]":
-        """Those of the suite that the pattern finds, in the precisions that are asked for."""
+        """The cases of the suite that match the pattern, in the precisions of the request."""
         from fastgru.bench.cases import SUITES, find_cases
         from fastgru.bench.model_file import model_cases
 
@@ -121,7 +121,7 @@ class Request:
         return plan if self.turn_ms is None else replace(plan, turn_s=self.turn_ms / 1e3, rested_turn_s=None)
 
     def measure(self) -> "Result":
-        """The suite or the model, and for the suite "steady" what that finds; beside the fastgru of `against`, too."""
+        """Measure the suite or the model, and for the suite "steady" its steadiness; compare with `against`."""
         from fastgru.bench.model_file import file_problem, parse_shapes
         from fastgru.bench.rivals.other import about_sides
         from fastgru.bench.suite import run_suite
@@ -172,7 +172,7 @@ def _case_of(problem: "Problem") -> "ModelCase":
 
 
 def _print_row(row: "Row") -> None:
-    """A line as soon as a case is done, for whoever watches; the tables come at the end."""
+    """Print a line as soon as a case is done. The tables come at the end."""
     from fastgru.bench.words import ratio_of
 
     line = row.trouble

@@ -1,4 +1,4 @@
-"""`fastgru bench --serve URL`: its options, and the load that they ask for."""
+"""`fastgru bench --serve URL`: its options, and the load that they describe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _ABOVE_0: Final = click.FloatRange(min=0, min_open=True)
 _COUNT: Final = click.IntRange(min=1)
-# Options of the command that go with --serve, too.
+# Options of the command that may also be given with --serve.
 _COMMON: Final = {"serve", "json_path", "html_path", "shapes"}
 
 
@@ -129,12 +129,12 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True)
 class Serving:
-    """The options of `serving_options` by their names."""
+    """The options of `serving_options`, by name."""
 
     given: dict[str, Any]
 
     def measure(self, shapes: tuple[str, ...]) -> ServingResult:
-        """Run the load. Raises `FastGRUError` for what does not go together, and where the server cannot be asked."""
+        """Run the load. Raises `FastGRUError` for options that contradict each other, and if the server fails."""
         from fastgru.bench.serving.demand import Demand
         from fastgru.bench.serving.inputs import parse_shapes
         from fastgru.bench.serving.measure import measure_serving, protocol_of
@@ -169,9 +169,9 @@ class Serving:
 
 
 def serving_options(function: F) -> F:
-    """The options of a load, as the parameter `serving`: None without --serve.
+    """Add the options of a load as the parameter `serving`, which is None without --serve.
 
-    Raises `click.UsageError` for an option of a load without it, and for any other but a few with it.
+    Raises `click.UsageError` for an option of a load without --serve, and for most other options with it.
     """
 
     @wraps(function)
@@ -199,7 +199,7 @@ def serving_options(function: F) -> F:
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks for the end, so that what there is is shown; the second one ends at once."""
+    """Make Ctrl-C end the run and show the results so far. A second Ctrl-C ends the process at once."""
     stop = threading.Event()
     before = signal.getsignal(signal.SIGINT)
 

@@ -1,4 +1,4 @@
-"""Biases that `fastgru adapt --train fc.` trains without their matrix, whose name does not begin so."""
+"""Finds biases that `fastgru adapt --train fc.` would train without their matrices, which have other names."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,8 +10,10 @@ __all__ = ["lone_biases"]
 
 
 def lone_biases(graph: Graph, asked: Sequence[str]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """For each bias that a beginning in `asked` stands for, where its node has matrices and none of them is meant: the
-    beginning, the bias, the matrices. asked: names, and beginnings that end with a dot or a slash."""
+    """Return (prefix, bias, matrices) for each bias that a prefix in `asked` selects without any matrix of its node.
+
+    asked: names of weights, and prefixes that end with a dot or a slash.
+    """
     beginnings = {one: tuple(n for n in graph.constants if n.startswith(one)) for one in asked if one[-1:] in "./"}
     meant = {*asked, *(name for names in beginnings.values() for name in names)}
     makers = {output: node for node in graph.nodes for output in node.outputs}
@@ -31,6 +33,6 @@ def _matrices(graph: Graph, node: Node) -> tuple[str, ...]:
 
 
 def _added_to(graph: Graph, node: Node, makers: dict[str, Node]) -> tuple[str, ...]:
-    """Of the node whose output this one adds a bias to."""
+    """Return the matrices of the node to whose output this one adds a bias."""
     sources: Iterable[str] = node.inputs if node.op == "binary" and node.attrs.get("kind") == "add" else ()
     return next((found for name in sources if name in makers and (found := _matrices(graph, makers[name]))), ())

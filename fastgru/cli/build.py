@@ -1,4 +1,4 @@
-"""`fastgru build`: kernels for any target, made on any machine, into a folder that is a cache there."""
+"""`fastgru build`: builds kernels for any target, on any machine, into a folder that serves as a cache."""
 
 from pathlib import Path
 from typing import Any

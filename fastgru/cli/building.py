@@ -1,9 +1,9 @@
-"""Kernels built for other targets, a process each: what `fastgru build` and `fastgru warmup --target` have in common.
+"""Builds kernels for other targets, with one process for each: shared by `fastgru build` and `fastgru warmup --target`.
 
     python -m fastgru.cli.building REQUEST
 
-is such a process. `FASTGRU_TARGET` names its target, and nothing of what it builds is run. It prints a line for each
-kernel, and at the end what its folders hold.
+runs such a process. `FASTGRU_TARGET` names its target, and the process runs none of the code that it builds. It prints
+a line for each kernel, and at the end one about the contents of its folder.
 """
 
 import json
@@ -34,7 +34,7 @@ def _parsed(context: click.Context, option: click.Parameter, given: str | None) 
 
 
 def targets_option(*, required: bool) -> Callable[[F], F]:
-    """`--target T[,T...]`, read as targets."""
+    """Return the option `--target T[,T...]`, parsed into targets."""
     return click.option(
         "--target",
         "targets",
@@ -53,10 +53,10 @@ def build_for(
     options: dict[str, Any],
     folder: Path | None,
 ) -> list[dict[str, Any]]:
-    """Build what models need, all kernels where there are none, for each target; tell what there is for each.
+    """Build the kernels of the models, or all kernels if no file is given, and return what each target has.
 
-    folder: of the cache, None for that of this user. Targets that share kernels come one after the other, the lowest
-    first, and others at the same time, as many as there are cores. Raises `FastGRUError` where one fails.
+    folder: that of the cache, None for the one of this user. Targets that share kernels are built one after the other,
+    the lowest first; others at the same time, as many as there are cores. Raises `FastGRUError` if one fails.
     """
     request = {
         "files": [str(file.absolute()) for file in files],
@@ -84,7 +84,7 @@ def build_for(
 
 
 def print_built(built: Sequence[dict[str, Any]]) -> None:
-    """A line for each target of `build_for`."""
+    """Print a line for each target of `build_for`."""
     for each in built:
         size = bytes_of(each["bytes"])
         say(f"{each['target']}: {counted(each['kernels'], 'kernel')}, {size} in {each['directory']}")
@@ -113,7 +113,7 @@ def _build(
 
 
 def _wanted(request: dict[str, Any]) -> Iterator[Any]:
-    """The native functions of a request: what Python calls, and what programs of the models have in them."""
+    """Return the native functions of a request: those that Python calls, and those in programs of the models."""
     import fastgru
     from fastgru.kernels import table
     from fastgru.verify.cases import draw_cases
@@ -124,13 +124,13 @@ def _wanted(request: dict[str, Any]) -> Iterator[Any]:
         runnable = model._runnable
         for case in draw_cases(model.graph):
             shapes = {name: array.shape for name, array in runnable.bind(case.calls[0]).items()}
-            if runnable.route(shapes) is None:  # several programs, of which one reads what another has made
+            if runnable.route(shapes) is None:  # several programs, one of which reads what another has computed
                 runnable.plan(case.calls[0])
     return (native for native in table.entries() if whole or not native.dtype or native.asked_for)
 
 
 def main() -> None:
-    """The process of one target."""
+    """Run the process of one target."""
     from fastgru.cli.group import one_line
     from fastgru.errors import FastGRUError
     from fastgru.kernels import table

@@ -1,4 +1,4 @@
-"""The character-level language model that comes with the package: load it, check it, let it write."""
+"""The character-level language model that comes with the package: loading, checking and writing."""
 
 import json
 import time
@@ -17,20 +17,20 @@ from fastgru.records import dataclass
 __all__ = ["ALLOWED", "DATA", "CharModel", "Timing"]
 
 DATA: Final = fastgru.demo_path().parent
-# Logits of magnitude about 10, float32 on both sides.
+# For logits of magnitude about 10, with float32 on both sides.
 ALLOWED: Final = 5e-5
 
 
 @dataclass
 class Timing:
-    """step_ns: one entry a character, the model alone; total_ns: the choice of the character included."""
+    """step_ns: the time of the model for each character. total_ns: all time, with the choice of the characters."""
 
     step_ns: list[int] = field(default_factory=list)
     total_ns: int = 0
 
 
 class CharModel:
-    """tokens (N, T) -> logits (N, T, V), one token a character of `alphabet`."""
+    """A model from tokens (N, T) to logits (N, T, V), with one token for each character of `alphabet`."""
 
     def __init__(self, folder: Path = DATA) -> None:
         started = time.perf_counter()
@@ -40,13 +40,13 @@ class CharModel:
         self.alphabet = json.loads(self.meta["alphabet"])
         self._ids = {character: i for i, character in enumerate(self.alphabet)}
         self._expected = folder / "demo_expected.npz"
-        # The first push compiles what is not in the cache.
+        # The first push compiles what the cache lacks.
         self.stream.push(np.zeros((1, 1), np.int64))
         self.stream.reset()
         self.load_s = time.perf_counter() - started
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Token ids (1, T). `InvalidModelError` for a character that the model has never seen."""
+        """Return token ids (1, T). Raises `InvalidModelError` for a character that the alphabet lacks."""
         if unknown := sorted(set(text) - set(self._ids)):
             raise InvalidModelError(
                 f"prompt: {', '.join(map(repr, unknown))} is not in the model's alphabet {self.alphabet.strip()!r}"
@@ -54,9 +54,9 @@ class CharModel:
         return np.array([[self._ids[character] for character in text]], np.int64)
 
     def check(self) -> float:
-        """The largest difference of a stored text's logits to those of the framework that trained the model.
+        """Return the largest difference between our logits and those of the framework that trained the model.
 
-        They are the same within `ALLOWED`; infinite where one is not a number.
+        The difference should be at most `ALLOWED`. It is infinite if a logit is NaN.
         """
         with np.load(self._expected, allow_pickle=False) as expected:
             tokens, logits, hn = expected["tokens"], expected["logits"], expected["hn"]
@@ -67,9 +67,10 @@ class CharModel:
     def write(
         self, prompt: str, length: int, *, temperature: float, seed: int, timing: Timing
     ) -> Iterator[tuple[str, float]]:
-        """`length` characters that follow `prompt`, each with the probability that it was drawn with.
+        """Yield `length` characters that follow `prompt`, each with the probability with which it was drawn.
 
-        temperature 0 takes the likeliest each time. An empty prompt stands for the start of a chapter.
+        With temperature 0, the most likely character is taken each time. An empty prompt stands for the start of a
+        chapter.
         """
         draws = np.random.default_rng(seed).random(length)
         self.stream.reset()
@@ -88,7 +89,7 @@ class CharModel:
 
 
 def _choose(logits: NDArray[Any], temperature: float, draw: float) -> tuple[int, float]:
-    """A token and its probability at this temperature; `draw` is from [0, 1)."""
+    """Return a token and its probability at this temperature. draw: a number from [0, 1)."""
     weights = np.exp((logits - logits.max()) / (temperature or 1.0), dtype=np.float64)
     ends = weights.cumsum()
     choice = int(ends.searchsorted(draw * ends[-1], side="right")) if temperature else int(logits.argmax())

@@ -1,4 +1,4 @@
-"""The GRUs of a Keras file that has a configuration: their arguments, and where their arrays are."""
+"""Finds the GRUs of a Keras file that has a configuration: their arguments, and the paths of their arrays."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,9 +19,11 @@ __all__ = ["ConfiguredGRU", "configured_grus"]
 
 @dataclass(frozen=True)
 class ConfiguredGRU:
-    """arguments: of the layer, as its configuration has them. arrays: the paths of kernel, recurrent kernel and bias.
+    """A GRU in the configuration of a Keras file.
 
-    arrays is empty for the nine of Keras 1. is_cudnn: the arrays are in cuDNN's layout.
+    arguments: those of the layer, as in its configuration.
+    arrays: the paths of the kernel, the recurrent kernel and the bias; empty for the nine arrays of Keras 1.
+    is_cudnn: whether the arrays are in cuDNN's layout.
     """
 
     arguments: Mapping[str, Any]
@@ -30,14 +32,14 @@ class ConfiguredGRU:
 
 
 class _Paths(Store):
-    """Gives the path of an array in its place."""
+    """A store that returns the path of an array instead of the array."""
 
     def read(self, path: str) -> Any:
         return path
 
 
 def configured_grus(file: Path) -> list[ConfiguredGRU]:
-    """Every GRU of a Keras model, with keras_version among its arguments; [] for other files."""
+    """Return every GRU of a Keras model, with keras_version among its arguments; [] for other files."""
     try:
         with opened(file) as content:
             if detect_format(content) not in ("hdf5", "keras"):
@@ -51,7 +53,7 @@ def configured_grus(file: Path) -> list[ConfiguredGRU]:
 
 
 def _grus(layer: LayerConfig, weights: LayerWeights, rules: Rules) -> Iterator[ConfiguredGRU]:
-    """This layer and those inside of it, but for what contradicts its configuration."""
+    """Yield this layer and the layers inside it, without those whose weights contradict the configuration."""
     try:
         inside = list(_inside(layer, weights))
         if layer.class_name in ("GRU", "CuDNNGRU", "GRUCell"):

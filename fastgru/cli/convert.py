@@ -1,4 +1,4 @@
-"""`fastgru convert`: any format in, one .safetensors or .onnx file out."""
+"""`fastgru convert`: converts any format into one .safetensors or .onnx file."""
 
 from pathlib import Path
 from typing import Any

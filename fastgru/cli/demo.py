@@ -1,4 +1,4 @@
-"""`fastgru demo`: the model that comes with the package writes some text, and says how fast."""
+"""`fastgru demo`: lets the model that comes with the package write some text, and shows its speed."""
 
 import time
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from fastgru.terminal import bytes_of, kernels_used, stdout, time_of
 
 __all__ = ["colour_of", "command", "legend", "typewrite"]
 
-_SHOW_S = 6.0  # what the text takes to appear on a terminal, where the model itself needs some milliseconds
-# From a guess to a certainty; readable on dark and on light terminals alike.
+_SHOW_S = 6.0  # how long the text takes to appear on a terminal; the model itself needs some milliseconds
+# The colours for a guess and for a certainty. Both are readable on dark and light terminals.
 _UNSURE, _SURE = (214, 110, 60), (70, 140, 150)
 _MARGIN = 2
 
@@ -88,13 +88,13 @@ def _print_title(console: Console, model: CharModel) -> None:
 
 
 def _step_s(timing: Timing) -> dict[str, float]:
-    """Of the model alone, in seconds."""
+    """Return the median and 99th percentile of the model's time for a character, in seconds."""
     median, slow = np.percentile(timing.step_ns, (50, 99)) / 1e9
     return {"median": float(median), "p99": float(slow)}
 
 
 def _rate(timing: Timing) -> float:
-    """Characters a second, with the choice of each."""
+    """Return the characters per second, including the choice of each."""
     return 1e9 * len(timing.step_ns) / timing.total_ns
 
 
@@ -125,7 +125,7 @@ def colour_of(probability: float) -> Style:
 
 
 def legend() -> Text:
-    """What the colours mean, in one line."""
+    """Return a line that shows what the colours mean."""
     bar = Text("each character in the colour of its probability: 0 ", style="dim")
     for i in range(11):
         bar.append("━", style=colour_of(i / 10))
@@ -133,7 +133,7 @@ def legend() -> Text:
 
 
 def typewrite(console: Console, characters: Iterable[tuple[str, Style]], *, pause_s: float = 0.0) -> None:
-    """Print these characters, a blank line for a line break; `pause_s` after each where the console is a terminal."""
+    """Print these characters, with a blank line for a line break. On a terminal, pause `pause_s` after each."""
     width = max(20, min(console.width, 96) - 2 * _MARGIN)
     paragraphs = [paragraph for paragraph in Text.assemble(*characters).split() if paragraph.plain.strip()]
     for number, paragraph in enumerate(paragraphs):

@@ -1,4 +1,4 @@
-"""`fastgru doctor`: what this machine is, and what was chosen for it."""
+"""`fastgru doctor`: describes this machine and what was chosen for it."""
 
 import platform
 from typing import Any
@@ -31,7 +31,7 @@ def command(with_kernels: bool, as_json: bool) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything that `doctor` prints, as plain data."""
+    """Return everything that `doctor` prints, as plain data."""
     from fastgru.engine.faster import describe
     from fastgru.kernels import table
     from fastgru.simd import cache, cpu, target

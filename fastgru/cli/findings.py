@@ -1,4 +1,4 @@
-"""What `inspect` finds in a file, as plain data that JSON can hold."""
+"""The findings of `inspect` about a file, as plain data for JSON."""
 
 import json
 from collections import Counter
@@ -25,10 +25,10 @@ from fastgru.spec import Activation, GRUSpec
 
 __all__ = ["examine", "profile"]
 
-# Layers with a `from_torch` that needs no more than their prefix. A GRU has `FoundGRU.recipe`.
+# Layers whose `from_torch` needs only a prefix. The call for a GRU is `FoundGRU.recipe`.
 _PLAIN: Final = ("BatchNorm1d", "Embedding", "LayerNorm", "Linear", "PReLU")
 _WEIGHTS_ONLY: Final = ("npz", "torch-legacy", "torch-zip")
-# Formats that hold a whole model or weights alone: what to call the one and the other.
+# Formats that hold either a whole model or only weights: the descriptions of both.
 _EITHER: Final[Mapping[str, tuple[str, str]]] = {
     "hdf5": ("a Keras model in an HDF5 file", "weights in an HDF5 file"),
     "json": ("a model in RTNeural's JSON", "a state dict in JSON"),
@@ -37,11 +37,11 @@ _EITHER: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def examine(file: Path, *, precision: str | None = None, **options: Unpack[Reading]) -> dict[str, Any]:
-    """kind "model", "weights" or "unknown" with what is known of it; `unsupported` says why a model does not load.
+    """Return the kind "model", "weights", "choices" or "unknown", with what is known about the file.
 
-    The options are those of `fastgru.load`; to weights alone, of which nothing has to be read, allow_unread is all one.
-    `weights` tells what each node's weights would be in, where the precision is one of weights.
-    Raises what the readers raise for damaged files, `UnsupportedModelError` for an option that the file has no use for.
+    `unsupported` says why a model does not load. `weights` tells the precision of each node's weights, if `precision`
+    is one of weights. The options are those of `fastgru.load`; allow_unread has no effect on a file of weights alone.
+    Raises the errors of the readers for damaged files, and `UnsupportedModelError` for an option that does not apply.
     """
     kind = detect_format(file)
     given = options_for(kind, file, options)
@@ -71,7 +71,7 @@ def examine(file: Path, *, precision: str | None = None, **options: Unpack[Readi
 
 
 def _inside(file: Path, kind: str) -> dict[str, Any]:
-    """Of a model that does not load, the weights, where they can be read without it."""
+    """Return the weights of a model that does not load, if they can be read without it."""
     try:
         return _of_weights(file, None) if kind in _EITHER or kind == "keras" else {}
     except FastGRUError:
@@ -79,9 +79,9 @@ def _inside(file: Path, kind: str) -> dict[str, Any]:
 
 
 def profile(file: Path, *, precision: str | None, **options: Unpack[Reading]) -> list[dict[str, Any]]:
-    """node, kernel and seconds of every instruction of a run on random numbers, in order.
+    """Return the node, the kernel and the seconds of every instruction of a run on random numbers, in order.
 
-    Raises what `fastgru.load` and the model raise.
+    Raises the errors of `fastgru.load` and of the model.
     """
     model = load(file, precision=precision, **options)
     random = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def profile(file: Path, *, precision: str | None, **options: Unpack[Reading]) ->
         if spec.dtype.startswith("float"):
             inputs[spec.name] = random.standard_normal(shape).astype(spec.dtype)
         else:
-            inputs[spec.name] = np.ones(shape, spec.dtype)  # a position, or a length, of the smallest axis
+            inputs[spec.name] = np.ones(shape, spec.dtype)  # 1 is a valid position or length even in the smallest axis
     return [
         {"node": t.label, "kernel": t.handler, "seconds": t.seconds, "times": t.count} for t in model.profile(inputs)
     ]
@@ -143,7 +143,7 @@ def _weights(graph: Graph, precision: str | None) -> list[dict[str, str]]:
 
     try:
         chosen = Model(graph, precision=precision).weight_precisions
-    except UnsupportedModelError as error:  # the model runs; what is not known before is what its weights are
+    except UnsupportedModelError as error:  # the model runs, but its precisions are not known before a run
         return [{"op": "-", "node": "-", "precision": "-", "why": str(error)}]
     return [{"op": c.op, "node": name, "precision": c.precision, "why": c.why} for name, c in chosen.items()]
 
@@ -209,14 +209,14 @@ def _of_weights(file: Path, key: str | None) -> dict[str, Any]:
 
 
 def _offers(weights: Weights, grus: Sequence[FoundGRU]) -> list[tuple[str, str, str]]:
-    """(prefix, the call that makes the layer, a remark) of each layer that is told, in the order of the file."""
+    """Return (prefix, the call that makes the layer, a remark) for each recognised layer, in the order of the file."""
     recipes = {gru.prefix: gru.recipe for gru in grus}
     offers = []
     for prefix, layer, remark in drafted(weights):
         if prefix in recipes:
             offers.append((prefix, recipes.pop(prefix), ""))
         elif layer in _PLAIN:
-            # A matrix without a bias is either of two: its name decides, and the remark names the other.
+            # A matrix without a bias can be either layer. Its name decides, and the remark names the other layer.
             either = layer == "Linear" and "Embedding" in remark
             if either and "emb" in prefix.lower():
                 layer, either = "Embedding", False

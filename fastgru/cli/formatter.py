@@ -1,4 +1,4 @@
-"""Help that breaks lines between words only: options such as --max-error stay whole."""
+"""Help that breaks lines only between words: options such as --max-error stay whole."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,7 +7,7 @@ import click
 
 __all__ = ["Context"]
 
-_HYPHEN: Final = "\N{NON-BREAKING HYPHEN}"  # where the wrapping of text sees no end of a word
+_HYPHEN: Final = "\N{NON-BREAKING HYPHEN}"  # text wrapping does not break lines at this character
 
 
 class _Formatter(click.HelpFormatter):

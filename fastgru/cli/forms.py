@@ -1,4 +1,4 @@
-"""What `fastgru adapt` asks of data, what it gets, and what a graph reads and gives."""
+"""Data types of `fastgru adapt`: its request, its pairs of data, and the form of a graph."""
 
 from typing import Any, NamedTuple
 
@@ -13,8 +13,12 @@ __all__ = ["Cutting", "Form", "Pairs", "form_of", "timed_of"]
 
 
 class Cutting(NamedTuple):
-    """batch: rows that learn together, None for a choice by the data; window: steps of a text; held_out: the last share
-    of the data, from 0 to less than 1; skip_unknown: leave out characters that the alphabet does not have."""
+    """How to cut the data.
+
+    batch: the number of rows that learn together, or None to choose by the data. window: the steps of a text.
+    held_out: the share at the end of the data, from 0 to less than 1.
+    skip_unknown: whether to leave out characters that the alphabet lacks.
+    """
 
     batch: int | None
     window: int | None
@@ -23,8 +27,9 @@ class Cutting(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """data, reset, held_out: as `fastgru.learn.fit` takes them. facts: how much there is, for people and programs.
-    classes: whether the targets are classes."""
+    """data, reset, held_out: as for `fastgru.learn.fit`. facts: the amounts of data, for people and programs.
+    classes: whether the targets are classes.
+    """
 
     data: list[tuple[Any, ...]]
     reset: list[Array] | None
@@ -34,8 +39,11 @@ class Pairs(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What the graph reads and gives: its only input that is no state, which axis of it is the batch, and whether its
-    output has steps."""
+    """The form of a graph.
+
+    spec: its only input that is not a state. rows: the batch axis of that input. output: the name of the output to
+    compare. alphabet: the model's alphabet as JSON, or None.
+    """
 
     spec: TensorSpec
     rows: int
@@ -44,7 +52,7 @@ class Form(NamedTuple):
 
 
 def form_of(graph: Graph, output: str | None) -> Form:
-    """Raises `UnsupportedModelError` for a model with several inputs, `ShapeError` for an output that there is not."""
+    """Return the form. Raises `UnsupportedModelError` for several inputs, `ShapeError` for an unknown output."""
     inputs = [spec for spec in graph.inputs if spec.name not in graph.states]
     if len(inputs) != 1:
         names = ", ".join(spec.name for spec in inputs) or "none"
@@ -60,5 +68,5 @@ def form_of(graph: Graph, output: str | None) -> Form:
 
 
 def timed_of(graph: Graph, form: Form, x: Array) -> bool:
-    """Whether the output has steps."""
+    """Return True if the output has steps."""
     return time_axis_of(graph, form.output, {form.spec.name: x}) is not None

@@ -1,4 +1,4 @@
-"""The group of commands: loads a command's module on demand, and tells of errors and interruptions."""
+"""The group of commands: imports the module of a command on demand, and reports errors and interruptions."""
 
 import contextlib
 import importlib
@@ -20,7 +20,7 @@ from fastgru.nearest import nearest
 
 __all__ = ["COMMANDS", "INTERRUPTED", "main"]
 
-# name -> its line in `fastgru --help`, so that listing the commands imports none of them.
+# name -> its line in `fastgru --help`. Listing the commands imports none of them.
 COMMANDS: Final[Mapping[str, str]] = {
     "adapt": "Adapt a model, or its last layers, to data on this CPU.",
     "bench": "Measure speed, next to other runtimes and to the limits of the CPU.",
@@ -37,12 +37,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "verify": "Compare a model with its definition and its framework.",
     "warmup": "Compile the kernels now, so that no later process has to.",
 }
-INTERRUPTED: Final = 130  # as shells report a process that SIGINT has ended
+INTERRUPTED: Final = 130  # the status that shells report for a process ended by SIGINT
 _WITHOUT_TABLES: Final = ("adapt", "build", "convert", "demo", "help", "serve", "warmup")
 
 
 class _Failure(click.ClickException):
-    """An error of ours, or of the system: one line, status 2."""
+    """An error of fastgru or of the system: one line, status 2."""
 
     exit_code = 2
 
@@ -101,11 +101,12 @@ class _Group(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """As click's, with the exit status of an interrupted command, and errors as JSON where JSON was asked for."""
+        """Run as click does, with our exit status after an interruption, and errors as JSON if JSON was requested."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, ValueError):  # of a test, or closed
+            # A stream of a test has no `reconfigure`, and that of a closed stream raises.
+            with contextlib.suppress(AttributeError, ValueError):
                 stream.reconfigure(errors="replace")  # type: ignore[union-attr]
         words = list(sys.argv[1:] if args is None else args)
         try:
@@ -122,7 +123,7 @@ class _Group(click.Group):
 def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: int) -> None:
     from fastgru.terminal import say
 
-    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of click 8.2: the help is the message
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of click 8.2; its message is the help
         error.show()
         return
     if isinstance(error, click.NoSuchOption):
@@ -138,7 +139,7 @@ def _tell(words: Sequence[str], error: click.ClickException, kind: str, status: 
 
 
 def _with_near_options(error: click.NoSuchOption) -> click.UsageError:
-    """The same error, which offers the options of the command that are spelt alike."""
+    """Return the error with suggestions of similar options of the command."""
     message = f"No such option '{error.option_name}'."
     if error.ctx is not None and error.option_name.startswith("--"):
         params = error.ctx.command.get_params(error.ctx)
@@ -149,7 +150,7 @@ def _with_near_options(error: click.NoSuchOption) -> click.UsageError:
 
 
 def wants_json(words: Sequence[str]) -> bool:
-    """Whether standard output is to hold JSON: --json, which names a file, or - for standard output, in bench."""
+    """Return True if standard output must be JSON: --json, or in bench, whose --json names a file, --json -."""
     given = list(words[: words.index("--")] if "--" in words else words)
     if "bench" in given:
         return "--json=-" in given or ("--json", "-") in itertools.pairwise(given)
@@ -164,7 +165,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The message without line breaks; of an `OSError` the file, the reason, and which files are near a wrong path."""
+    """Return the message without line breaks. An `OSError` gives the file, the reason, and files with similar names."""
     if isinstance(error, OSError) and error.filename is not None:
         near = near_files(Path(str(error.filename))) if isinstance(error, FileNotFoundError) else ""
         return f"{error.filename}: {error.strerror}{near}"

@@ -1,8 +1,8 @@
-"""GRUs in a state dict whose names are not torch's: told by the names that Keras gives, or else by shapes.
+"""Guesses GRUs in a state dict with other names than torch's: by the names of Keras, or else by shapes.
 
 Keras: kernel (I, 3H), recurrent kernel (H, 3H), bias (2, 3H) or (3H,). Torch's layout under other names: (3H, I),
-(3H, H), (3H,), (3H,). Shapes tell neither the order of the gates nor the activations: what is found by them is a
-proposal. Where the file has Keras's configuration of the layer, the proposal has its arguments.
+(3H, H), (3H,), (3H,). Shapes tell neither the order of the gates nor the activations, so a GRU found by shapes is only
+a proposal. If the file has Keras's configuration of the layer, the proposal has its arguments.
 """
 
 import re
@@ -26,17 +26,18 @@ _ARGUMENTS: Final = {
 
 
 def guess_grus(specs: Mapping[str, tuple[str, Shape]], configured: Sequence[ConfiguredGRU]) -> list[dict[str, Any]]:
-    """For each GRU: input_size, hidden_size, the names, and a call that makes a layer of them.
+    """Return for each GRU input_size, hidden_size, the names of its arrays, and a call that makes a layer of them.
 
-    configured: what `configured_grus` found in the file. certain: True for these; of the others their shapes alone
-    speak, which tell no order of gates, no activations, and where there is no bias, not where the reset stands.
+    configured: the result of `configured_grus` for the file. certain: True for these GRUs. For the others only shapes
+        are
+    known, which tell neither the order of gates nor the activations, and without a bias not the form of the reset.
     """
     shapes = {name: shape for name, (_, shape) in specs.items()}
     found, rest = [], dict(shapes)
     for gru in configured:
         if gru.arrays and all(len(rest.get(name, ())) == 2 for name in gru.arrays[:2]):
             w, r, *bias = gru.arrays
-            if not gru.is_cudnn:  # whose gates stand in another order, and transposed
+            if not gru.is_cudnn:  # cuDNN has the gates in another order, and transposed
                 found.append({**_keras(w, r, bias, shapes, gru.arguments, H=shapes[r][0]), "certain": True})
             for name in filter(rest.__contains__, gru.arrays):
                 del rest[name]
@@ -51,7 +52,7 @@ def _guessed(shapes: Mapping[str, Shape], configured: Sequence[ConfiguredGRU]) -
         if len(shapes[w]) != 2 or len(shapes[r]) != 2 or taken & {w, r}:
             continue
         rows, columns = shapes[r]
-        # HDF5 sorts names: a bias stands before its kernels, or behind them where names are numbers.
+        # HDF5 sorts names: a bias comes before its kernels, or after them if names are numbers.
         near = [name for name in (*names[i + 2 : i + 4], *names[max(i - 1, 0) : i]) if _parent(name) == _parent(r)]
         if columns == 3 * rows and shapes[w][1] == columns and _parent(w) == _parent(r) and "bias" not in _last(w):
             bias = [name for name in near if shapes[name] in ((3 * rows,), (2, 3 * rows))][:1]
@@ -74,7 +75,7 @@ def _settings(name: str, configurations: Mapping[str, Mapping[str, Any]]) -> Map
 
 
 def _keras_1(shapes: Mapping[str, Shape], configurations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The nine arrays that Keras 1 kept of a GRU, by their names: gru_1_W_z, gru_1_U_z, gru_1_b_z, gru_1_W_r..."""
+    """Find the nine arrays of a GRU of Keras 1 by their names: gru_1_W_z, gru_1_U_z, gru_1_b_z, gru_1_W_r..."""
     found = []
     for name, shape in shapes.items():
         stem, middle, end = name.rpartition("W_z")

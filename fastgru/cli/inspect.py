@@ -1,4 +1,4 @@
-"""`fastgru inspect`: what is in a file."""
+"""`fastgru inspect`: shows what a file contains."""
 
 from pathlib import Path
 from typing import Any

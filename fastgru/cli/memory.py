@@ -1,4 +1,4 @@
-"""`fastgru memory`: how much of the past a trained model uses, and the warm-up of a chunk."""
+"""`fastgru memory`: shows how much of the past a trained model uses, and the warm-up that a chunk needs."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_SHOWN: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # of k
+_SHOWN: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # the values of k in the table
 _COUNT = click.IntRange(min=1)
 _COLOURS: Final = {
     "s0": "#2456d6",
@@ -135,7 +135,7 @@ def command(
 
 
 def _arrays(data: tuple[str, ...], graph: Graph, skip_unknown: bool) -> dict[str, Any]:
-    """The inputs by name; a text as the ids of its characters, a batch of one row."""
+    """Return the inputs by name. A text becomes the ids of its characters, in a batch of one row."""
     texts = [each for each in data if each.lower().endswith(".txt")]
     named = name_inputs("--data", [each for each in data if each not in texts], graph.inputs, graph.states)
     for text in texts:

@@ -1,4 +1,4 @@
-"""Files that somebody may have meant by a path that leads to none."""
+"""Suggests files for a path that does not exist."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ _SHOWN: Final = 5
 
 
 def near_files(path: Path) -> str:
-    """ "; did you mean models/a.onnx?", or which models are in the folder; "" where nothing is near."""
+    """Return "; did you mean models/a.onnx?", or the models in the folder, or "" if there are none."""
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
         return f"; there is no folder {folder}"
@@ -34,7 +34,7 @@ def near_files(path: Path) -> str:
 
 
 class ModelPath(click.Path):
-    """The path of a file that exists, completed by shells as one."""
+    """The path of an existing file, which shells complete as a path."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)

@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options that several commands share."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +26,8 @@ precision_option = click.option(
     " float32. auto stores each weight in bfloat16 if this CPU is no slower with it; auto-int8 also allows int8."
     "  [default: float32, or what a quantised file has]",
 )
-# The arguments of `fastgru.load` that a command line can give, in the order of the help: what the value is read as, and
-# what click is told of the option.
+# The arguments of `fastgru.load` that are also options, in the order of the help: the type of the value, and the
+# settings of the option for click.
 _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
     "key": (str, {"metavar": "PATH", "help": "For checkpoints: the dotted path of the dict of tensors to read."}),
     "architecture": (
@@ -93,7 +93,7 @@ _LOAD: Final[dict[str, tuple[Callable[[Any], object], dict[str, Any]]]] = {
 
 
 def show(found: dict[str, Any], print_it: Callable[[], None], *, as_json: bool) -> None:
-    """What a command has found: as JSON, or printed for people."""
+    """Print the result of a command, as JSON or for people."""
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -101,13 +101,13 @@ def show(found: dict[str, Any], print_it: Callable[[], None], *, as_json: bool) 
 
 
 def flags(options: Iterable[str]) -> str:
-    """The parameters of these names as they stand on a command line: "--key, --max-iterations"."""
+    """Return the options for these parameters: "--key, --max-iterations"."""
     return ", ".join(f"--{name.replace('_', '-')}" for name in options)
 
 
 @contextmanager
 def telling_of_flags() -> Iterator[None]:
-    """What an error says of an argument of `fastgru.load`, as it is on a command line."""
+    """Add the name of the option to an error about an argument of `fastgru.load`."""
     try:
         yield
     except UnreadTensorsError as error:
@@ -115,14 +115,15 @@ def telling_of_flags() -> Iterator[None]:
 
 
 def load_options(function: F) -> F:
-    """The options of `fastgru.load` that a command line can give, as the parameter `options`.
+    """Add the arguments of `fastgru.load` as options, and pass those that are given as the parameter `options`.
 
-    Only those that were given are in it. An `UnreadTensorsError` of the command tells of --allow-unread.
+    An `UnreadTensorsError` of the command names --allow-unread.
     """
 
     @wraps(function)
     def command(*args: Any, **given: Any) -> Any:
-        chosen = {name: given.pop(f"load_{name}") for name in _LOAD}  # commands have inputs of their own
+        # The prefix is needed, because commands have options of the same names.
+        chosen = {name: given.pop(f"load_{name}") for name in _LOAD}
         options = {name: _LOAD[name][0](value) for name, value in chosen.items() if value not in (None, (), False)}
         with telling_of_flags():
             return function(*args, options=options, **given)

@@ -1,4 +1,4 @@
-"""What a model is adapted to: arrays with targets from .npz files, or a text in the model's alphabet."""
+"""The data of `fastgru adapt`: arrays with targets from .npz files, or a text in the model's alphabet."""
 
 import math
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ _MORE: Final = ("targets", "mask", "lengths", "reset")
 
 
 def read_pairs(path: Path, held: Path | None, graph: Graph, output: str | None, cutting: Cutting) -> Pairs:
-    """The pairs of a file, and those held out: of the file `held`, or the last share of the data.
+    """Return the pairs of a file, with held-out pairs from the file `held` or from the end of the data.
 
-    Raises `DataError` and `click.UsageError` naming the file and what does not fit, `UnsupportedModelError` for a model
-    with several inputs.
+    Raises `DataError` and `click.UsageError` naming the file and the fault, `UnsupportedModelError` for a model with
+    several inputs.
     """
     form = form_of(graph, output)
     if path.suffix.lower() == ".txt":
@@ -111,7 +111,7 @@ def _read_set(path: Path, graph: Graph, form: Form) -> tuple[_Set, bool]:
 
 
 def _within(path: Path, lengths: Array, x: Array, rows: int, graph: Graph, mask: Array | None) -> Array:
-    """Which steps count. A layer that goes backward would read what is behind the end of a row."""
+    """Return a mask of the steps that count. Refuse layers that go backward, which would read past the end of a row."""
     N, T = x.shape[rows], x.shape[1 - rows]
     if lengths.shape != (N,) or lengths.dtype.kind not in "iu" or not 0 <= lengths.min() <= lengths.max() <= T:
         raise DataError(f"{path}: lengths is {lengths.tolist()}, expected {N} integers from 0 to {T}")
@@ -126,7 +126,7 @@ def _within(path: Path, lengths: Array, x: Array, rows: int, graph: Graph, mask:
 
 
 def _hold_out(path: Path, whole: _Set, form: Form, share: float, *, timed: bool) -> tuple[_Set, _Set]:
-    """The last rows; where they are too few, the last steps of all rows."""
+    """Split off the last rows, or the last steps of all rows if there are too few rows."""
     N, T = whole.x.shape[form.rows], whole.x.shape[1 - form.rows]
     if (count := math.floor(N * share + 0.5)) and count < N:
         some = (slice(0, N - count), slice(N - count, N))

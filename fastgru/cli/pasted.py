@@ -1,4 +1,4 @@
-"""Python that loads the layers of a file of weights, in lines that can be pasted from a terminal of 80 columns."""
+"""Writes Python code that loads the layers of a file of weights, for pasting from a terminal of 80 columns."""
 
 import ast
 import json
@@ -13,10 +13,9 @@ _WIDTH: Final = 79
 
 
 def code_for(file: str, key: str | None, offers: Iterable[tuple[str, str, str]]) -> str:
-    """A program that reads `file` and makes a layer of each offer: (its name in the file, the call that makes it,
-    a remark or "").
+    """Return a program that reads `file` and makes a layer of each offer: (name in the file, call, remark or "").
 
-    key: of the dict of tensors in the file, None where there is only one.
+    key: that of the dict of tensors in the file, or None if there is only one.
     """
     read = (
         f"fastgru.read_weights({json.dumps(file, ensure_ascii=False)}"
@@ -34,7 +33,7 @@ def code_for(file: str, key: str | None, offers: Iterable[tuple[str, str, str]])
 
 
 def _identifier(name: str) -> str:
-    """The last part of a name of the file that can be a variable."""
+    """Return the last part of the name if it can be a variable, or else "layer"."""
     part = re.sub(r"\W", "_", name.rpartition(".")[2], flags=re.ASCII)
     usable = part.isidentifier() and not keyword.iskeyword(part) and part not in ("weights", "fastgru")
     return part if usable and part.strip("_") else "layer"
@@ -54,7 +53,7 @@ def _assigned(name: str, call: str) -> str:
 
 
 def _broken(node: ast.expr, depth: int = 0) -> str:
-    """The expression, an argument a line where it is too long for one."""
+    """Return the expression, with each argument on its own line if it is too long for one line."""
     text, margin, inner = ast.unparse(node), "    " * depth, "    " * (depth + 1)
     if len(text) + len(margin) <= _WIDTH - 20:
         return text

@@ -1,4 +1,4 @@
-"""`fastgru quantize`: weights of low precision, and what they cost and save."""
+"""`fastgru quantize`: gives a model low-precision weights, and shows what they cost and save."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +117,7 @@ def _data(options: tuple[str, ...], graph: Graph) -> dict[str, NDArray[Any]]:
 
 
 def _fit_calls(array: NDArray[Any], spec: Any, graph: Graph) -> NDArray[Any]:
-    """`fit` of each call where the array holds several."""
+    """Fit each call of an array that holds several calls, or else the array."""
     if spec.shape is not None and array.ndim == len(spec.shape) + 1 and len(array):
         return np.stack([fit(call, spec, graph) for call in array])
     fitted: NDArray[Any] = fit(array, spec, graph)
@@ -181,7 +181,7 @@ def _print_layers(console: Console, report: "QuantizeReport") -> None:
 
 
 def _print_kept_back(console: Console, report: "QuantizeReport") -> None:
-    """What lower precisions would cost and save, each by itself."""
+    """Print what lower precisions would cost and save, each alone."""
     if not report.kept_back:
         return
     columns = ("kept back", "in", "error alone", "below", "bytes saved", "time saved")

@@ -1,4 +1,4 @@
-"""`fastgru run`: a model on arrays from files."""
+"""`fastgru run`: runs a model on arrays from files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,7 +73,7 @@ def command(
 def _start_of_states(
     graph: Graph, specs: tuple[TensorSpec, ...], given: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """What each state that is not given begins with; its free dimensions are those of the inputs that are."""
+    """Return the start of each state that is not given. Its free dimensions are those of the given inputs."""
     from fastgru.reference.operator import numpy_dtype
 
     if missing := [spec.name for spec in specs if spec.name not in given and spec.name not in graph.states]:
@@ -99,7 +99,7 @@ def _start_of_states(
 
 
 def _summary(array: NDArray[Any]) -> dict[str, Any]:
-    """For programs; a number that is not finite is None, as JSON has none."""
+    """Return figures of an array for JSON, with None for numbers that are not finite."""
     numbers = array.astype(np.float64)
     figures = {f.__name__: float(f(numbers)) if array.size else np.nan for f in (np.min, np.mean, np.max)}
     told = {name: value if np.isfinite(value) else None for name, value in figures.items()}

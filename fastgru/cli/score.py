@@ -1,4 +1,4 @@
-"""`fastgru score`: a model over every sequence of a data set."""
+"""`fastgru score`: runs a model over every sequence of a data set."""
 
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,8 @@ def command(
     check_output(output)
     names = options.pop("outputs", None)
     model = fastgru.load(file, precision=precision, threads=threads, **options)
-    if names and not set(names) <= {spec.name for spec in model.outputs}:  # inner ones: a part of the model
+    # Names of inner tensors: load a part of the model.
+    if names and not set(names) <= {spec.name for spec in model.outputs}:
         model = fastgru.load(file, precision=precision, threads=threads, outputs=names, **options)
     columns, ids = _columns(choices.pop("columns")), choices.pop("ids")
     choices["budget"] = choices.pop("mebibytes") << 20
@@ -137,7 +138,7 @@ def command(
 
 
 def _cluster(choices: dict[str, Any]) -> Any:
-    """What `--ray` asks for, or None."""
+    """Return the Ray cluster that `--ray` asks for, or None."""
     address, actors, cpus = (choices.pop(name) for name in ("address", "ray_actors", "ray_cpus"))
     if address is None:
         return None

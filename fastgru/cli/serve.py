@@ -1,4 +1,4 @@
-"""`fastgru serve`: models over HTTP, gRPC and WebSocket. Its options are the fields of `serve.settings.Settings`."""
+"""`fastgru serve`: serves models over HTTP, gRPC and WebSocket. Its options are the fields of `Settings`."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ _METAVARS: Final = {"seconds": "SECONDS", "bytes": "BYTES"}
 
 
 def _options(function: F) -> F:
-    """An option for each field but models; one that was not given is None, or empty."""
+    """Add an option for each field except `models`. An option that is not given is None or empty."""
     decorated: Any = function
     for field in reversed(list(Settings.__dataclass_fields__.values())):
         if field.name != "models":
@@ -81,7 +81,7 @@ def command(models: tuple[str, ...], config: Path | None, **options: Any) -> Non
 
     set_up(settings.log_format)
     if settings.log_format == "json":
-        os.environ.setdefault("FASTGRU_QUIET", "1")  # what is compiled is told by the log
+        os.environ.setdefault("FASTGRU_QUIET", "1")  # the log reports compilations
     with telling_of_flags():
         Assembly((), settings, loads=False).run()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""A text as what a model with an alphabet learns from."""
+"""Makes training data from a text, for a model with an alphabet."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,14 @@ from fastgru.graph import Graph
 
 __all__ = ["pairs_of_text", "read_text"]
 
-_ROWS: Final = 16  # where nothing is said and the text is long enough
+_ROWS: Final = 16  # without --batch, if the text is long enough
 
 
 def pairs_of_text(path: Path, held: Path | None, graph: Graph, form: Form, cutting: Cutting) -> Pairs:
-    """Stretches of a text, whose targets are the next characters.
+    """Return pairs from stretches of a text; the targets are the next characters.
 
-    Raises `DataError` for a text that does not fit, `UnsupportedModelError` for a model that reads or gives none.
+    Raises `DataError` for a text that does not fit, `UnsupportedModelError` for a model that does not read or return
+    characters.
     """
     alphabet = _alphabet(graph, form)
     ids, skipped = read_text(path, alphabet, skip_unknown=cutting.skip_unknown)
@@ -87,7 +88,7 @@ def _alphabet(graph: Graph, form: Form) -> str:
 
 
 def read_text(path: Path, alphabet: str, *, skip_unknown: bool) -> tuple[Array, int]:
-    """Ids (n,), and how many characters were left out."""
+    """Return ids (n,), and the number of characters that were left out."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -108,7 +109,7 @@ def read_text(path: Path, alphabet: str, *, skip_unknown: bool) -> tuple[Array, 
 
 
 def _stretched(ids: Array, rows: int, form: Form) -> tuple[Array, Array, Array]:
-    """(x, targets, mask) of a text in `rows` stretches, each behind the other; the last may end before the others."""
+    """Cut a text into `rows` consecutive stretches, and return (x, targets, mask). The last stretch may be shorter."""
     each = -(-(len(ids) - 1) // rows)
     padded = np.zeros(rows * each + 1, np.int64)
     padded[: len(ids)] = ids

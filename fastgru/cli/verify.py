@@ -1,4 +1,4 @@
-"""`fastgru verify`: does the model give the numbers it should?"""
+"""`fastgru verify`: checks that a model returns the right numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def command(
     except UnsupportedModelError:
         if inputs:
             raise
-        graph = None  # a state dict, perhaps: `verify` will tell
+        graph = None  # perhaps a state dict; `verify` finds out
     if graph is not None and inputs:
         named = name_inputs("--input", inputs, graph.inputs, graph.states)
         arrays = {spec.name: fit(named[spec.name], spec, graph) for spec in graph.inputs if spec.name in named}

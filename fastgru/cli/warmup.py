@@ -1,4 +1,4 @@
-"""`fastgru warmup`: compile and cache now what would else be compiled at the first use."""
+"""`fastgru warmup`: compiles and caches kernels now, so that the first use of a model does not have to."""
 
 import time
 from pathlib import Path
@@ -61,7 +61,7 @@ def command(
 
 
 def _warm_entries() -> None:
-    """What Python calls to run a program: alone, in a team, as a stream."""
+    """Build the entries through which Python runs a program: alone, in a team, as a stream."""
     from fastgru.kernels import run
 
     for name in run.__all__:
