@@ -2,12 +2,12 @@
 
     result = run_suite(SUITES["quick"], threads=(1,), rivals=("onnxruntime",))
 
-`cases` is the one table of what is measured; `problem` makes weights, shared inputs and expected outputs of a case;
-`contender` and `rivals` make contenders of a problem; `measure` compares their outputs, then times them in turn;
-`bounds` says how fast the machine could be; `result` is what comes out, and `report` and `page` show it.
+`cases` is the one table of what is measured; `problem` makes the weights, shared inputs and expected outputs of a case;
+`contender` and `rivals` make contenders of a problem; `measure` compares their outputs, then times them in turns;
+`bounds` tells how fast the machine could be; `result` holds the results, and `report` and `page` show them.
 """
 
-import fastgru.simd  # noqa: F401  (before Numba, which may have to be told to build for a lesser CPU)
+import fastgru.simd  # noqa: F401  (before Numba, because it may have to tell Numba to build for a lesser CPU)
 from fastgru.bench.cases import SUITES, Case
 from fastgru.bench.result import Result, Row
 from fastgru.bench.suite import run_suite

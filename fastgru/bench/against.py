@@ -1,4 +1,4 @@
-"""Ours beside another environment's fastgru: a table of cells, the means, what has changed."""
+"""Reports a comparison with another environment's fastgru: a table of cells, the means, and the changes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
@@ -19,7 +19,7 @@ _KINDS: Final = {"faster": "good", "slower": "bad"}
 
 
 def cells_against(row: Row) -> list[Cell]:
-    """The line of a row, below `HEADS`."""
+    """Return the line of a row, below `HEADS`."""
     name, other, theirs = Cell(row.title), row.other, row.rivals.get(OTHER)
     if other is None or theirs is None or row.ours is None:
         return [name, Cell(f"{row.threads}"), *[Cell("")] * 4, Cell("none", kind="bad"), Cell("")]
@@ -37,7 +37,7 @@ def cells_against(row: Row) -> list[Cell]:
 
 
 def sentences(result: Result) -> Iterator[str]:
-    """What has changed, the means, and what the two sides are."""
+    """Yield sentences about the changes, the means, and the two sides."""
     assert result.sides is not None
     yield from _lines(result, result.sides)
 
@@ -75,7 +75,7 @@ def _name(row: Row) -> str:
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """By kind of case and by threads, those that have been compared; {} where there is one group only."""
+    """Group the compared rows by kind of case and number of threads; {} if there is only one group."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         if row.other is not None:
@@ -85,12 +85,12 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def changed(rows: Sequence[Row], verdict: str) -> list[Row]:
-    """The rows of this verdict."""
+    """Return the rows with this verdict."""
     return [row for row in rows if row.other is not None and row.other.verdict == verdict]
 
 
 def failures(result: Result, least: float) -> list[str]:
-    """Why ours falls short: a mean below `least`, cells that are slower or not compared, a step that keeps more."""
+    """Return why ours fails: a mean below `least`, cells that are slower or not compared, a step that keeps more."""
     rows, mean = result.rows, mean_of(result.rows)
     found = [] if mean is None or mean >= least else [f"the geometric mean is {mean:.4f}, expected at least {least:g}"]
     found += [f"{_name(row)} is slower" for row in changed(rows, "slower")]
@@ -102,7 +102,7 @@ def failures(result: Result, least: float) -> list[str]:
 
 
 def steady_against(steady: Mapping[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-    """The title, the heads and the rows of what both gave."""
+    """Return the title, the heads and the rows of a table with the figures of both sides."""
     theirs, ours = ([_figures(each) for each in steady[name]] for name in (OTHER, NAME))
     rows: list[tuple[str, ...]] = []
     for name in ours[0]:
@@ -116,7 +116,7 @@ def steady_against(steady: Mapping[str, Any]) -> tuple[str, tuple[str, ...], lis
 
 
 def _figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """What one process gives, by name; names of times end so."""
+    """Return the figures of one process by name. Names of times end with "time"."""
     kept, pace = found["allocations"], found["paced"]
     figures = {
         f"bytes kept over {kept['pushes']:,} pushes": kept["kept_bytes"],
@@ -133,6 +133,6 @@ def _figures(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def mean_of(rows: Sequence[Row]) -> float | None:
-    """The geometric mean of theirs over ours, None where nothing was compared."""
+    """Return the geometric mean of theirs over ours, or None if nothing was compared."""
     ratios = [row.other.ratio for row in rows if row.other is not None]
     return geometric_mean(ratios) if ratios else None

@@ -1,14 +1,14 @@
-"""How fast this machine could be: its peaks, measured in the same run, and the bound that they set to a case.
+"""How fast this machine could be: its peaks, measured in the same run, and the bound that they set for a case.
 
-A GRU of one direction does 6 H (I + H) operations a row and step, and reads its 3 H x H recurrent weights at every
-step and its 3 H x I input weights once a call (at every step, where a call is one step). However well it is written,
-a call takes the larger of
+A GRU of one direction does 6 H (I + H) operations per row and step. It reads its 3H x H recurrent weights at every step
+and its 3H x I input weights once per call (at every step, if a call is one step). However well it is written, a call
+takes at least the larger of
 
     operations / peak of multiply-adds        weights read / bandwidth of the caches they can lie in
 
 Weights below float32 take fewer bytes, and their multiply-adds are dot products, which have peaks of their own.
-A matrix that is larger than a cache is read from it for as much as fits and from the next for the rest: no order of
-walking over it does better.
+A matrix that is larger than a cache is read partly from this cache, as much as fits, and partly from the next level. No
+order of access does better.
 """
 
 import threading
@@ -32,13 +32,13 @@ from fastgru.terminal import counted
 
 __all__ = ["Bound", "Level", "Peaks", "bound_of", "measure_peaks"]
 
-_RUN_S, _RUNS = 0.01, 8  # of one measurement, and how many; the best counts, for a peak is what is possible
-_MEMORY_BYTES = (64 << 20, 256 << 20)  # least and most of the buffer that stands for memory
+_RUN_S, _RUNS = 0.01, 8  # of one measurement, and how many; the best one counts, because a peak is what is possible
+_MEMORY_BYTES = (64 << 20, 256 << 20)  # least and most of the buffer that is too large for the caches
 
 
 @dataclass(frozen=True)
 class Level:
-    """L1, L2, L3 or memory: bytes that lie in it for all threads together, and bytes a second that they read."""
+    """L1, L2, L3 or memory: its bytes for all threads together, and the bytes per second that they read from it."""
 
     name: str
     capacity: float
@@ -47,7 +47,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Of `threads` threads together, a multiply-add being two operations.
+    """The peaks of `threads` threads together, with a multiply-add counted as two operations.
 
     flops_per_s: float32. dots_per_s: operations of dot products, by the precision of their factors.
     """
@@ -65,11 +65,11 @@ class Peaks:
         return f"{counted(self.threads, 'thread')}: {self.flops_per_s / 1e9:.0f} GFLOP/s{dots}; {rates} GB/s"
 
     def compute_rate(self, precision: str) -> float:
-        """Operations a second on factors of a precision; that of float32 where its dot products were not measured."""
+        """Return operations per second on factors of a precision; float32 stands in for dot products without a peak."""
         return self.flops_per_s / 2 if precision == "float64" else self.dots_per_s.get(precision, self.flops_per_s)
 
     def read_times(self, size: float) -> dict[str, float]:
-        """Seconds, by level, to read `size` bytes that were read before and lie as near as they can."""
+        """Return for each level the seconds to read `size` bytes that were read before and lie as near as possible."""
         times, below = {}, 0.0
         for level in self.levels:
             times[level.name] = max(0.0, min(size, level.capacity) - below) / level.bytes_per_s
@@ -77,7 +77,7 @@ class Peaks:
         return times
 
     def best_with(self, other: "Peaks") -> "Peaks":
-        """The better figure of two measurements, for each: what a neighbour took away was there all the same."""
+        """Return the better of each figure of two measurements: a neighbour's load does not lower what is possible."""
         levels = tuple(
             Level(a.name, a.capacity, max(a.bytes_per_s, b.bytes_per_s))
             for a, b in zip(self.levels, other.levels, strict=True)
@@ -88,9 +88,9 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Bound:
-    """The least seconds a call could take, and what sets it.
+    """The least seconds of a call, and what sets this bound.
 
-    limit: "fma", "dot" where the weights are smaller, or the level that most of the time goes to.
+    limit: "fma", "dot" for weights below float32, or the level that takes most of the reading time.
     """
 
     seconds: float
@@ -100,9 +100,9 @@ class Bound:
 
 
 def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None, precision: str | None = None) -> Bound:
-    """The bound of one call. row_steps: steps that the rows take in all, where they have lengths; T * N if None.
+    """Return the bound of one call. row_steps: the sum of the rows' steps if they have lengths; None means T * N.
 
-    precision: of the weights, that of the case if None.
+    precision: that of the weights; None means that of the case.
     """
     precision = precision or case.precision
     itemsize = WEIGHT_BYTES[precision]
@@ -128,7 +128,7 @@ def bound_of(case: Case, peaks: Peaks, row_steps: float | None = None, precision
 
 
 def measure_peaks(n: int) -> Peaks:
-    """Those of `n` threads, all running at once. A second or two."""
+    """Measure the peaks of `n` threads that run at once, in a second or two."""
     lanes = LANES["float32"]
     sizes = cache_sizes()
     ones = empty(2 * lanes, np.float32)
@@ -138,7 +138,7 @@ def measure_peaks(n: int) -> Peaks:
         precision: each * _best_rate(lambda _, precision=precision: dot_work(precision), n)  # type: ignore[misc]
         for precision, each in DOT_FLOPS.items()
     }
-    # Half of a cache is surely in it. L1 and L2 belong to a core, L3 and memory are shared.
+    # Half of a cache's size surely lies in that cache. Each core has its L1 and L2; L3 and memory are shared.
     plan = [
         ("L1", sizes["l1d"] // 2, n * sizes["l1d"]),
         ("L2", sizes["l2"] // 2, n * sizes["l2"]),
@@ -163,11 +163,11 @@ def _bandwidth(size: int, n: int) -> float:
 
 
 def _best_rate(make: Callable[[int], Callable[[int], object]], n: int) -> float:
-    """Rounds a second, of n threads together: the best of several runs."""
+    """Return the rounds per second of n threads together, the best of several runs."""
     count = 1
-    undisturbed(lambda: make(0)(1))  # compiles; LLVM calls Python back, where an exception of Ctrl-C would be lost
+    undisturbed(lambda: make(0)(1))  # compiles; LLVM calls Python back, and an exception of Ctrl-C would be lost there
     work = make(0)
-    while (elapsed := min(_elapsed(work, count) for _ in range(3))) <= _RUN_S / 2:  # of one run a pause may be most
+    while (elapsed := min(_elapsed(work, count) for _ in range(3))) <= _RUN_S / 2:  # a pause may dominate one run
         count *= 2
     count = max(1, int(count * _RUN_S / elapsed))
     return max(_rate(make, n, count) for _ in range(_RUNS))

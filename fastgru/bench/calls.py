@@ -1,7 +1,7 @@
-"""How a problem is called: each way of a user, through the public interface alone.
+"""How a problem is called: each way in which users call a model, through the public interface alone.
 
-`fastgru.bench.worker` loads this file beside the fastgru of another environment, so it imports the standard library and
-NumPy alone.
+`fastgru.bench.worker` loads this file next to the fastgru of another environment, so the file imports only the standard
+library and NumPy.
 """
 
 import time
@@ -16,12 +16,12 @@ __all__ = ["WAYS", "Calls", "aligned", "prepare", "timed"]
 
 Arrays = dict[str, np.ndarray]
 
-# How a model is called, beside "layer", which is a GRU composed in Python. "bound": with arrays for the outputs.
+# How a model is called. "layer" is a GRU composed in Python instead. "bound" passes arrays for the outputs.
 WAYS = ("bound", "push", "call", "run", "layer")
 
 
 class Calls(NamedTuple):
-    """One way of running a problem. results: the outputs of the last call, by name; reset: to a state of zeros."""
+    """One way of running a problem. results: the outputs of the last call by name. reset: sets the state to zeros."""
 
     call: Callable[[], object]
     results: Callable[[], Arrays]
@@ -29,7 +29,10 @@ class Calls(NamedTuple):
 
 
 def prepare(model: Any, way: str, feeds: Arrays, states: Mapping[str, str], zeros: Arrays, batch: int) -> Calls:
-    """states: input -> output, where each call continues the one before; zeros: the states' first values, by input."""
+    """Return the calls for `way`.
+
+    states: the output that feeds each input in the next call. zeros: the first values of the states, by input.
+    """
     if way == "layer":
         return _layer(model, feeds, zeros)
     if way in ("bound", "push") and states:
@@ -40,7 +43,7 @@ def prepare(model: Any, way: str, feeds: Arrays, states: Mapping[str, str], zero
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that begins a cache line, as the outputs do, so that no run is luckier than another."""
+    """Return a copy that begins at a cache line, as the outputs do, so that all runs have the same alignment."""
     buffer = np.empty(array.nbytes + 64, np.uint8)
     begin = -buffer.ctypes.data % 64
     copy = buffer[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -126,7 +129,7 @@ def _layer(gru: Any, feeds: Arrays, zeros: Arrays) -> Calls:
 
 
 def timed(call: Callable[[], object], count: int) -> int:
-    """Nanoseconds of `count` calls."""
+    """Return the nanoseconds of `count` calls."""
     start = time.perf_counter_ns()
     for _ in repeat(None, count):
         call()

@@ -1,10 +1,10 @@
-"""The one table of what is measured; the command line, `bench/` and the tests all read it.
+"""The one table of all measurements, which the command line, `bench/` and the tests read.
 
-A case is one GRU, a shape of its input, and how it is called:
+A case is one GRU, the shape of its input, and how it is called:
 
-    step      one frame through a stream that carries the state
+    step      one frame through a stream, which carries the state
     sequence  a whole (T, N, I) at once, from a state of zeros
-    block     T frames through a stream in one call, where the rivals are called once a frame
+    block     T frames through a stream in one call; the rivals get one call per frame
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ _CALLED: Final = {
     "layer": "a GRU layer",
 }
 
-# Nanoseconds a step of the fastest of RTNeural's back ends, by H; its authors' figures, desktop CPU of 2018.
+# Nanoseconds per step of the fastest of RTNeural's back ends, by H: its authors' figures on a desktop CPU of 2018.
 # Chowdhury, "RTNeural: Fast Neural Inferencing for Real-Time Systems", 2021.
 RTNEURAL_NS: Final[Mapping[int, float]] = {8: 105, 16: 219, 32: 669, 64: 2400}
 
@@ -35,8 +35,8 @@ RTNEURAL_NS: Final[Mapping[int, float]] = {8: 105, 16: 219, 32: 669, 64: 2400}
 class Case:
     """One measurement. x is (T, N, I); every layer has H units in each direction.
 
-    precision: what ours computes in. Beside one below float32 the rivals run in float32 and in the lower precisions
-    that they have, and ours in float32, and for int8 in bfloat16, too.
+    precision: the precision of our computation. If it is below float32, the rivals run in float32 and in the lower
+        precisions that they have, and ours also runs in float32, and for int8 in bfloat16.
     lengths: each row has a length of its own, drawn from 1 to T.
     way: how ours is called, one of `fastgru.bench.calls.WAYS`. A rival is called in its own fastest way.
     """
@@ -137,7 +137,7 @@ _ODD = tuple(
 )
 _BLOCKS = tuple(Case("block", 1000, 1, H, H) for H in (8, 16, 32, 64))
 
-# Calls as a user makes them, where a call costs more than the arithmetic in it.
+# Calls as users make them, at sizes where the call costs more than its arithmetic.
 _CALLS = tuple(Case("step", 1, 1, H, H, way=way) for H in (8, 16, 32, 64) for way in WAYS) + tuple(
     Case("sequence", 8, 1, H, H, way=way) for H in (8, 32) for way in ("bound", "call", "run", "layer")
 )
@@ -173,7 +173,7 @@ SUITES: Final[Mapping[str, tuple[Case, ...]]] = {
 
 
 def find_cases(cases: Iterable[Named], pattern: str | None) -> list[Named]:
-    """The cases whose slug contains `pattern`, or matches it where it has wildcards; all of them for None."""
+    """Return the cases whose slug contains `pattern`, or matches its wildcards. None returns all cases."""
     if pattern is None:
         return list(cases)
     wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"

@@ -1,4 +1,4 @@
-"""What the plots of a result show. One that would have too few points is ""."""
+"""Draws the plots of a result. A plot with too few points is ""."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -33,7 +33,7 @@ def step_chart(rows: Sequence[Row], *, bound: bool = True) -> str:
 
 
 def long_chart(rows: Sequence[Row]) -> str:
-    """A frame of a whole sequence of one row, by H."""
+    """The time of one frame in a whole sequence of one row, by H."""
     return _lines(
         _long(rows),
         lambda case: case.H,
@@ -46,7 +46,7 @@ def long_chart(rows: Sequence[Row]) -> str:
 
 
 def batch_chart(rows: Sequence[Row]) -> tuple[str, int]:
-    """Frames a second of whole sequences, by the batch, and the H that they have: the one with the most batches."""
+    """Frames per second of whole sequences by batch size, and their H, which is the one with the most batch sizes."""
     batches = _batches(rows)
     chart = _lines(
         batches,
@@ -124,7 +124,7 @@ def _count(value: float) -> str:
 
 
 def overview_chart(rows: Sequence[Row]) -> str:
-    """How many times as long each rival takes as fastgru, of the rows that no line shows."""
+    """How many times as long as fastgru each rival takes, for the rows that no line chart shows."""
     drawn = [row for some in (_steps(rows), _long(rows), _batches(rows)) if len(some) >= _LEAST_POINTS for row in some]
     shown = [row for row in rows if row.ratios and row not in drawn]
     if len(shown) < 2:
@@ -137,7 +137,7 @@ def overview_chart(rows: Sequence[Row]) -> str:
 
 
 def call_chart(rows: Sequence[Row]) -> str:
-    """The time of a call of each contender, for each number of threads: the median, and those of the rounds."""
+    """The time of a call of each contender, for each number of threads: the median and the rounds."""
     ran = [row for row in rows if row.ours is not None]
     bars = []
     for row in ran:
@@ -150,7 +150,7 @@ def call_chart(rows: Sequence[Row]) -> str:
 
 
 def tail_chart(steady: Mapping[str, Any]) -> str:
-    """How long one call in so many takes: at an interval, of each contender, and of ours back to back."""
+    """The tail of the latency: of each contender at an interval, and of ours back to back."""
     series = [
         Series(f"{name_of(name)}, every {1e3 * found['interval_s']:g} ms", _COLOURS.get(name, _OTHER), _tail(found))
         for name, found in steady.get("paced", {}).items()

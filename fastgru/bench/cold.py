@@ -1,4 +1,4 @@
-"""How long a process takes from its start to its first output, and how long its first call takes."""
+"""Measures the time of a process from its start to its first output, and of its first call."""
 
 import importlib.util
 import json
@@ -70,10 +70,12 @@ print(json.dumps(times), flush=True)
 
 
 def first_calls(starts: int, problem: Problem | None = None, *, calls: int = 100) -> dict[str, Any]:
-    """Of so many new processes, the first push of a stream, or run of a model without states: medians and the largest.
+    """Time the first push of a stream, or the first run of a stateless model, in new processes: medians and the
+    largest.
 
-    problem: a model of a file; None for the network of `cold_start`. first_s, largest_s: the first call. warmed_s: the
-    first after `Stream.warm_up`, which is only there for streams. later_s: those after them.
+    problem: a model in a file, or None for the network of `cold_start`. first_s, largest_s: the first call. warmed_s:
+        the
+    first call after `Stream.warm_up`, for streams only. later_s: the calls after the first.
     """
     with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as name:
         folder = Path(name)
@@ -103,10 +105,10 @@ def first_calls(starts: int, problem: Problem | None = None, *, calls: int = 100
 
 
 def cold_start(starts: int, *, compile_once: bool = True, against: Path | None = None) -> dict[str, Any]:
-    """Seconds from the start of a process to the first output of an ONNX file: medians and the least, in turn.
+    """Measure seconds from the start of a process to the first output of an ONNX file, in turns: medians and the least.
 
-    The file has a GRU and a linear layer. With `compile_once`, first_compile_s is ours once more with an empty cache of
-    kernels. against: an interpreter with another fastgru, instead of onnxruntime.
+    The file has a GRU and a linear layer. With `compile_once`, first_compile_s is the time of ours with an empty cache
+    of kernels. against: an interpreter with another fastgru, which takes the place of onnxruntime.
     """
     python, absent = Path(sys.executable), {}
     commands = {NAME: (python, _START_OURS, sys.path)}
@@ -136,7 +138,7 @@ def cold_start(starts: int, *, compile_once: bool = True, against: Path | None =
 
 
 def _network(*, initial_state: bool = False) -> bytes:
-    """A GRU and a linear layer over its outputs, of the sizes of `CASE`, as an ONNX file."""
+    """Return an ONNX file with a GRU and a linear layer on its outputs, with the sizes of `CASE`."""
     rng, H, I = np.random.default_rng(0), CASE.H, CASE.I
     shapes = {
         "gru.weight_ih_l0": (3 * H, I),
@@ -153,10 +155,10 @@ def _network(*, initial_state: bool = False) -> bytes:
 
 
 def _start(python: Path, script: str, search: list[str], path: Path, **environment: str) -> float:
-    """Seconds until the process has written its line. search: its `sys.path`, what it has by itself where empty.
+    """Return the seconds until the process has written its line. search: its `sys.path`; empty keeps its own.
 
-    Python may keep the bytecode of modules, as it does of what pip has installed. Nothing of ours is on the way of an
-    interpreter that has another fastgru.
+    Python may cache the bytecode of modules, as it does for installed packages. An interpreter with another fastgru has
+    nothing of ours on its path.
     """
     line, elapsed = _line_of(python, script, [str(path), json.dumps(search)], **environment)
     if line.strip() != "out":
@@ -165,7 +167,7 @@ def _start(python: Path, script: str, search: list[str], path: Path, **environme
 
 
 def _line_of(python: Path, script: str, arguments: list[str], **environment: str) -> tuple[str, float]:
-    """The first line that a new process prints, and the seconds until then. Raises `WorkerError` where it fails."""
+    """Return the first line that a new process prints, and the seconds until then. Raises `WorkerError` if it fails."""
     start = time.perf_counter()
     with subprocess.Popen(
         [str(python), "-I", "-c", script, *arguments],

@@ -1,4 +1,4 @@
-"""Ours beside another environment's fastgru in one cell: whether it has changed; and over all cells."""
+"""Decides whether ours has changed against another environment's fastgru, in one cell and over all cells."""
 
 import math
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ LEAST_CHANGE: Final = 0.02
 
 @dataclass(frozen=True)
 class Repeat:
-    """ratios: theirs over ours, above 1 where ours is faster, each of a pair of new processes.
+    """ratios: theirs over ours, above 1 if ours is faster. Each ratio is from a pair of new processes.
 
-    Where a process puts its code and its arrays moves a short call by some percent for as long as the process lives:
-    the spread is that between pairs, and more turns of one pair would not lessen it.
+    The addresses of a process's code and arrays change the time of a short call by some percent for the life of the
+    process. The spread is that between pairs; more turns of one pair would not reduce it.
     """
 
     ratios: tuple[float, ...]
@@ -30,27 +30,28 @@ class Repeat:
 
     @property
     def spread(self) -> float:
-        """The distance of the quartiles, as a share of the median."""
+        """The distance between the quartiles, as a share of the median."""
         low, high = np.percentile(self.ratios, [25, 75])
         return float(high - low) / self.ratio
 
     @property
     def error(self) -> float:
-        """The standard error of the median, as a share of it: that of normal samples with these quartiles."""
+        """The standard error of the median, as a share of it, assuming normal samples with these quartiles."""
         return 1.2533 / 1.349 * self.spread / math.sqrt(len(self.ratios))
 
     @property
     def change(self) -> int:
-        """1 where ours is faster, -1 where it is slower, by more than the spread and than `LEAST_CHANGE`; else 0."""
+        """1 if ours is faster, -1 if it is slower, by more than the spread and than `LEAST_CHANGE`; otherwise 0."""
         change = math.log(self.ratio)
         return 0 if abs(change) <= max(LEAST_CHANGE, self.spread) else 1 if change > 0 else -1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell has changed where each of three repeats shows a change, and the same; the first that does not ends it.
+    """A cell has changed if each of three repeats shows a change in the same direction. The first that does not ends
+    it.
 
-    same_bits: of the outputs of both.
+    same_bits: whether the outputs of both sides are the same.
     """
 
     repeats: tuple[Repeat, ...]
@@ -58,12 +59,12 @@ class Comparison:
 
     @classmethod
     def of(cls, ratio: float, same_bits: bool) -> "Comparison":
-        """That of a single pair."""
+        """Make a comparison of a single pair."""
         return cls((Repeat((ratio,)),), same_bits)
 
     @property
     def ratio(self) -> float:
-        """Theirs over ours, the mean of the repeats."""
+        """Theirs over ours: the mean of the repeats."""
         return geometric_mean(repeat.ratio for repeat in self.repeats)
 
     @property
@@ -73,7 +74,7 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether another repeat would change nothing."""
+        """True if another repeat could not change the verdict."""
         return len(self.repeats) >= REPEATS or abs(self._changes) < len(self.repeats)
 
     @property
@@ -89,7 +90,7 @@ class Comparison:
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:
-    """Raises `ValueError` for none."""
+    """Return the geometric mean of the ratios. Raises `ValueError` if there are none."""
     logs = [math.log(each) for each in ratios]
     if not logs:
         raise ValueError("no ratio has a mean")

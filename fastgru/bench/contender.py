@@ -1,4 +1,4 @@
-"""What is timed: one way of running one problem; and ours, through the public interface of this package."""
+"""The contenders: each is one way of running one problem; ours uses the public interface of this package."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -26,20 +26,19 @@ class UnableError(FastGRUError):
 class Contender:
     """One engine in one configuration, ready to be called.
 
-    name: the engine, "fastgru" or a rival's. setting: the configuration, in a few words.
-    call: runs the problem once on the arrays in `Problem.feeds`; this and nothing else is timed.
-    results: the outputs of the last call, by name, as arrays of their own.
-    reset: sets the state that calls carry back to zeros.
-    around: a context in which it has to be called; entered once a turn, outside what is timed.
-    time: nanoseconds of each of so many bunches of so many calls, (calls, bunches); the clock of this process, around
-    `call`, where nothing else is given.
+    name: the engine, "fastgru" or that of a rival. setting: the configuration, in a few words.
+    call: runs the problem once on the arrays in `Problem.feeds`. Only this is timed.
+    results: returns the outputs of the last call by name, as new arrays.
+    reset: sets the state that calls carry to zeros.
+    around: a context for the calls, entered once per turn and not timed.
+    time: (calls, bunches) -> the nanoseconds of each bunch of so many calls. By default, this process times `call`.
     """
 
     name: str
     setting: str
     call: Callable[[], object]
     results: Callable[[], Mapping[str, NDArray[Any]]]
-    reset: Callable[[], object] = lambda: None  # no state to go back to
+    reset: Callable[[], object] = lambda: None  # there is no state
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     time: Callable[[int, int], list[int]] | None = None
 
@@ -52,13 +51,12 @@ class Contender:
 
 
 def ours(problem: Problem, threads: int, precision: str | None = None, spin_us: float = 0) -> Contender:
-    """In the precision of the problem, or in another, which is then in the name. spin_us: where there are several
-    threads.
+    """Return our contender, in the precision of the problem or in another one, which its name then tells.
 
-    `Stream.push` where the problem carries a state, `Model.run` where not, each writing into arrays given to it; or as
-    `Problem.way` says.
+    It uses `Stream.push` if the problem carries a state and otherwise `Model.run`, both writing into given arrays, or
+    the call that `Problem.way` names. spin_us: for several threads.
 
-    Raises `UnableError` where the model or the number of threads is refused.
+    Raises `UnableError` if the model or the number of threads is refused.
     """
     options: dict[str, Any] = {"precision": precision or problem.asked, "threads": threads}
     setting = counted(threads, "thread")

@@ -1,7 +1,7 @@
-"""What every page of the bench shares: its look, and nothing loaded from elsewhere.
+"""What all pages of the bench share: one style sheet, with nothing loaded from elsewhere.
 
-Light or dark as the reader prefers, and light in print. On a narrow screen a row of a table becomes a card, so that
-nothing has to be scrolled sideways.
+Pages are light or dark as the reader prefers, and light in print. On a narrow screen a table row becomes a card, so
+that nothing has to be scrolled sideways.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,7 +74,7 @@ figcaption { margin-bottom: .5rem; } svg { display: block; width: 100%; height: 
 
 
 def document(title: str, body: str) -> str:
-    """The whole page around `body`."""
+    """Return the whole page around `body`."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
@@ -84,13 +84,13 @@ def document(title: str, body: str) -> str:
 
 
 def figures(drawn: Iterable[tuple[str, str]]) -> str:
-    """Plots, each with a caption, beside each other where there is room; those that are "" are left out."""
+    """Return plots with captions, side by side if there is room. Plots that are "" are left out."""
     found = "".join(f"<figure><figcaption>{escape(words)}</figcaption>{svg}</figure>" for svg, words in drawn if svg)
     return found and f'<div class="figures">{found}</div>'
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "numbers") -> str:
-    """heads: words. rows: cells of HTML; where a row is shorter, its last cell goes on to the end. kind: or "words"."""
+    """heads: words. rows: cells of HTML; the last cell of a short row spans the rest. kind: "numbers" or "words"."""
     body = ""
     for row in rows:
         spans = ["" for _ in row[1:]] + [f' colspan="{len(heads) - len(row) + 1}"' if len(row) < len(heads) else ""]
@@ -104,5 +104,5 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "n
 
 
 def meanings(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names, and what each means."""
+    """Return a list of names with their meanings."""
     return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(words)}</dd>' for name, words in pairs)}</dl>"

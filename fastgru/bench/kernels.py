@@ -1,6 +1,7 @@
-"""What the machine can do: chains of multiply-adds in registers, and reads of a buffer, over our vector vocabulary.
+"""Loops that measure the machine: chains of multiply-adds in registers, and reads of a buffer, in our vector
+vocabulary.
 
-Compiled in the process that asks, not cached: small loops.
+They are small, and are compiled in the process that needs them without a cache.
 """
 
 from collections.abc import Callable
@@ -21,13 +22,13 @@ from fastgru.simd.vector import fma, reduce_add
 
 __all__ = ["DOT_FLOPS", "DOT_GROWTH", "FMA_CHAINS", "READ_VECTORS", "dot_work", "fma_chains", "read_buffer"]
 
-FMA_CHAINS = 12  # more than latency times ports, and with their operands within 16 registers
-READ_VECTORS = 8  # a pass over a buffer is a multiple of so many vectors
+FMA_CHAINS = 12  # more than latency times ports, and few enough for 16 registers with their operands
+READ_VECTORS = 8  # a buffer has a multiple of this number of vectors
 
 
 @callable_kernel
 def fma_chains(where, count):
-    """`count` rounds of twelve independent multiply-adds; two vectors of numbers near 1 lie at `where`."""
+    """Do `count` rounds of twelve independent multiply-adds, with two vectors of numbers near 1 from `where`."""
     p = pointer(where, "float32")
     x = load(p, 0)
     y = load(p, lanes_of(p))
@@ -50,7 +51,7 @@ def fma_chains(where, count):
 
 @callable_kernel
 def read_buffer(where, elements, passes):
-    """Read `elements` floats, a multiple of `READ_VECTORS` vectors, `passes` times; every vector is added up."""
+    """Read `elements` floats, a multiple of `READ_VECTORS` vectors, `passes` times, and add all vectors up."""
     p = pointer(where, "float32")
     lanes = lanes_of(p)
     a = b = c = d = e = f = g = h = load(p, 0)
@@ -68,16 +69,16 @@ def read_buffer(where, elements, passes):
     return reduce_add(a + b + c + d + (e + f + g + h))
 
 
-# A tile of accumulators with its factors in registers, too; of AMX, whose rounds have 16 units, with them in the L1.
+# A tile of accumulators with its factors, in registers. With AMX, rounds have 16 units and the factors lie in the L1.
 _ROWS, _VECTORS, _ROUND, _ROUNDS = (32, 2, 16, 4) if AMX else (4, 4 if REGISTERS >= 32 else 2, 1, 256)
 _WIDTH: Final = _VECTORS * LANES["float32"]
 DOT_GROWTH: Final = {"bfloat16": _ROUND * BFLOAT16_GROUP, "int8": _ROUND * INT8_GROUP}
-# Operations of a round, a multiply-add being two.
+# Operations of one round, with a multiply-add counted as two.
 DOT_FLOPS: Final = {precision: 2 * _ROWS * _WIDTH * each for precision, each in DOT_GROWTH.items()}
 
 
 def _make_chains(form: Any) -> Any:
-    """chains(x, w, start, out, count): so many rounds, the weights staying where they are."""
+    """Make chains(x, w, start, out, count), which does `count` rounds with the same weights."""
     still = copy(form)
     still.w_unit = 0
     multiply = make_tiles(still, (_ROWS,), 1, _VECTORS, 1)
@@ -97,7 +98,7 @@ def _make_chains(form: Any) -> Any:
 
 
 def _make_tile_chains(precision: str) -> Any:
-    """The same by AMX, the weights of some rounds being read again and again; what is added up is not written over."""
+    """Make the same with AMX. It reads the weights of some rounds repeatedly, and never overwrites sums it reads."""
     multiply = make_block(precision, 2, _VECTORS)
 
     @callable_kernel
@@ -123,9 +124,10 @@ _CHAINS: Final = {
 
 
 def dot_work(precision: str) -> Callable[[int], float]:
-    """Rounds of dot products of ones, as `kernels.lowp` does them: what it returns grows by `DOT_GROWTH` each round.
+    """Return a function that does rounds of dot products of ones as `kernels.lowp`; each adds `DOT_GROWTH` to its
+    result.
 
-    Rounds go through the units of a row: products of one unit alone would be made once, and added up.
+    Rounds go through the units of a row: the compiler would compute the products of a single unit only once.
     """
     units, head = _ROUND * _ROUNDS, INT8_SCALE // 4 if precision == "int8" else 0
     x, w = zeros(1 + head + units, np.float32), zeros((2 + (units if AMX else 1)) * _WIDTH, np.float32)

@@ -1,4 +1,4 @@
-"""Where and with what a measurement was made: the CPU, the system, the versions. No host name, no path."""
+"""Describes where a measurement was made: the CPU, the system, the versions. No host name, no path."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ __all__ = ["cpu_model", "describe"]
 
 
 def cpu_model() -> str:
-    """The name that the CPU gives itself, or the code generator's name for it."""
+    """Return the CPU's own name, or the code generator's name for it."""
     path = Path("/proc/cpuinfo")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     named = re.search(r"^model name\s*:\s*(.*\S)", text, re.MULTILINE)
@@ -24,7 +24,7 @@ def cpu_model() -> str:
 
 
 def describe(packages: Iterable[str]) -> dict[str, Any]:
-    """Plain data; `packages` are named with their versions, None for those that are absent."""
+    """Return plain data. packages: the names of packages whose versions to include; None for absent ones."""
     found = cpu.describe()
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -1,7 +1,7 @@
-"""Verify, then time: outputs are compared before a clock is read, and contenders are timed in turn.
+"""Verify, then time: outputs are compared before a clock is read, and contenders are timed in turns.
 
-A machine drifts: its clock, its neighbours, what else runs. So every round gives each contender one turn, the ratio of
-two contenders is taken within a round, and the figure is the median of these ratios.
+The speed of a machine drifts with its clock, its neighbours and other work. So every round gives each contender one
+turn, the ratio of two contenders is taken within a round, and the result is the median of these ratios.
 """
 
 import time
@@ -38,22 +38,25 @@ __all__ = [
 
 Outputs = Sequence[Mapping[str, NDArray[Any]]]
 
-_BUNCHES = 25  # samples of a turn, of several calls each where calls are short
-_SLOW_TURNS, _SLOWEST_TURNS = 8, 32  # where one call takes so many, a half or a sixth of the rounds has to do
+_BUNCHES = 25  # samples of a turn; each has several calls if calls are short
+_SLOW_TURNS, _SLOWEST_TURNS = 8, 32  # if one call takes so many turns, a half or a sixth of the rounds is enough
 _SINGLE_CALLS = 400  # at most, timed one by one in a turn, for the tail
 
 
-# How long the idle threads of a rival may go on spinning after its last call: onnxruntime's were seen to for 40 ms.
+# How long the idle threads of a rival may spin after its last call: up to 40 ms was seen with onnxruntime.
 SPINNING_S: Final = 0.08
 
 
 @dataclass(frozen=True)
 class Plan:
-    """rounds, each with one turn of `turn_s` seconds for every contender (of one call at least).
+    """Rounds, each with one turn of `turn_s` seconds for every contender (of one call at least).
 
-    Before a turn: `settle_s` of sleep, in which the threads of whoever came before stop spinning, and untimed calls
-    for `warm_s`. collect: leave the garbage collector on. rested_turn_s: the length of a turn on several threads, where
-    each begins with a long rest; rounds are then fewer, for the same time in all. spin_us: of our own several threads.
+    settle_s, warm_s: before a turn, a sleep in which the threads of the last contender stop spinning, and untimed
+        calls.
+    collect: leave the garbage collector on.
+    rested_turn_s: the length of a turn on several threads, each of which begins with a long rest. There are then fewer
+        rounds, for the same time in all.
+    spin_us: that of our own threads, if there are several.
     """
 
     rounds: int = 9
@@ -66,27 +69,32 @@ class Plan:
 
     @property
     def shorter(self) -> "Plan":
-        """What is enough to tell the fastest of a few configurations."""
+        """A plan that is enough to find the fastest of a few configurations."""
         return replace(self, rounds=min(self.rounds, 3), turn_s=self.turn_s / 2)
 
     @property
     def rested(self) -> "Plan":
-        """For several threads: rests as long as the idle threads of a contender may go on spinning."""
+        """A plan for several threads, with rests as long as the idle threads of a contender may spin."""
         turn_s = self.rested_turn_s or self.turn_s
         rounds = max(1, round(self.rounds * self.turn_s / turn_s))
         return replace(self, rounds=rounds, turn_s=turn_s, settle_s=max(self.settle_s, SPINNING_S))
 
 
-# Of a pair of processes: turns so short that a drift of the machine meets both.
+# For a pair of processes: turns so short that a drift of the machine affects both.
 AGAINST: Final = Plan(12, 0.004, 0.0005, 0.0, rested_turn_s=0.03)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one contender. rounds: seconds a call in each round, the median of its samples.
+    """The times of one contender. rounds: seconds per call in each round, the median of its samples.
 
+<<<<<<< HEAD
     median_s is the median of `rounds`, spread the distance of their quartiles as a share of it, None for one round;
     p99_s is of single calls.
+=======
+    median_s: the median of `rounds`. spread: the distance between their quartiles as a share of it. p99_s: of single
+    calls.
+>>>>>>> a3b907f (bench: plain sentences in docstrings and comments)
     """
 
     name: str
@@ -99,7 +107,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time of the other over ours, within a round: the median of the rounds and the quartiles."""
+    """Time of the other over ours, within a round: the median of the rounds and their quartiles."""
 
     median: float
     low: float
@@ -107,14 +115,14 @@ class Ratio:
 
 
 def ratio(ours: Timing, other: Timing) -> Ratio:
-    """How many times faster than `other` ours is. Both must come from the same `take_turns`."""
+    """Return how many times as long as ours `other` takes. Both must come from the same `take_turns`."""
     each = np.array(other.rounds) / np.array(ours.rounds)
     low, middle, high = np.percentile(each, [25, 50, 75])
     return Ratio(float(middle), float(low), float(high))
 
 
 def outputs_of(contender: Contender, problem: Problem) -> list[Mapping[str, NDArray[Any]]]:
-    """What the contender makes of all frames of the problem, one after the other, from a state of zeros."""
+    """Return the contender's outputs for all frames of the problem, in order, from a state of zeros."""
     contender.reset()
     found = []
     with contender.around():
@@ -127,7 +135,7 @@ def outputs_of(contender: Contender, problem: Problem) -> list[Mapping[str, NDAr
 
 
 def check_outputs(got: Outputs, expected: Outputs, *, who: str, against: str, precision: str) -> None:
-    """Raise `VerificationError` where an output is missing or differs by more than the precision allows."""
+    """Raise `VerificationError` if an output is missing or differs by more than the precision allows."""
     names = [name for name in expected[0] if name in got[0]]
     if not names or ("y" in expected[0] and "y" not in names):
         raise VerificationError(f"{who} gives {sorted(got[0])}, expected {sorted(expected[0])}")
@@ -148,7 +156,7 @@ def check_outputs(got: Outputs, expected: Outputs, *, who: str, against: str, pr
 
 
 def largest_difference(got: Outputs, expected: Outputs) -> float:
-    """Between the outputs of two contenders, over all that both give; infinite where one is not a number."""
+    """Return the largest difference between outputs that both contenders give; infinite if a number is not finite."""
     names = [name for name in expected[0] if name in got[0]]
     pairs = [(a[name], b[name]) for a, b in zip(got, expected, strict=True) for name in names]
     found = max((float(np.abs(np.float64(a) - np.float64(b)).max(initial=0.0)) for a, b in pairs), default=0.0)
@@ -156,13 +164,13 @@ def largest_difference(got: Outputs, expected: Outputs) -> float:
 
 
 def same_bits(got: Outputs, expected: Outputs) -> bool:
-    """Whether all outputs that both give are equal to the last bit."""
+    """Return True if all outputs that both give are equal to the last bit."""
     names = [name for name in expected[0] if name in got[0]]
     return all(a[n].tobytes() == b[n].tobytes() for a, b in zip(got, expected, strict=True) for n in names)
 
 
 def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
-    """A `Timing` for each contender, in order. Every round begins with another one."""
+    """Return a `Timing` for each contender, in order. Every round begins with another contender."""
     estimates = []
     rounds: list[list[float]] = [[] for _ in contenders]
     singles: list[list[int]] = [[] for _ in contenders]
@@ -183,14 +191,14 @@ def take_turns(contenders: Sequence[Contender], plan: Plan) -> list[Timing]:
 
 
 def _rounds(plan: Plan, turns: float) -> int:
-    """turns: that the slowest call takes."""
+    """Return the number of rounds. turns: how many turns the slowest call takes."""
     if turns > _SLOWEST_TURNS:
         return min(plan.rounds, max(2, plan.rounds // 6))
     return (plan.rounds + 1) // 2 if turns > _SLOW_TURNS else plan.rounds
 
 
 def pooled(timings: Sequence[Timing]) -> Timing:
-    """Those of one contender in several processes as one; its p99 is their median."""
+    """Merge the timings of one contender in several processes; the p99 is their median."""
     first, each = timings[0], [seconds for timing in timings for seconds in timing.rounds]
     return _timing(first.name, first.setting, median(timing.p99_s for timing in timings), each)
 
@@ -202,7 +210,7 @@ def _timing(name: str, setting: str, p99_s: float, rounds: Sequence[float]) -> T
 
 
 def fastest(contenders: Sequence[Contender], plan: Plan) -> Contender:
-    """The one with the least median, by a shorter measurement."""
+    """Return the contender with the smallest median, by a shorter measurement."""
     if len(contenders) == 1:
         return contenders[0]
     timings = take_turns(contenders, plan.shorter)
@@ -221,7 +229,7 @@ def _turn(contender: Contender, estimate_s: float, plan: Plan, means: list[float
 
 
 def _estimate(contender: Contender, enough_s: float) -> float:
-    """Seconds a call, from runs that double until they take a tenth of a turn; the first call is not counted."""
+    """Return seconds per call, from runs that double until they take a tenth of a turn, without the first call."""
     first = contender.timed(1, 1)[0] * 1e-9
     if first > 4 * enough_s:
         return first

@@ -1,4 +1,4 @@
-"""Models as problems: networks and files, random inputs of a serving shape, outputs by the float64 definition."""
+"""Problems made of models: networks and files, with random inputs of a serving shape and float64 outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ _FRAMES_COMPARED = 3
 
 @dataclass(frozen=True)
 class ModelCase:
-    """slug: for filters; title: for people; make: the problem, which may raise `FastGRUError`."""
+    """slug: for filters. title: for people. make: makes the problem, and may raise `FastGRUError`."""
 
     slug: str
     title: str
@@ -41,7 +41,7 @@ class ModelCase:
 
 
 def model_cases(folder: Path | None = None, precision: str | None = None) -> list[ModelCase]:
-    """Every network of `NETWORKS`, then every ONNX file at or below `folder`, by its path; in this precision."""
+    """Return every network of `NETWORKS`, then every ONNX file in `folder` and below, by path, in this precision."""
     found = [
         ModelCase(n.slug, n.title, partial(_network_problem, n, precision or "float32")) for n in NETWORKS.values()
     ]
@@ -61,7 +61,7 @@ def _network_problem(network: Network, precision: str) -> Problem:
 
 
 def parse_shapes(options: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
-    """ "N=8" names a free dimension, "x=1x257" every axis of an input. Raises `ShapeError`."""
+    """Parse shapes: "N=8" names a free dimension, "x=1x257" every axis of an input. Raises `ShapeError`."""
     found: dict[str, int | tuple[int, ...]] = {}
     for option in options:
         name, sizes = read_shape(option)
@@ -79,11 +79,12 @@ def file_problem(
     seed: int = 0,
     **options: Unpack[Reading],
 ) -> Problem:
-    """The model in `path`. A free dimension is 1 if `shapes` has neither its name nor an input with its name.
+    """Return the model in `path` as a problem. A free dimension is 1 if `shapes` names neither it nor its input.
+
     precision, options: as for `fastgru.load`.
 
-    Where the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does
-    not have and shapes that it does not take, and what `fastgru.load` raises.
+    If the model carries a state, a call is one push of a stream. Raises `ShapeError` for names that the model does not
+    have and for shapes that do not fit, and the errors of `fastgru.load`.
     """
     onnx: bytes | str | None = str(path) if detect_format(path) == "onnx" else None
     graph = load_graph(path, **options)
@@ -104,11 +105,12 @@ def model_problem(
     precision: str = "float32",
     seed: int = 0,
 ) -> Problem:
-    """The model `graph`, which is also the ONNX file `onnx` where there is one; otherwise as `file_problem`."""
+    """Return the model `graph` as a problem, as `file_problem` does. onnx: the same model as an ONNX file, or None."""
     sizes, dtype = _sizes(graph, shapes), float_dtype_of(precision)
     rng, domains = np.random.default_rng(seed), find_domains(graph)
     if dtype == "float64" and onnx is not None:
-        onnx = None if graph.starts else to_onnx(graph, precision=dtype)  # who reads float32 reads no float64
+        # A reader of the float32 file would not compute in float64.
+        onnx = None if graph.starts else to_onnx(graph, precision=dtype)
     visible = [spec for spec in graph.inputs if spec.name not in graph.states]
     frames: list[dict[str, Array]] = [
         {spec.name: _values(spec, dtype, sizes[spec.name], domains[spec.name], rng) for spec in visible}
@@ -178,7 +180,7 @@ def _of_inputs(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict
 
 
 def _dtype(spec: TensorSpec, floats: str) -> Any:
-    """floats: the dtype that the model computes in."""
+    """Return the dtype of the arrays of `spec`. floats: the dtype in which the model computes."""
     floating = spec.dtype in ("float64", "float32", "float16", "bfloat16")
     return np.dtype(floats) if floating else numpy_dtype(spec.dtype)
 

@@ -43,7 +43,8 @@ def check_output(
 ) -> Check:
     """Return the worst case of output `name`. noise: the change of the output by rounding alone, see `_NOISE_FACTOR`.
 
-    Zeros never pass, unless the expected output is below the precision's epsilon. Without a finite expected number, nothing passes.
+    Zeros never pass, unless the expected output is below the precision's epsilon. Nothing passes if no
+    expected number is finite.
     """
     worst: Check | None = None
     steps: list[float] = []

@@ -1,6 +1,6 @@
-"""Whole networks around GRUs, at the size and shape in which they are served: one row, one frame or one request.
+"""Whole networks with GRUs, at the sizes and shapes at which they are served: one row, one frame or one request.
 
-Each is an ONNX file made on the spot, in the form that PyTorch's exporter gives such a network; its weights are random.
+Each is an ONNX file that is made on demand, as PyTorch's exporter writes such a network. Its weights are random.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ __all__ = ["NETWORKS", "Network"]
 
 @dataclass(frozen=True)
 class Network:
-    """slug: for filters; title: for people; build: the ONNX file."""
+    """slug: for filters. title: for people. build: makes the ONNX file."""
 
     slug: str
     title: str

@@ -1,4 +1,4 @@
-"""GRU cells that an exporter writes out node by node: forecasts from series with holes, and sound sample by sample."""
+"""GRU cells that an exporter writes node by node: forecasts from series with gaps, and sound sample by sample."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ __all__ = ["forecaster", "forecaster_step", "sampler"]
 
 
 class _Decay:
-    """GRU-D (Che et al. 2018): what is missing decays from its last value to the mean, and so does the state."""
+    """GRU-D (Che et al. 2018): a missing value decays from its last value to the mean, and the state decays as well."""
 
     def __init__(self, w: Writer, F: int, H: int) -> None:
         self.rate, self.bias, self.mean = w.weight(F, fan=1), w.weight(F, fan=1), w.weight(F, fan=1)
@@ -18,7 +18,7 @@ class _Decay:
     def step(
         self, w: Writer, x: str, mask: str, gap: str, last: str, h: str, *, names: tuple[str | None, str | None]
     ) -> tuple[str, str]:
-        """x, mask, gap, last (1, F), h (1, H) -> last and h, by `names` where they are given."""
+        """x, mask, gap, last (1, F), h (1, H) -> last and h, with these names if they are given."""
         one = w.constant(1.0)
         last = w.node("Where", w.node("Greater", mask, w.constant(0.0)), x, last, to=names[0])
         rate = w.node("Add", w.node("Mul", gap, self.rate), self.bias)
@@ -32,7 +32,7 @@ class _Decay:
 
 
 def forecaster_step(F: int = 33, H: int = 64) -> bytes:
-    """x, mask, gap (1, F) -> forecast (1, F); the last values and the state are carried."""
+    """x, mask, gap (1, F) -> forecast (1, F); the last values and the state are states of the model."""
     w = Writer("forecaster_step", 7)
     x, mask, gap, last = (w.input(name, 1, F) for name in ("x", "mask", "gap", "last"))
     _, h = _Decay(w, F, H).step(w, x, mask, gap, last, w.input("h", 1, H), names=("last_out", "h_out"))
@@ -41,7 +41,7 @@ def forecaster_step(F: int = 33, H: int = 64) -> bytes:
 
 
 def forecaster(T: int = 24, F: int = 33, H: int = 64) -> bytes:
-    """x, mask, gap (1, T, F) -> forecast (1, F): the loop over T written out, as exporters do."""
+    """x, mask, gap (1, T, F) -> forecast (1, F), with the loop over T unrolled, as exporters do."""
     w = Writer("forecaster", 8)
     series = [w.input(name, 1, T, F) for name in ("x", "mask", "gap")]
     cell = _Decay(w, F, H)
@@ -54,7 +54,7 @@ def forecaster(T: int = 24, F: int = 33, H: int = 64) -> bytes:
 
 
 def sampler(conditions: int = 80, H: int = 256, inner: int = 256, levels: int = 256) -> bytes:
-    """sample (1, 1), condition (1, conditions) -> probabilities (1, levels) of the next sample, as WaveRNN."""
+    """sample (1, 1), condition (1, conditions) -> probabilities (1, levels) of the next sample, as in WaveRNN."""
     w = Writer("sampler", 9)
     sample, condition, h = w.input("sample", 1, 1), w.input("condition", 1, conditions), w.input("h", 1, H)
     x = w.rows(w.node("Concat", sample, condition, axis=1), w.linear(conditions + 1, H))

@@ -1,4 +1,4 @@
-"""Convolutions before GRUs: text in images and sound events, keywords, and a mask that cleans speech frame by frame."""
+"""Networks with convolutions before GRUs: text in images and sound events, keywords, and a mask that cleans speech."""
 
 from fastgru.bench.networks.writer import Writer
 

@@ -1,4 +1,4 @@
-"""Ids into GRUs: what a session asks for next, and an encoder and decoder with attention."""
+"""Networks from ids into GRUs: the next item of a session, and an encoder and decoder with attention."""
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def _step(
 
 
 def decoder_step(S: int = 20, words: int = 10_000, H: int = 256) -> bytes:
-    """token (1, 1), encoded (1, S, H) -> scores of every word (1, words); the state is carried."""
+    """token (1, 1), encoded (1, S, H) -> scores of every word (1, words); h is a state of the model."""
     w = Writer("decoder_step", 5)
     token = w.input("token", 1, 1, dtype=np.int64)
     h0, encoded = w.input("h0", 1, 1, H), w.input("encoded", 1, S, H)
@@ -68,7 +68,7 @@ def decoder_step(S: int = 20, words: int = 10_000, H: int = 256) -> bytes:
 
 
 def translator(S: int = 12, length: int = 10, words: int = 5_000, H: int = 128) -> bytes:
-    """source (1, S) -> words (1, length) and their scores: encoder, and a greedy decoder of `length` steps."""
+    """source (1, S) -> words (1, length) and their scores: an encoder, and a greedy decoder of `length` steps."""
     w = Writer("translator", 6)
     source = w.input("source", 1, S, dtype=np.int64)
     d = _decoder(w, words, H)
