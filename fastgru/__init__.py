@@ -3,8 +3,8 @@
     model = fastgru.load("model.onnx")
     y = model(x)
 
-The wheels for Linux and macOS contain the kernels. Elsewhere they are compiled when they are first needed, and cached.
-The compiler is imported only if there is something to compile.
+The wheels for Linux and macOS contain the kernels. On other systems they are compiled when they are first needed, and
+cached. The compiler is imported only if there is something to compile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.load import demo_path, from_architecture, load, load_graph
 from fastgru.process import lock
 from fastgru.spec import Activation, GRUSpec, GRUWeights
-from fastgru.verify import verify  # here, so that the name is the function: a later import would bind the package
+from fastgru.verify import verify  # imported here, because a later import would bind the name to the package
 
 if "free-threading" in sys.version:
     raise ImportError(
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Public names that are imported when they are first asked for, and where they live.
+# Public names that are imported when they are first used, and their modules.
 _LAZY = {
     "CustomLayer": "fastgru.importers.keras.custom",
     "Model": "fastgru.model",
@@ -172,7 +172,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'fastgru' has no attribute {name!r}")
-    with lock:  # which a fork waits for: a child could not finish an import of another thread
+    with lock:  # A fork waits for this lock: a child could not finish an import that another thread began.
         module = importlib.import_module(_LAZY[name])
     value = getattr(module, name)
     globals()[name] = value

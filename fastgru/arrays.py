@@ -9,13 +9,13 @@ __all__ = ["Array", "frozen", "in_c_order", "owned"]
 
 Array = NDArray[Any]
 
-_LINE: Final = 16  # entries: of float32 a cache line
+_LINE: Final = 16  # entries: 16 float32 entries fill a cache line
 
 
 def in_c_order(array: Array, out: Array | None = None) -> Array:
-    """A copy, row by row; into `out` where that is given.
+    """Return a copy in C order, written into `out` if that is given.
 
-    The copy of a transposed matrix goes by cache lines of its source: NumPy's own reads each of them once an entry.
+    The copy of a transposed matrix goes by cache lines of its source; NumPy's own copy reads each line once per entry.
     """
     made = np.empty(array.shape, array.dtype) if out is None else out
     if array.ndim == 2 and array.strides[0] < array.strides[1]:

@@ -12,10 +12,10 @@ PLAN_BYTES: Final = 256 << 20
 
 
 class Budget:
-    """Entries of so many bytes in all; at least the newest is kept. Used under `process.lock`.
+    """Entries with a limit on their bytes in all; at least the newest entry is kept. Used under `process.lock`.
 
-    limit: bytes. Raises `ShapeError` where it is no number of bytes.
-    gone: keys of what has been freed; a finaliser, which may come at any moment, adds to it.
+    limit: bytes. Raises `ShapeError` if it is not an integer of at least 0.
+    gone: keys of entries whose memory was freed; finalisers append to it, and may run at any moment.
     """
 
     def __init__(self, limit: int) -> None:
@@ -26,7 +26,7 @@ class Budget:
         self._entries: OrderedDict[Hashable, tuple[int, Callable[[], object]]] = OrderedDict()
 
     def add(self, key: Hashable, nbytes: int, drop: Callable[[], object]) -> None:
-        """Enter what takes `nbytes` until `drop` lets go of it, in the place of what had the key."""
+        """Add an entry of `nbytes`, which `drop` frees. It replaces the entry that had the key."""
         self.forget(key)
         while self.gone:
             self.forget(self.gone.pop())
@@ -37,20 +37,20 @@ class Budget:
 
     @property
     def used(self) -> int:
-        """Bytes of all entries: a sum that was kept would be wrong where a signal handler came between its parts."""
+        """The bytes of all entries. A running total would be wrong if a signal handler interrupted its update."""
         return sum(nbytes for nbytes, _ in list(self._entries.values()))
 
     def touch(self, key: Hashable) -> None:
-        """It has been used again."""
+        """Mark the entry as the one used last."""
         if key in self._entries:
             self._entries.move_to_end(key)
 
     def forget(self, key: Hashable) -> None:
-        """It is gone."""
+        """Remove the entry without calling its `drop`."""
         self._entries.pop(key, None)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop every entry."""
         while self._entries:
             _, (_, let_go) = self._entries.popitem(last=False)
             let_go()

@@ -1,7 +1,7 @@
 """Converts weights and activations of other conventions to the one form of `fastgru.spec`.
 
-Importers read these layouts from files, the constructors of the layers take them from a user's hands. Each verb says
-why it is needed; none changes a value beyond the exact negation of `negate_update`.
+Importers read these layouts from files, and the constructors of the layers take them from users. Each function says
+why it is needed. None changes a value, except for the exact negation of `negate_update`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ __all__ = [
     "swap_zr",
 ]
 
-# Klambauer et al. 2017, "Self-Normalizing Neural Networks": what torch and Keras compute with.
+# Klambauer et al. 2017, "Self-Normalizing Neural Networks": the constants that torch and Keras use.
 SELU: Final[Mapping[str, float]] = {
     "alpha": 1.6732632423543772848170429916717,
     "gamma": 1.0507009873554804934193349852946,
@@ -65,7 +65,7 @@ def replacing_to_keeping(weights: GRUWeights) -> GRUWeights:
 
 
 def from_onnx_gates(W: Array, R: Array, B: Array | None = None, *, what: str = "GRU") -> tuple[GRUWeights, ...]:
-    """The inputs of ONNX's GRU, one `GRUWeights` a direction.
+    """The inputs of ONNX's GRU as one `GRUWeights` per direction.
 
     W (D, 3H, I), R (D, 3H, H), B (D, 6H) with the input's three biases before the recurrent three, each z, r, n.
     Raises `ShapeError` naming `what` and the array.
@@ -77,10 +77,10 @@ def from_onnx_gates(W: Array, R: Array, B: Array | None = None, *, what: str = "
 def from_onnx_lstm(
     W: Array, R: Array, B: Array | None = None, P: Array | None = None, *, what: str = "LSTM"
 ) -> tuple[LSTMWeights, ...]:
-    """The inputs of ONNX's LSTM, one `LSTMWeights` a direction.
+    """The inputs of ONNX's LSTM as one `LSTMWeights` per direction.
 
-    W (D, 4H, I), R (D, 4H, H), B (D, 8H) with the input's four biases before the recurrent four, P (D, 3H); the gates
-    have our order. Raises `ShapeError` naming `what` and the array.
+    W (D, 4H, I), R (D, 4H, H), B (D, 8H) with the input's four biases before the recurrent four, P (D, 3H). ONNX
+    orders the gates as we do. Raises `ShapeError` naming `what` and the array.
     """
     each = _onnx_arrays(W, R, B, 4, what)
     if P is None:
@@ -93,7 +93,7 @@ def from_onnx_lstm(
 
 
 def from_onnx_rnn(W: Array, R: Array, B: Array | None = None, *, what: str = "RNN") -> tuple[RNNWeights, ...]:
-    """The inputs of ONNX's RNN, one `RNNWeights` a direction: W (D, H, I), R (D, H, H), B (D, 2H).
+    """The inputs of ONNX's RNN as one `RNNWeights` per direction: W (D, H, I), R (D, H, H), B (D, 2H).
 
     Raises `ShapeError` naming `what` and the array.
     """
@@ -103,7 +103,7 @@ def from_onnx_rnn(W: Array, R: Array, B: Array | None = None, *, what: str = "RN
 def _onnx_arrays(
     W: Array, R: Array, B: Array | None, gates: int, what: str
 ) -> list[tuple[Array, Array, Array | None, Array | None]]:
-    """(weight_ih, weight_hh, bias_ih, bias_hh) of each direction, the gates as they came."""
+    """(weight_ih, weight_hh, bias_ih, bias_hh) of each direction, with the gates in the order of the file."""
     W, R = np.asarray(W), np.asarray(R)
     G = "" if gates == 1 else gates
     if R.ndim != 3 or R.shape[1] != gates * R.shape[2] or R.shape[0] not in (1, 2) or R.shape[2] == 0:
@@ -122,10 +122,10 @@ def _onnx_arrays(
 def from_keras_gates(
     kernel: Array, recurrent_kernel: Array, bias: Array | None = None, *, reset_after: bool, what: str = "GRU"
 ) -> GRUWeights:
-    """The arrays of a Keras GRU layer: transposed, because Keras multiplies x @ kernel, and with z before r.
+    """The arrays of a Keras GRU layer, transposed, because Keras computes x @ kernel, and with r before z.
 
     kernel (I, 3H), recurrent_kernel (H, 3H), bias (2, 3H) with reset_after (the input's, then the recurrent one) or
-    (3H,) without, None for none. Raises `ShapeError` naming `what` and the array.
+    (3H,) without; None means no bias. Raises `ShapeError` naming `what` and the array.
     """
     W, R = (swap_zr(a) for a in _keras_matrices(kernel, recurrent_kernel, 3, what))
     if bias is None:
@@ -169,7 +169,7 @@ def from_keras_rnn(
 
 
 def _keras_matrices(kernel: Array, recurrent_kernel: Array, gates: int, what: str) -> tuple[Array, Array]:
-    """Both transposed, the gates as they came."""
+    """Both matrices transposed, with the gates in Keras's order."""
     kernel, recurrent_kernel = np.asarray(kernel), np.asarray(recurrent_kernel)
     H = recurrent_kernel.shape[0] if recurrent_kernel.ndim == 2 else 0
     if H == 0 or recurrent_kernel.shape != (H, gates * H):
@@ -214,7 +214,7 @@ def activations_from_onnx(
     num_directions: int,
     what: str = "GRU",
 ) -> tuple[tuple[Activation, ...], tuple[Activation, ...]]:
-    """(gate activations, candidate activations) of a GRU, one a direction; see `functions_from_onnx`."""
+    """(gate activations, candidate activations) of a GRU, one per direction; see `functions_from_onnx`."""
     gates, candidates = functions_from_onnx(
         names, alphas, betas, defaults=("Sigmoid", "Tanh"), num_directions=num_directions, what=what
     )
@@ -230,12 +230,12 @@ def functions_from_onnx(
     num_directions: int,
     what: str,
 ) -> tuple[tuple[Activation, ...], ...]:
-    """For each function of a layer (as many as `defaults`) one `Activation` a direction, of ONNX's three lists.
+    """For each function of a layer (as many as `defaults`) one `Activation` per direction, from ONNX's three lists.
 
-    Each list is absent or complete. ONNX names f, g (and h) of one direction after the other, and hands the alphas
-    (and the betas) out in that order, only to functions whose formula has one. A list that runs out leaves the rest at
-    their defaults; a value that nobody takes is refused with `UnsupportedModelError`, and so is a wrong number of
-    names; `SpecError` for what is no list.
+    Each list is absent or complete. ONNX names f, g (and h) of one direction after the other, and assigns the alphas
+    (and the betas) in that order, only to functions whose formula has one. The functions after the end of a list keep
+    their defaults. Raises `UnsupportedModelError` for values that no function takes and for a wrong number of names,
+    `SpecError` for values that are not lists.
     """
     names = _listed("activations", names, what) or [*defaults] * num_directions
     count = len(defaults)
@@ -291,9 +291,9 @@ _KERAS: Final[Mapping[str, Activation]] = {
 
 
 def activation_from_keras(name: str | None, keras_major_version: int, *, what: str = "GRU") -> Activation:
-    """An activation by Keras's name, None for linear; hard_sigmoid is another function from Keras 3 on.
+    """An activation by Keras's name; None means linear. hard_sigmoid is a different function from Keras 3 on.
 
-    Raises `UnsupportedModelError` for a function that no recurrent layer here computes (selu, exponential, swish...).
+    Raises `UnsupportedModelError` for functions that no recurrent layer here computes (selu, exponential, swish...).
     """
     if name is None:
         name = "linear"

@@ -1,4 +1,4 @@
-"""The exception tree. Everything this package raises on purpose descends from `FastGRUError`."""
+"""The exception tree. Every error that this package raises on purpose descends from `FastGRUError`."""
 
 from collections.abc import Mapping
 

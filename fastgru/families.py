@@ -269,5 +269,5 @@ _NAMES: Final = {
 
 
 def homes(package: str) -> dict[str, str]:
-    """The modules of a folder, by the names that they enter into its table."""
+    """The module of each name in the tables of this package."""
     return {name: home for home, names in _NAMES[package].items() for name in names}

@@ -7,11 +7,11 @@ from typing import Final
 
 __all__ = ["FileLock", "HeldError"]
 
-_BEYOND: Final = 1 << 20  # Windows lets nobody read a byte that is locked: one behind the text
+_BEYOND: Final = 1 << 20  # an offset behind the text, because on Windows nobody can read a locked byte
 
 
 class HeldError(Exception):
-    """Another process, or another part of this one, has the lock. holder: the number of the process, or "?"."""
+    """The lock is taken, by another process or elsewhere in this one. holder: the number of the process, or "?"."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(f"held by process {holder}")
@@ -19,14 +19,14 @@ class HeldError(Exception):
 
 
 class FileLock:
-    """The lock of `path`, a file that is made where it is not there, and that says which process has it.
+    """The lock of the file `path`, which is created if it does not exist, and holds the number of the process.
 
-    Raises `HeldError` where somebody else has it, and `OSError` where the file cannot be written or locked.
+    Raises `HeldError` if the lock is taken, and `OSError` if the file cannot be written or locked.
     """
 
     def __init__(self, path: Path, mode: int = 0o666) -> None:
         self._path = path
-        while not self._opened(mode):  # whoever had the file has removed it in between
+        while not self._opened(mode):  # again, because the last holder removed the file in between
             pass
         os.ftruncate(self._file, 0)
         os.write(self._file, b"%d\n" % os.getpid())
@@ -46,14 +46,14 @@ class FileLock:
         return False
 
     def release(self, *, remove: bool = False) -> None:
-        """Give it back; with `remove`, without leaving the file."""
+        """Release the lock; `remove` deletes the file, too."""
         if self._file < 0:
             return
         if remove and sys.platform != "win32":
-            self._path.unlink(missing_ok=True)  # while nobody else can have it
+            self._path.unlink(missing_ok=True)  # while nobody else can hold the lock
         os.close(self._file)
         self._file = -1
-        if remove and sys.platform == "win32":  # which removes no file that somebody has open
+        if remove and sys.platform == "win32":  # Windows does not remove a file that is open
             try:
                 self._path.unlink(missing_ok=True)
             except PermissionError:

@@ -1,8 +1,8 @@
 """A model as plain data: named constants, nodes in execution order, typed inputs and outputs.
 
-Importers and layers make graphs, `fastgru.engine` runs them, `fastgru.reference` defines what each node means.
-The operators and their inputs and attributes are those of `fastgru.reference.OPS`; the vocabulary is one and
-the same for every source, so a convention of a foreign format never appears here.
+Importers and layers make graphs, `fastgru.engine` runs them, and `fastgru.reference` defines what each node means.
+The operators with their inputs and attributes are those of `fastgru.reference.OPS`. All sources share this vocabulary:
+a convention of a foreign format never appears here.
 """
 
 from collections import Counter
@@ -35,9 +35,9 @@ __all__ = [
 
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool")
-PRODUCT_DTYPES: Final = ("int8", "uint8")  # of the factors of a product of integers
-MOST_SIZE: Final = 1 << 40  # of an axis: what is longer fits no memory
-MOST_DEPTH: Final = 16  # of graphs within graphs
+PRODUCT_DTYPES: Final = ("int8", "uint8")  # of the factors of an integer product
+MOST_SIZE: Final = 1 << 40  # of an axis; a longer one fits no memory
+MOST_DEPTH: Final = 16  # of nested graphs
 
 
 def shape_text(shape: Sequence[int | None] | None, dims: Sequence[str | None] = ()) -> str:
@@ -112,10 +112,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Subgraph:
-    """A graph inside a node: nodes in order, over what the node gives it, `inputs`, and what it reads of the graph
-    around it, `captured`: these are the last inputs of the node, constants among them, and may have their names.
+    """A graph inside a node.
 
-    Every other name is new in the whole graph. An output that there is not is the empty string.
+    inputs: the values that the node passes in.
+    captured: the values that the nodes read from the graph around them. They are the last inputs of the node, may be
+        constants, and may have the names of those inputs.
+    outputs: an absent output is the empty string.
+
+    Every other name is unique in the whole graph.
     """
 
     inputs: tuple[str, ...]
@@ -124,7 +128,7 @@ class Subgraph:
     nodes: tuple[Node, ...]
 
     def by_name(self, node: Node) -> "Subgraph":
-        """The same body of `node`, in which what it captures has the names that it has outside."""
+        """Return the body with its captured values renamed to their names in the graph around `node`."""
         names = dict(zip(self.captured, self.outside(node), strict=True))
 
         def renamed(inner: Node) -> Node:
@@ -136,7 +140,7 @@ class Subgraph:
         return Subgraph(self.inputs, self.outside(node), ends, tuple(map(renamed, self.nodes)))
 
     def outside(self, node: Node) -> tuple[str, ...]:
-        """What it reads of the graph around `node`, by the names there."""
+        """The captured values, by their names in the graph around `node`."""
         return node.inputs[len(node.inputs) - len(self.captured) :] if self.captured else ()
 
 
@@ -198,7 +202,7 @@ class Graph:
         return self
 
     def _define(self, nodes: Iterable[Node], defined: set[str], taken: set[str], depth: int) -> None:
-        """Add what `nodes` define to `defined`. taken: the names of the whole graph so far."""
+        """Add the outputs of `nodes` to `defined`. taken: the names of the whole graph so far."""
         if depth > MOST_DEPTH:
             raise InvalidModelError(f"graph {self.name!r}: its subgraphs are nested more than {MOST_DEPTH} deep")
         for node in nodes:
@@ -269,7 +273,7 @@ class Graph:
 
 
 def _begins_with(shape: Sequence[int | None], dtype: str, start: Array) -> bool:
-    """Whether values of this shape and dtype may begin with these."""
+    """Return True if a state of this shape and dtype may begin with `start`."""
     floats = "float" in dtype and "float" in start.dtype.name
     sizes = list(zip(start.shape, shape, strict=False))
     return (floats or start.dtype.name == dtype) and start.ndim == len(shape) and all(m in (1, n) for m, n in sizes)
@@ -284,10 +288,10 @@ def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def inlined(nodes: Iterable[Node], names: Mapping[str, str] = MappingProxyType({})) -> Iterator[Node]:
-    """Every node as if it stood in the graph around it: what it captures has the name that it has there.
+    """Yield every node as if it stood in the outermost graph, with captured values under their outer names.
 
-    A node with bodies comes behind those inside it, without them, and reads their outputs in the place of what they
-    capture. names: of what is captured here, outside.
+    A node with bodies comes after the nodes inside it, without its bodies. It reads the outputs of the bodies in place
+    of the captured values. names: the outer name of each captured value, by its name here.
     """
     for node in nodes:
         inputs, bodies = tuple(names.get(name, name) for name in node.inputs), node.bodies

@@ -1,14 +1,14 @@
-"""fastgru's own files of models: one safetensors file, with the graph as JSON in its `__metadata__`.
+"""fastgru's own model files: one safetensors file, with the graph as JSON in its `__metadata__`.
 
-    __metadata__["fastgru.format"]   the version of this form: "1", "2" where the graph has precisions, "3" where nodes
-                                     have bodies, "4" where states begin with something else than zeros
+    __metadata__["fastgru.format"]   the version of the format: "1"; "2" if the graph has precisions; "3" if nodes
+                                     have bodies; "4" if states begin with values other than zeros
     __metadata__["fastgru.graph"]    name, inputs, outputs, nodes, states, meta, constants (names, in order); from "2"
-                                     on, precisions, too; from "3" on, attributes that are graphs: inputs, captured,
-                                     outputs, nodes; in "4", starts (names of states, in order)
-    tensors                          the constants, under their own names, and what states begin with, under theirs
+                                     on also precisions; from "3" on also attributes that are graphs: inputs, captured,
+                                     outputs, nodes; in "4" also starts (names of states, in order)
+    tensors                          the constants and the values with which states begin, under their own names
 
-Nothing in it is code, and nothing is packed for a CPU: any safetensors reader opens it. A reader takes exactly the
-fields it knows; whatever is added needs another FORMAT.
+The file contains no code and nothing packed for a CPU, so any safetensors reader opens it. A reader accepts exactly
+the fields it knows; a new field needs another FORMAT.
 """
 
 import json
@@ -46,7 +46,7 @@ _LATER_FIELDS: Final = (*_FIELDS, "precisions")
 _FORMATS: Final = {
     FORMAT: _FIELDS, LOWP_FORMAT: _LATER_FIELDS, BODY_FORMAT: _LATER_FIELDS, START_FORMAT: (*_LATER_FIELDS, "starts"),
 }  # fmt: skip
-# Of files of other formats, as which nothing of ours may go.
+# Suffixes of other formats, which `save` refuses to write.
 _SUFFIXES: Final = frozenset({
     ".bin", ".ckpt", ".gguf", ".h5", ".hdf5", ".joblib", ".json", ".keras", ".mlmodel", ".npy", ".npz", ".onnx", ".pb",
     ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".tflite", ".yaml", ".yml",
@@ -55,7 +55,7 @@ _BODY_FIELDS: Final = ("inputs", "captured", "outputs", "nodes")
 
 
 def graph_to_bytes(graph: Graph) -> bytes:
-    """The file of `graph`; the same graph gives the same bytes.
+    """Return the file of `graph` as bytes; the same graph gives the same bytes.
 
     Raises `InvalidModelError` if the graph is not valid or an attribute is not plain, `UnsupportedModelError` if a
     constant has a dtype that safetensors cannot hold.
@@ -64,14 +64,14 @@ def graph_to_bytes(graph: Graph) -> bytes:
 
 
 def write_graph(graph: Graph, path: str | PathLike[str]) -> None:
-    """Write `graph` to `path`, whole or not at all; raises as `graph_to_bytes` and `write_whole`."""
+    """Write `graph` to `path`, whole or not at all. Raises the errors of `graph_to_bytes` and `write_whole`."""
     write_whole(tensor_file_chunks(*_contents(graph)), path, ".safetensors")
 
 
 def write_whole(chunks: Iterable[bytes], path: str | PathLike[str], suffix: str) -> None:
-    """Write a file of these chunks, whole or not at all; `OSError` names `path`. suffix: that of the format.
+    """Write a file of these chunks, whole or not at all. An `OSError` names `path`. suffix: that of the format.
 
-    Raises `UnsupportedModelError` for what is no path, and for the suffix of another format.
+    Raises `UnsupportedModelError` if `path` is not a path or has the suffix of another format.
     """
     if not isinstance(path, str | bytes | PathLike):
         raise UnsupportedModelError(f"path: got {type(path).__name__}, expected the path of a file to write")
@@ -84,7 +84,7 @@ def write_whole(chunks: Iterable[bytes], path: str | PathLike[str], suffix: str)
     try:
         _replace(chunks, path)
     except OSError as error:
-        # What failed was done to a file of another name, which the caller never heard of.
+        # The error names the temporary file, which the caller does not know.
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
 
 
@@ -103,23 +103,23 @@ def _replace(chunks: Iterable[bytes], path: str | PathLike[str]) -> None:
 
 
 def read_graph(source: Source, *, allow_unread: bool = False) -> Graph:
-    """The graph in `source`, its constants as `read_tensor_file` gives them.
+    """Read the graph in `source`, with its constants as `read_tensor_file` returns them.
 
     allow_unread: accept tensors that the graph does not name.
 
-    Raises `InvalidModelError` for a damaged file or one that is no such file, `UnsupportedModelError` for a version
-    that is not known, `UnreadTensorsError` for tensors that the graph does not name.
+    Raises `InvalidModelError` for a damaged file or another kind of file, `UnsupportedModelError` for an unknown
+    version, `UnreadTensorsError` for tensors that the graph does not name.
     """
     return graph_from_tensor_file(read_tensor_file(source), name=source_name(source), allow_unread=allow_unread)
 
 
 def is_graph_file(file: TensorFile) -> bool:
-    """True where a safetensors file says that it holds a graph, of whatever version."""
+    """Return True if a safetensors file says that it holds a graph, of any version."""
     return FORMAT_KEY in file.metadata
 
 
 def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = False) -> Graph:
-    """The graph of a safetensors file that is already open; raises as `read_graph`."""
+    """Return the graph of a safetensors file that is already open. Raises the errors of `read_graph`."""
     if not is_graph_file(file):
         raise InvalidModelError(f"{name}: the safetensors file has tensors, but no graph ({FORMAT_KEY})")
     version = file.metadata[FORMAT_KEY]
@@ -157,7 +157,7 @@ def graph_from_tensor_file(file: TensorFile, *, name: str, allow_unread: bool = 
 
 
 def _contents(graph: Graph) -> tuple[dict[str, Array], dict[str, str]]:
-    """The tensors and the metadata of its file."""
+    """The tensors and the metadata of the graph's file."""
     graph.validate()
     for node in every_node(graph.nodes):
         plain = {key: value for key, value in node.attrs.items() if not isinstance(value, Subgraph)}

@@ -1,4 +1,4 @@
-"""Reads JSON that is not trusted: with limits, without repeated keys, and with the errors of this package."""
+"""Reads untrusted JSON: with limits, without repeated keys, and with the errors of this package."""
 
 import json
 from typing import Any, Final
@@ -8,23 +8,23 @@ from fastgru.sources import Source, read_source, source_name
 
 __all__ = ["JSON_LIMIT", "load_json", "parse_json"]
 
-# Python objects made from JSON take up to 24 times the text, and objects with keys the most time: these bounds keep the
-# reading of one below 1 GiB and a few seconds.
+# Python objects made from JSON take up to 24 times the size of the text, and objects with keys take the most time.
+# These limits keep one read below 1 GiB and a few seconds.
 JSON_LIMIT: Final = 32 << 20
 MAX_LISTS: Final = 4_000_000
 MAX_KEYS: Final = 1_000_000
 
 
 def load_json(source: Source, *, limit: int = JSON_LIMIT) -> Any:
-    """The value of the JSON text in `source`, of at most `limit` bytes; raises as `parse_json`."""
+    """Return the value of the JSON text in `source`, of at most `limit` bytes. Raises the errors of `parse_json`."""
     return parse_json(read_source(source, limit=limit), what=source_name(source))
 
 
 def parse_json(text: str | memoryview | bytes, *, what: str) -> Any:
-    """The value of a JSON text; NaN and Infinity are numbers, as Python's own writer makes them.
+    """Return the value of a JSON text. NaN and Infinity are numbers, because Python's own writer makes them.
 
-    Raises `InvalidModelError` for a text that is not UTF-8 or not JSON, is nested too deeply, names a key twice, or
-    holds more lists or keys than the bounds of this module.
+    Raises `InvalidModelError` for a text that is not UTF-8 or not JSON, is nested too deeply, repeats a key in an
+    object, or holds more lists or keys than the limits of this module.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

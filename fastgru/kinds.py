@@ -1,6 +1,6 @@
 """The last part of error messages about wrong types: it says what an object is and what to do with it.
 
-Other packages are told by the names of their classes; nothing of them is imported.
+Objects of other packages are recognised by the names of their classes; those packages are not imported.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _EXPORT: Final = (
 _WRITE: Final = "write the model by its save('model.keras'), and load that file"
 _RUNS: Final = "it runs as it is, and its save(path) writes a file"
 
-# The package of a class, its name, or that of a class that it is made from, and what to do.
+# The package of a class and the name of the class or of one of its bases, with what to do.
 _CLASSES: Final = {
     ("fastgru", "Layer"): _RUNS,
     ("fastgru", "Model"): _RUNS,
@@ -41,7 +41,7 @@ def is_table(value: object) -> bool:
 
 
 def way_round(value: object) -> str:
-    """ ": " and what to do with the value, "" where it is not known what it is."""
+    """Return ": " and what to do with the value, or "" if its class is unknown."""
     if isinstance(value, type):
         return f": {value.__name__} is a class: give an object of it, {value.__name__}(...)"
     for base in type(value).__mro__:
@@ -51,7 +51,7 @@ def way_round(value: object) -> str:
 
 
 def way_of_file(value: object) -> str:
-    """The same for what came in the place of a file."""
+    """Return the same for a value that was given in place of a file."""
     if way := way_round(value):
         return way
     if isinstance(value, Mapping):

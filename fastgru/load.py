@@ -38,10 +38,10 @@ __all__ = [
     "options_for",
 ]
 
-# The formats that `read_weights` reads, which an architecture can go with.
+# The formats of `read_weights`, whose files `load` reads with `architecture=`.
 STATE_DICTS: Final = ("hdf5", "json", "keras", "npz", "safetensors", "torch-legacy", "torch-zip")
 
-# What reads each kind of file, besides the weights of other programs.
+# The modules that read each kind of file, without those for the weights of other programs.
 _READERS: Final = {
     "onnx": ("importers.onnx",),
     "hdf5": ("importers.keras",),
@@ -50,7 +50,7 @@ _READERS: Final = {
     "safetensors": ("graphfile",),
 }
 
-# The formats that an option of `load` is for.
+# The formats that each option of `load` applies to.
 _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "linear_before_reset": ("onnx",),
     "inputs": ("hdf5", "keras", "onnx", "safetensors"),
@@ -64,7 +64,7 @@ _MEANT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Reading(TypedDict, total=False):
-    """How a file is read; `load` says what each is."""
+    """The options for reading a file; the docstring of `load` describes them."""
 
     allow_unread: bool
     linear_before_reset: int | None
@@ -137,15 +137,17 @@ def load(
 
 
 def check_options(call: Any, options: Mapping[str, Any]) -> None:
-    """Raise `TypeError` for options of this function that are neither its own nor ways to read a file."""
+    """Raise `TypeError` for options that are neither parameters of `call` nor options for reading a file."""
     if unknown := sorted(options.keys() - Reading.__annotations__.keys()):
         known = dict.fromkeys((*(call.__kwdefaults__ or ()), *Reading.__annotations__))
         raise TypeError(f"{call.__name__} has no option {', '.join(unknown)}; {offered(unknown, known)}")
 
 
 class _Collector:
-    """Python's collector of cyclic garbage: how many calls want it paused, whether it was on before them, and whether
-    none has ended so far."""
+    """The state of the pause of Python's cyclic garbage collector.
+
+    pauses: how many calls want it paused. first: whether no pause has ended so far. was_on: whether it was on before.
+    """
 
     pauses = 0
     first = True
@@ -155,14 +157,14 @@ class _Collector:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """No collection of cyclic garbage by any thread meanwhile.
+    """Stop cyclic garbage collection, for all threads, inside the `with` block.
 
-    Nearly all that a load makes stays, modules and a graph, and a collection would go over it again and again. After
-    the first, most of which is modules, it counts as old, as if a collection had found it in use, unless somebody has
-    the collector keep objects apart (`gc.freeze`). A child that forks in the middle has its collector back: of what
-    pauses it there, no more than this thread is left.
+    Nearly everything that a load makes, modules and a graph, stays alive, and a collection would scan it again and
+    again. After the first load, which is mostly modules, `gc.freeze` and `gc.unfreeze` make these objects old, as if a
+    collection had found them in use, unless the program itself has frozen objects. A child that forks in the middle
+    resumes collection, because of the threads that pause it only this one is left.
     """
-    try:  # around the pause, too: a signal handler may raise between any two lines
+    try:  # The pause is inside, too: a signal handler may raise between any two lines.
         with _Collector.lock:
             if _Collector.pauses == 0:
                 _Collector.was_on = gc.isenabled()
@@ -279,7 +281,7 @@ def _opened(graph: Graph, what: str) -> Graph:
 
 
 def _bounded(node: Node, most: int) -> Node:
-    """The node with as many iterations of loops in it."""
+    """Return the node with `most` as the limit of iterations of every loop in it."""
     bodies = {
         key: replace(body, nodes=tuple(_bounded(inner, most) for inner in body.nodes))
         for key, body in node.bodies.items()
@@ -288,7 +290,7 @@ def _bounded(node: Node, most: int) -> Node:
 
 
 def options_for(kind: str, source: Source, options: Reading) -> dict[str, Any]:
-    """Those that are given, for the reader of a format; `UnsupportedModelError` where it has no use for one."""
+    """Return the options that are given. Raises `UnsupportedModelError` for one that this format has no use for."""
     if options.get("fallback") not in (None, "reference"):
         raise UnsupportedModelError(f"fallback is {options['fallback']!r}, expected None or 'reference'")
     most = options.get("max_iterations")
@@ -363,7 +365,7 @@ def _read(source: Content, options: Reading) -> Graph:
 
 
 def _read_described(source: Content, architecture: Architecture, given: Mapping[str, Any]) -> Graph:
-    """Weights alone, with a description of what happens between them."""
+    """Read a file of weights alone with a description of the network."""
     from fastgru.importers.architecture import read_architecture
     from fastgru.importers.keras import find_configuration, read_keras
 
@@ -380,14 +382,14 @@ def _read_described(source: Content, architecture: Architecture, given: Mapping[
 
 
 def _prepare(*modules: str) -> None:
-    """Import what is imported when it is first needed, under the lock that forks wait for: no child could end it."""
+    """Import modules on demand, under the lock that a fork waits for: a child could not finish such an import."""
     with lock:
         for name in modules:
             importlib.import_module(f"fastgru.{name}")
 
 
 def _permitted(graph: Graph, source: Source, fallback: str | None) -> Graph:
-    """The graph of a file of our own; `UnsupportedModelError` where it falls back on nodes and nobody asked for it."""
+    """Return the graph of our own file. Raises `UnsupportedModelError` if it has fallback nodes without `fallback=`."""
     from fastgru.reference.foreign import describe_nodes
 
     foreign = describe_nodes(graph)

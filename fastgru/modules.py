@@ -1,4 +1,4 @@
-"""Imports modules by name: those of a folder, which register themselves, and those that are imported on demand."""
+"""Imports modules by name: those of a folder, which register themselves, and modules that are imported on demand."""
 
 import importlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -12,16 +12,16 @@ __all__ = ["Families", "enter", "import_all", "importing", "late"]
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# Whatever is imported when it is first needed is imported under this lock, which forks wait for: a child that is forked
-# in the middle of an import of another thread would wait for its end without end. Whoever has the package's lock, or is
-# at work for him on another thread, may take it; what is executed while a module is imported must not, for the thread
-# that has it may be waiting for the end of that very import.
+# Every import on demand happens under this lock, which a fork waits for: a child that is forked while another thread
+# imports would wait for that import for ever. A thread that holds the package's lock, or works for one that does, may
+# take it. Code that is executed while a module is imported must not take it, because the thread that holds it may be
+# waiting for the end of that very import.
 importing: Final = short_lock()
 _OWNERS: Final[dict[tuple[int, Hashable], tuple[str, str]]] = {}
 
 
 def import_all(package: str) -> tuple[ModuleType, ...]:
-    """The modules of `package`, without those of its folders, in the order of their names."""
+    """Import and return the modules of `package`, without its subpackages, in the order of their names."""
     import pkgutil
 
     path = importlib.import_module(package).__path__
@@ -30,34 +30,34 @@ def import_all(package: str) -> tuple[ModuleType, ...]:
 
 
 def late(name: str) -> Any:
-    """A module of others, imported under the lock `importing`."""
+    """Import a module of another package, under the lock `importing`."""
     with importing:
         return importlib.import_module(name)
 
 
 def enter(table: dict[K, V], key: K, entry: V, function: Callable[..., Any]) -> None:
-    """table[key] = entry, on behalf of `function`; no other function may have the key.
+    """Set table[key] = entry, on behalf of `function`; no other function may have the key.
 
-    The same one may, once more: where a signal's handler raises, an import ends in the middle and is made again.
+    The same function may set it again: if a signal handler raises, an import ends in the middle and is repeated.
     """
-    plain = getattr(function, "func", function)  # of a partial
+    plain = getattr(function, "func", function)  # if it is a partial
     owner = (plain.__module__, plain.__qualname__)
     assert _OWNERS.setdefault((id(table), key), owner) == owner, key
     table[key] = entry
 
 
 class Families(Mapping[K, V]):
-    """What the modules of a folder enter into a table; each is imported when one of its keys is first asked for.
+    """A table that the modules of a folder fill; each module is imported when one of its keys is first read.
 
-    entries: the table that they enter it into. homes: the module of the folder that has a key. A key that is missing
-    there is found all the same: the whole folder is imported for it, as it is to tell what keys there are. Imports are
-    made under `importing`, so no module may ask for a key while it is imported.
+    entries: the table that the modules fill. homes: the module that has each key. The whole folder is imported for a
+    key that `homes` lacks, and to list the keys. Imports happen under `importing`, so no module may read a key while it
+    is imported.
     """
 
     def __init__(self, package: str, entries: dict[K, V], homes: Mapping[K, str]) -> None:
         self.package, self.entries = package, entries
         self._homes, self._depth, self._whole = homes, 0, False
-        self._known: set[K | None] = set()  # keys of modules whose import has come to its end
+        self._known: set[K | None] = set()  # keys of modules whose import has ended
 
     def __getitem__(self, key: K) -> V:
         self._import(key)
@@ -72,7 +72,7 @@ class Families(Mapping[K, V]):
         return len(self.entries)
 
     def _import(self, key: K | None = None) -> None:
-        """What has a key, or all. A signal handler that comes into the middle of an import keeps nothing as known."""
+        """Import the module of `key`, or all. An import that a signal handler interrupts does not count as done."""
         if self._whole or key in self._known:
             return
         with importing:

@@ -12,9 +12,9 @@ _MOST_CHARACTERS: Final = 200
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
-    """At most `most` of the known names that are like `name`, the likeliest first; none where nothing is alike.
+    """Return at most `most` known names that are similar to `name`, the most similar first.
 
-    Upper and lower case are the same. A name that lacks the levels before it, or has too many of them, is alike:
+    Upper and lower case are the same. A name that lacks the levels before it, or has too many of them, is similar:
     "gru" and "encoder.gru".
     """
     name = name[:_MOST_CHARACTERS].casefold()
@@ -37,10 +37,10 @@ def _edits(name: str, other: str) -> int:
 
 
 def offered(unknown: str | Iterable[str], known: Iterable[str], *, all_of_them: bool = True) -> str:
-    """What a message offers for unknown names: "did you mean GRU? Expected one of GRU, Linear".
+    """Return what a message suggests for unknown names: "did you mean GRU? Expected one of GRU, Linear".
 
-    Where nothing is alike it is "expected one of GRU, Linear", without the question. all_of_them: list all that are
-    known, also where something is alike; where False, all of them stand there only where nothing is.
+    Without a similar name it is "expected one of GRU, Linear". all_of_them: list every known name even if there is a
+    similar one; if False, the list appears only if there is none.
     """
     known = list(known)
     names = [unknown] if isinstance(unknown, str) else list(unknown)[:5]

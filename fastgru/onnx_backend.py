@@ -3,8 +3,8 @@
     import fastgru.onnx_backend as backend
     outputs = backend.prepare(model).run([x, h0])
 
-`fastgru.load` is the interface to use otherwise: a backend is handed everything as inputs, weights too, and has to
-build the model anew whenever one of those changes.
+Otherwise, use `fastgru.load`: a backend gets everything as inputs, weights too, and has to load the model again
+whenever a weight changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ class FastGRUBackendRep(BackendRep):  # type: ignore[misc]
         return self._loaded
 
     def _typed(self, name: str, array: Array) -> Array:
-        """A model computes in one precision; the interface promises the element types of the file."""
+        """Convert an output to the element type of the file, which the interface promises."""
         for info in self._model.graph.output:
             if info.name == name and info.type.tensor_type.elem_type:
                 return array.astype(helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type), copy=False)
@@ -181,7 +181,7 @@ class FastGRUBackend(Backend):  # type: ignore[misc]
 
 
 def _options(model: ModelProto, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of `load`; a model with float64 inputs or outputs is computed in float64."""
+    """The keyword arguments of `load`, with float64 as the default precision for float64 inputs or outputs."""
     options = dict(kwargs)
     if unknown := sorted(set(options) - {"fallback", "linear_before_reset", "precision", "spin_us", "threads"}):
         raise TypeError(

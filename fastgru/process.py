@@ -1,15 +1,15 @@
 """What exists once in a process: the locks of the package, and the words that native code reads.
 
-Planning, compiling, linking and starting threads hold `lock`, and nobody waits for anything else in the package while
-he has it. So no two locks can be taken in two orders; a finaliser or a signal handler that comes in between runs on the
-thread that has the lock, which may take it again; and a fork waits until no other thread has it, so that a child never
-begins in the middle of somebody else's work. What is done under the lock may be entered again, and may be left by any
-exception. A lock of `short_lock` is the same for a few lines of Python that wait for nothing at all, so it may be taken
-by whoever has `lock`, never the other way round.
+Planning, compiling, linking and starting threads happen under `lock`. A thread that holds it waits for nothing else in
+the package, so no two locks are ever taken in two orders. A finaliser or signal handler runs on the thread that it
+interrupts, which may take `lock` again. A fork waits until no other thread holds `lock`, so that a child never starts
+in the middle of another thread's work. Work under the lock must allow reentry, and any exception may end it. A lock of
+`short_lock` guards a few lines of Python that wait for nothing at all. A thread that holds `lock` may take such a lock,
+but not the other way round.
 
-Native code runs without locks. It claims a stream, a session or a team by writing the number of the process (`EPOCH`)
-into a word, in one step with a look at what was there. A forked child counts that number up: what a thread of the
-parent had claimed, and will never give back here, is free again.
+Native code runs without locks. It claims a stream, a session or a team with one atomic operation, which checks a word
+and writes the number of the process (`EPOCH`) into it. A forked child increments that number, which frees the claims of
+the parent's threads: those threads do not exist in the child.
 """
 
 import _thread
@@ -27,10 +27,10 @@ __all__ = [
     "wait_at_forks",
 ]  # fmt: skip
 
-EPOCH: Final = 0  # of this process: 1, and one more in each child that a fork made
+EPOCH: Final = 0  # of this process: 1, plus one for each fork between the first process and this one
 MAIN: Final = 1  # the thread that runs Python's signal handlers
 LOOK: Final = 2  # the address of `kernels.entries.look`, 0 until something runs
-HEAD: Final = 3  # words of the head of an object of this Python
+HEAD: Final = 3  # words of an object's header in this Python
 ITEMS: Final = 4  # words of a tuple before its items
 
 _Kept = TypeVar("_Kept")
@@ -38,7 +38,7 @@ _Result = TypeVar("_Result")
 
 
 def to_the_end(thing: _Kept) -> _Kept:
-    """Keep an object when the interpreter is taken down, too: a daemon thread may be in the middle of a native call."""
+    """Keep an object alive even while the interpreter shuts down: a daemon thread may still be in a native call."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
     return thing
 
@@ -52,19 +52,19 @@ _locks: list[Any] = [lock]  # in the order in which a fork takes them
 
 
 def short_lock() -> Any:
-    """Another lock, for the life of the process. Call it where a module is imported."""
+    """Return another lock, for the life of the process. Call this when a module is imported."""
     made = threading.RLock()
     wait_at_forks(made)
     return made
 
 
 def wait_at_forks(held: Any) -> None:
-    """Have a fork wait until no other thread has this `RLock`, under which nothing waits for a lock of this package."""
+    """Make a fork wait until no other thread holds this `RLock`. A holder must not wait for a lock of this package."""
     _locks.append(held)
 
 
 class once(Generic[_Result]):  # noqa: N801  (used as a decorator)
-    """`functools.cached_property` as Python has it from 3.12 on: in 3.11 all objects of a class share a lock."""
+    """`functools.cached_property` as of Python 3.12: in 3.11, all objects of a class share a lock."""
 
     def __init__(self, function: Callable[[Any], _Result]) -> None:
         self._function, self.__doc__ = function, function.__doc__
@@ -89,12 +89,12 @@ _undisturbed = short_lock()
 
 
 def undisturbed(work: Callable[[], _Result]) -> _Result:
-    """What `work` returns or raises; no signal handler comes into the middle of it.
+    """Return or raise what `work` does, without a signal handler in the middle of it.
 
-    An import of Numba, or a compilation, that an exception leaves half done cannot be begun again in the same process,
-    and llvmlite would keep its lock. Handlers run on the main thread alone, so that one has another thread do the work.
-    An exception of a handler ends the waiting, not the work, and whoever comes next waits for it. `work` must not need
-    `lock`.
+    An exception in the middle of an import of Numba or of a compilation would leave work that cannot start again in the
+    same process, and llvmlite would keep its lock. Handlers run on the main thread alone, so the main thread has
+    another thread do the work. An exception of a handler ends the wait, not the work, and the next caller waits for
+    that work. `work` must not need `lock`.
     """
     outcome: list[Any] = []
     epoch, ended = process[EPOCH], threading.Lock()
@@ -109,7 +109,7 @@ def undisturbed(work: Callable[[], _Result]) -> _Result:
             ended.release()
 
     def start() -> None:
-        """On a thread that runs no handlers: an exception inside `Thread.start` would leave the new one waiting."""
+        """Run on a thread without handlers: an exception inside `Thread.start` would leave the new thread waiting."""
         try:
             threading.Thread(target=do, name="fastgru-compiler", daemon=False).start()
         except RuntimeError:
@@ -121,7 +121,7 @@ def undisturbed(work: Callable[[], _Result]) -> _Result:
         except RuntimeError:  # the system has no more threads
             do()
         while not ended.acquire(timeout=1):
-            if not outcome and process[EPOCH] != epoch:  # a child that a handler has forked lacks the thread
+            if not outcome and process[EPOCH] != epoch:  # in a child that a handler forked, the thread does not exist
                 do()
     else:
         do()
@@ -140,9 +140,9 @@ def _after_fork(*, child: bool) -> None:
     for each in _locks[::-1]:
         try:
             each.release()
-        except RuntimeError:  # a signal handler has ended the waiting with an exception
+        except RuntimeError:  # a signal handler ended the wait with an exception
             if child:
-                each._at_fork_reinit()  # whoever has it is no more
+                each._at_fork_reinit()  # its holder does not exist here
     if child:
         process[EPOCH] += 1
         process[MAIN] = threading.get_ident()

@@ -1,11 +1,11 @@
 """Dataclasses that are quick to define: they use closures, whereas `dataclasses` compiles source text for each class.
 
-The module is imported by nearly every other, and a start consists of imports. With the ones of the standard library a
-process takes 16 ms longer to the first output of an ONNX file (140 instead of 124 ms, of which Python and NumPy take
-75): `fastgru bench --suite steady --against PYTHON` tells it, where that Python has a fastgru whose module of this name
-hands those on. `fields`, `replace` and `asdict` of `dataclasses` know these classes, too. They differ in what this
-package does not use: there are no slots, no order, no `InitVar` and no parameters by keyword only, and a text of one
-that contains itself has no end.
+Nearly every other module imports this one, and start-up consists of imports. With the dataclasses of the standard
+library, a process takes 16 ms longer to the first output of an ONNX file (140 instead of 124 ms, of which Python and
+NumPy take 75). `fastgru bench --suite steady --against PYTHON` measures the difference, if that Python has a fastgru
+whose `records` module passes on the standard ones. `fields`, `replace` and `asdict` of `dataclasses` know these
+classes, too. They lack what this package does not use: slots, order, `InitVar`, keyword-only parameters, and the repr
+of an object that contains itself, which never ends.
 """
 
 import dataclasses
@@ -20,15 +20,15 @@ _MISSING: Final = dataclasses.MISSING
 
 
 class _Factory:
-    """The default of what a factory makes."""
+    """The default value of a parameter whose field has a factory."""
 
     def __repr__(self) -> str:
         return "<factory>"
 
 
-@dataclasses.dataclass(init=False, repr=False, eq=False)  # so that nothing is compiled
+@dataclasses.dataclass(init=False, repr=False, eq=False)  # all False, so that nothing is compiled
 class _Example:
-    """One with a text of its own, since the signature that stands in for it takes long."""
+    """A class with a docstring of its own: `dataclasses` would otherwise write its signature there, which is slow."""
 
     one: int
 
@@ -106,7 +106,7 @@ def _repr_of(names: tuple[str, ...]) -> Any:
 
 
 def _values(names: tuple[str, ...]) -> Callable[[Any], Any]:
-    """The tuple of those attributes."""
+    """Return a function that returns the tuple of these attributes of an object."""
     return attrgetter(*names) if len(names) > 1 else lambda self: tuple(getattr(self, name) for name in names)
 
 
@@ -138,5 +138,5 @@ if TYPE_CHECKING:
 else:
 
     def dataclass(cls: type | None = None, **options: bool) -> Any:
-        """`dataclasses.dataclass`, with frozen, eq and init."""
+        """`dataclasses.dataclass` with the options frozen, eq and init."""
         return _made(cls, **options) if cls is not None else lambda cls: _made(cls, **options)

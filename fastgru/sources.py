@@ -1,10 +1,11 @@
-"""Where bytes come from: a file, read through one descriptor into private memory, or bytes given as they are.
+"""Where bytes come from: a file, read through one descriptor into private memory, or bytes that the caller passes.
 
     with opened("model.onnx") as content:
         content[:8]                 # a few bytes of a header
         content.read(128, 4096)     # the bytes of a tensor
 
-A function that takes a `Source` takes what `opened` gave, too, so that whoever calls several of them opens a file once.
+A function that takes a `Source` also takes the result of `opened`, so a caller of several such functions opens a file
+once.
 """
 
 import io
@@ -23,7 +24,7 @@ from fastgru.kinds import way_of_file
 
 __all__ = ["Content", "Source", "opened", "read_source", "source_name"]
 
-_WINDOW: Final = 8192  # bytes that are read at once where few are asked for
+_WINDOW: Final = 8192  # bytes to read at once if fewer are needed
 _MOST_AT_ONCE: Final = 1 << 30  # macOS reads less than 2 GiB in a call
 _ALIGNMENT: Final = 64
 
@@ -31,9 +32,11 @@ _ALIGNMENT: Final = 64
 class Content:
     """The bytes of a source: `content[a:b]` and `content.read(a, b)` are read-only views of bytes `a` to `b`.
 
-    name: what error messages call the source. path: of the file, None where it came as bytes. in_memory: whether
-    `read` gives views of memory that belongs to somebody else. stored: the size of the file that it was unpacked from,
-    or its own: what is unpacked from it in turn is measured by that.
+    name: the name of the source in error messages.
+    path: that of the file, or None for bytes.
+    in_memory: whether `read` returns views of memory that belongs to the caller.
+    stored: the size of the file, or of the file that these bytes were unpacked from. It bounds what may be unpacked
+        from them in turn.
     """
 
     path: str | None = None
@@ -48,7 +51,7 @@ class Content:
         return len(self._data)
 
     def __getitem__(self, where: slice) -> memoryview:
-        """For headers and the like: a file keeps what it read last, so that the next bytes cost no call."""
+        """Return a few bytes, such as a header. A file keeps what it read last, so the next bytes need no call."""
         return self._data[where]
 
     @property
@@ -57,18 +60,18 @@ class Content:
 
     @property
     def stamp(self) -> tuple[int, int]:
-        """Size and time of writing: what tells one state of a file from another."""
+        """The size and the time of writing, which distinguish one state of a file from another."""
         return len(self), 0
 
     def read(self, begin: int = 0, end: int | None = None) -> memoryview:
-        """For tensors and whole files: of a file, in memory of its own that starts on a multiple of 64 bytes.
+        """Return bytes of a tensor or a whole file; those of a file are in new memory, aligned to 64 bytes.
 
-        Raises `InvalidModelError` where the file has become shorter, or memory does not hold so much.
+        Raises `InvalidModelError` if the file became shorter, or memory cannot hold so much.
         """
         return self._data[begin:end]
 
     def tobytes(self) -> bytes:
-        """All of it, for parsers that take nothing but `bytes`: of a file, without a second copy."""
+        """Return everything, for parsers that take only `bytes`. The bytes of a file are not copied a second time."""
         whole = self._data.obj
         return whole if type(whole) is bytes and len(whole) == len(self._data) else bytes(self._data)
 
@@ -127,7 +130,7 @@ class _File(Content):
         return data
 
     def check(self) -> None:
-        """Raise `InvalidModelError` where the file is not as it was when it was opened."""
+        """Raise `InvalidModelError` if the file has changed since it was opened."""
         size, modified_ns = self._stamp_now()
         if size != self._size:
             raise InvalidModelError(
@@ -152,7 +155,7 @@ Source: TypeAlias = str | PathLike[str] | bytes | bytearray | memoryview | Conte
 
 
 def source_name(source: Source) -> str:
-    """What error messages call `source`: the file's name in quotes, or its length where it is bytes."""
+    """Return the name of `source` in error messages: the name of the file in quotes, or the number of bytes."""
     if isinstance(source, Content):
         return source.name
     if isinstance(source, bytes | bytearray | memoryview):
@@ -171,15 +174,15 @@ def _path(source: str | PathLike[str]) -> str:
 
 @contextmanager
 def opened(source: Source, *, limit: int | None = None) -> Iterator[Content]:
-    """The content of `source`, to be read inside the block; the file is closed after it.
+    """Open `source` for reading inside the block; a file is closed after the block.
 
-    Bytes are viewed without a copy; what others can write, such as a bytearray, is copied. `limit` bounds the number of
-    bytes.
+    Immutable bytes are viewed without a copy. Other buffers, such as a bytearray, are copied, because others may write
+    to them. `limit` bounds the number of bytes.
 
-    Raises `InvalidModelError` for what is neither a path nor bytes, an empty source, a directory, a pipe or device,
-    more than `limit` bytes, and at the end of the block for a file whose size or time of writing has changed meanwhile;
-    `UnsupportedModelError` for the directory of a SavedModel;
-    `FileNotFoundError` and `PermissionError` pass through as they are.
+    Raises `InvalidModelError` for a source that is neither a path nor bytes, an empty source, a directory, a pipe or
+    device, more than `limit` bytes, and, at the end of the block, for a file whose size or time of writing changed.
+    Raises `UnsupportedModelError` for the directory of a SavedModel. `FileNotFoundError` and `PermissionError` pass
+    through.
     """
     if isinstance(source, Content):
         yield _within(source, limit)
@@ -201,7 +204,7 @@ def opened(source: Source, *, limit: int | None = None) -> Iterator[Content]:
 
 
 def read_source(source: Source, *, limit: int | None = None) -> memoryview:
-    """All bytes of `source`, as a read-only view of one axis; raises as `opened`."""
+    """Return all bytes of `source` as a read-only view with one axis. Raises the errors of `opened`."""
     with opened(source, limit=limit) as content:
         return content.read()
 

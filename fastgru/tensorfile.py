@@ -1,8 +1,7 @@
 """safetensors files: 8 bytes of header length, a JSON header, and the tensors one after another.
 
-The format: https://github.com/huggingface/safetensors, README, "Format". Read here rather than by its library so that
-every tensor is read once, into aligned memory of its own, and written so that every tensor starts at a multiple of its
-own item size.
+The format: https://github.com/huggingface/safetensors, README, "Format". This module reads it without that library, so
+that every tensor is read once, into aligned memory of its own. It writes every tensor at a multiple of its item size.
 """
 
 import json
@@ -24,7 +23,7 @@ __all__ = ["HEADER_LIMIT", "TensorFile", "read_tensor_file", "tensor_file_chunks
 HEADER_LIMIT: Final = 16 << 20
 ALIGNMENT: Final = 64  # of the first tensor within the file
 
-# Those of NumPy, and the names of all; the dtype of BF16 is of ml_dtypes, which is imported for it alone.
+# The dtypes that NumPy has. BF16 has its dtype in ml_dtypes, which is imported only if a file needs it.
 _PLAIN: Final[Mapping[str, np.dtype[Any]]] = {
     "BOOL": np.dtype("?"),
     "F16": np.dtype("<f2"),
@@ -58,11 +57,11 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 
 def read_tensor_file(source: Source) -> TensorFile:
-    """The tensors, each in memory of its own where `source` is a file, as views where it is bytes.
+    """Read the tensors: each into memory of its own if `source` is a file, as views if it is bytes.
 
-    Raises `InvalidModelError` for a header that is damaged, contradicts itself, or leaves bytes of the file to nobody;
-    `UnsupportedModelError` for a dtype that NumPy and ml_dtypes cannot hold here. The header is checked as a whole
-    before any tensor is read.
+    Raises `InvalidModelError` for a header that is damaged, contradicts itself, or leaves bytes of the file unused;
+    `UnsupportedModelError` for a dtype that NumPy and ml_dtypes do not have. The whole header is checked before any
+    tensor is read.
     """
     with opened(source) as content:
         return _read(content)
@@ -94,10 +93,11 @@ def _read(content: Content) -> TensorFile:
 
 
 def tensor_file_chunks(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> Iterator[bytes]:
-    """The pieces of a file, header first; the same input gives the same bytes.
+    """The chunks of a file, header first; the same input gives the same bytes.
 
-    Wider items come first in the data, so that every tensor is aligned to its items; the header keeps the order given.
-    Raises `UnsupportedModelError` for a dtype that has no name there, `InvalidModelError` for a name it cannot hold.
+    Wider items come first in the data, so that every tensor is aligned to its item size. The header keeps the order of
+    `tensors`. Raises `UnsupportedModelError` for a dtype that safetensors lacks, `InvalidModelError` for a name that it
+    cannot hold.
     """
     for name, array in tensors.items():
         if array.dtype.name not in _NAMES:
@@ -146,7 +146,7 @@ class _Entry(NamedTuple):
         array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
         try:
             return array.reshape(self.shape)
-        except ValueError:  # an empty array with axes too long for NumPy
+        except ValueError:  # the array is empty and its axes are too long for NumPy
             raise InvalidModelError(f"{self.what}: {self.shape!r:.200} is not the shape of an array") from None
 
 
