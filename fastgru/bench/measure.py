@@ -88,13 +88,8 @@ AGAINST: Final = Plan(12, 0.004, 0.0005, 0.0, rested_turn_s=0.03)
 class Timing:
     """The times of one contender. rounds: seconds per call in each round, the median of its samples.
 
-<<<<<<< HEAD
-    median_s is the median of `rounds`, spread the distance of their quartiles as a share of it, None for one round;
-    p99_s is of single calls.
-=======
-    median_s: the median of `rounds`. spread: the distance between their quartiles as a share of it. p99_s: of single
-    calls.
->>>>>>> a3b907f (bench: plain sentences in docstrings and comments)
+    median_s: the median of `rounds`. spread: the distance between their quartiles as a share of it, None for one round.
+    p99_s: of single calls.
     """
 
     name: str

@@ -79,7 +79,7 @@ def file_problem(
     seed: int = 0,
     **options: Unpack[Reading],
 ) -> Problem:
-    """Return the model in `path` as a problem. A free dimension is 1 if `shapes` names neither it nor its input.
+    """Return the model in `path` as a problem. A free dimension is 1 if `shapes` has neither it nor its input.
 
     precision, options: as for `fastgru.load`.
 
