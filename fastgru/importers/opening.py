@@ -19,7 +19,7 @@ from fastgru.reference.python import unknown_axes
 from fastgru.reference.sizes import Size
 from fastgru.spec import RECURRENT
 
-__all__ = ["open_states"]
+__all__ = ["can_open", "open_states"]
 
 _TO_THE_END: Final = (1 << 63) - 1
 
@@ -58,6 +58,16 @@ def open_states(graph: Graph, what: str) -> Graph:
         f"{what}: open_states: no layer keeps a state from frame to frame{kept}: load the model without open_states"
         f"{unknown_axes(graph)}"
     )
+
+
+def can_open(graph: Graph) -> bool:
+    """Return whether the graph has no states, and `open_states` would open those of its recurrent layers."""
+    if graph.states or not _has_states(graph):
+        return False
+    try:
+        return bool(open_states(graph, "").states)
+    except UnsupportedModelError:
+        return False
 
 
 def _begins_inside(graph: Graph) -> bool:

@@ -15,6 +15,7 @@ from fastgru.serve.fields import Field
 from fastgru.serve.ids import check_id
 from fastgru.serve.layout import Layout
 from fastgru.serve.models import Served
+from fastgru.serve.refusals import no_sequences
 from fastgru.serve.session import PARKED, Session
 from fastgru.serve.sessions import Sessions
 
@@ -95,13 +96,13 @@ class Lease:
         if goes_on and sessions is not None:
             if name is None:
                 raise bad("continue needs the sequence_id of the sequence", "sequence_id")
-            found = sessions.get(name, self.key)
+            found = sessions.get(name, self.key, beginning="an open without continue")
             served = found.home
         self._shapes = given.get("shapes")
         layout = Layout(served, self._shapes)
         if sessions is None:
             if name is not None or keep or goes_on:
-                raise bad(f"model {served.name!r} keeps no state, so it has no sequences", "sequence_id")
+                raise no_sequences(served.name, served.can_open)
         elif found is not None:
             self.session = found
         else:
@@ -144,7 +145,7 @@ class Lease:
     def _sessions(self) -> Sessions:
         sessions = self.served.sessions
         if sessions is None:
-            raise bad(f"model {self.served.name!r} keeps no state, so it has no sequences", "sequence_id")
+            raise no_sequences(self.served.name, self.served.can_open)
         return sessions
 
     @property

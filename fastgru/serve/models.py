@@ -5,6 +5,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Final
 
+from fastgru.importers.opening import can_open
 from fastgru.model import Model
 from fastgru.process import lock
 from fastgru.serve.durable.folder import Folder
@@ -30,7 +31,8 @@ class Served:
     a sequence. pool: holds the states. sessions: the owners of the states. Both are None for a model without a state.
     statistics: counts of what the model has done. groups: run frames, by their shapes. batch_axes: the batch axis of
     each input, None if rows must not be batched. fingerprint: that of `model`. is_loaded: whether it takes requests.
-    keeper: keeps its sessions on disk, None if they are not kept.
+    keeper: keeps its sessions on disk, None if they are not kept. can_open: whether the model has no state, but would
+    have one if it were loaded with `open_states`.
 
     A file may be loaded again. formers: earlier models of this name that some sessions still use. successor: the model
     for new sessions, None for the newest model. All share one table of sessions. live: how many sessions have their
@@ -49,7 +51,7 @@ class Served:
         self.inputs: tuple[Field, ...] = tuple([field_of(spec) for spec in model.inputs if spec.name not in states])
         outputs = {spec.name: spec for spec in model.outputs if spec.name not in kept}  # a graph may list one twice
         self.outputs: tuple[Field, ...] = tuple(map(field_of, outputs.values()))
-        self.is_stateful, self.is_loaded = bool(states), True
+        self.is_stateful, self.is_loaded, self.can_open = bool(states), True, can_open(model.graph)
         self.sessions: Sessions | None = None
         self.keeper: Keeper | None = None
         self._shapes = shapes = Shapes(name, model, self.inputs, self.statistics, settings.capacity)

@@ -12,6 +12,7 @@ __all__ = [
     "failed_before",
     "late",
     "loaded_anew",
+    "no_sequences",
     "not_run",
     "out_of_order",
     "too_early",
@@ -26,6 +27,12 @@ def loaded_anew(name: str) -> ServeError:
     """Return the error for a model that was replaced or unloaded since the request was read."""
     text = f"model {name!r} was loaded again or unloaded while the request was read: send the request again"
     return ServeError(503, text, reason="busy", retry_after_s=_SOON_S)
+
+
+def no_sequences(name: str, can_open: bool) -> ServeError:
+    """Return the error for a sequence of a model without a state. can_open: see `Served`."""
+    way = "; its states begin inside its file: start the server with --open-states to keep them" if can_open else ""
+    return ServeError(400, f"model {name!r} keeps no state, so it has no sequences{way}", reason="sequence_id")
 
 
 def draining() -> ServeError:

@@ -141,6 +141,13 @@ class Repository:
             fingerprint=served.fingerprint,
             former_sessions=sum([former.live for former in served.formers]),
         )
+        if served.can_open:
+            event(
+                "states",
+                f"model {served.name}: its states begin inside its file, and every request starts from them; with"
+                " --open-states, the server keeps the states of each sequence",
+                model=served.name,
+            )
         if unnamed := _unnamed_states(served.model):
             event(
                 "states",

@@ -88,10 +88,13 @@ class Sessions:
         homes = {home.keeper: home for home in self._homes()}
         return [(home, each) for keeper, home in homes.items() if keeper is not None for each in keeper.parked(keys)]
 
-    def get(self, name: Id, key: str | None = None, *, numbered: bool = False) -> Session:
+    def get(
+        self, name: Id, key: str | None = None, *, numbered: bool = False, beginning: str = "sequence_start"
+    ) -> Session:
         """Return the session of this id, taking it up if it is parked.
 
-        numbered: also return an ended session whose last step may be answered again.
+        numbered: also return an ended session whose last step may be answered again. beginning: what begins a sequence,
+        for messages.
 
         Raises `ServeError`: 410 if it was idle too long, 400 if there is none, 503 if there is no room to take it up,
         and what `Keeper.find` raises.
@@ -108,12 +111,12 @@ class Sessions:
             raise ServeError(
                 410,
                 f"sequence {name!r} of model {self.name!r} was ended after {self._lives_s:g} s without a request,"
-                " and its state is lost; start it again with sequence_start, and keep it alive",
+                f" and its state is lost; start it again with {beginning}, and keep it alive",
                 reason="evicted",
             )
         raise ServeError(
             400,
-            f"sequence {name!r} of model {self.name!r} has not begun: its first request needs sequence_start",
+            f"sequence {name!r} of model {self.name!r} has not begun: begin it with {beginning}",
             reason="unknown_sequence",
         )
 

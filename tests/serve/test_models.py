@@ -17,6 +17,7 @@ from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.serve.errors import ServeError
 from fastgru.serve.fields import DATATYPES, Field, dtype_of
 from fastgru.serve.models import Served
+from fastgru.serve.refusals import no_sequences
 from fastgru.serve.repository import Repository
 from fastgru.serve.rows import Streams
 from fastgru.serve.scheduler import Job, Scheduler
@@ -208,3 +209,21 @@ def test_inputs_that_may_be_states_are_told(caplog: pytest.LogCaptureFixture):
         serve(Model(replace(graph, states={"my_state": "y"})))
     (line,) = caplog.messages
     assert "model m: my_state may be states" in line
+
+
+def test_states_that_begin_inside_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    gate = [Gate(normal(8, 8, seed=k), normal(8, 8, seed=k + 3)) for k in range(3)]
+    gru = GRU.from_gates(reset=gate[0], update=gate[1], candidate=gate[2])
+    inside = Model(Sequential(gru).to_graph())
+    inside.save(tmp_path / "m.safetensors")
+    with caplog.at_level("INFO", "fastgru.serve"):
+        served = serve(inside)
+        opened = Repository({"m": tmp_path / "m.safetensors"}, Settings(open_states=True)).get("m")
+        others = serve(net()), serve(rows())
+    assert served.can_open
+    assert not any(other.can_open for other in (opened, *others))
+    (line,) = [line for line in caplog.messages if "states" in line]
+    assert "model m: its states begin inside its file" in line
+    message = str(no_sequences("m", served.can_open))
+    assert message.startswith("model 'm' keeps no state, so it has no sequences; its states begin inside its file")
+    assert "--open-states" not in str(no_sequences("m", can_open=False))

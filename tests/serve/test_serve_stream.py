@@ -157,7 +157,9 @@ def test_a_sequence_ends_with_its_connection_unless_it_is_kept(direct: bool) -> 
             assert await push(client, 4) == expected(1, 2, 3, 4)
         assert await refused(web.connect("?sequence_id=a&continue=true")) == (400, "unknown_sequence")
         async with web.connect() as client:
-            assert (await tell(client, "open", sequence_id="a", **{"continue": True}))["reason"] == "unknown_sequence"
+            answer = await tell(client, "open", sequence_id="a", **{"continue": True})
+            assert answer["reason"] == "unknown_sequence"
+            assert "has not begun: begin it with an open without continue" in answer["message"]
             assert (await push(client, 5))["reason"] == "not_open"  # not from zeros, unasked
         async with web.connect("?sequence_id=a") as client:
             assert await push(client, 6) == expected(6)
@@ -314,6 +316,7 @@ def test_shapes_are_given_once() -> None:
         shapes = quote(json.dumps({"x": [2, 1, 8]}))
         async with web.connect(f"?shapes={shapes}") as client:
             assert (await frame(client, x(1).tobytes()))["status"] == 400
+            assert (await frame(client, x(1, 2).astype(np.float64).tobytes()))["status"] == 400
             assert await frame(client, x(1, 2).tobytes()) == MODEL.stream().push(x(1, 2)).tobytes()
         for wrong in ({"y": [1]}, [1], {"x": [1, 8]}, {"x": [-1, -1, 8]}, {"x": [1, 1, 9]}, {"x": [1, 1, True]}, 7):
             assert await refused(web.connect(f"?shapes={quote(json.dumps(wrong))}")) == (400, "shape"), wrong

@@ -82,7 +82,7 @@ def test_numbers_and_texts_are_kept_apart_and_so_are_keys(sessions):
 def test_what_has_not_begun_is_not_there(sessions):
     error = refused(lambda: sessions.get("a"))
     assert error.status == 400
-    assert "sequence 'a' of model 'm' has not begun: its first request needs sequence_start" in str(error)
+    assert "sequence 'a' of model 'm' has not begun: begin it with sequence_start" in str(error)
     assert sessions.find("a") is None
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from fastgru.serve.jobs import Job
 from fastgru.serve.models import Served
-from fastgru.serve.refusals import loaded_anew
+from fastgru.serve.refusals import loaded_anew, no_sequences
 from fastgru.serve.v2.frames import Region, bind
 from fastgru.serve.v2.request import InferRequest, Parameters, bad
 
@@ -52,7 +52,7 @@ def addressed(job: J, plan: Plan, key: str | None) -> J:
     served, (sequence, begins, ends, step, _, _) = job.served, plan.parameters
     if sequence is not None:
         if served.sessions is None:
-            raise bad(f"model {served.name!r} keeps no state, so it has no sequences", "sequence_id")
+            raise no_sequences(served.name, served.can_open)
         sessions, numbered = served.sessions, step is not None
         job.session = sessions.anew(sequence, key) if begins else sessions.get(sequence, key, numbered=numbered)
     if not served.is_loaded or (job.session is not None and job.session.home is not served):

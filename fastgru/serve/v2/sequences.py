@@ -9,6 +9,7 @@ from fastgru.serve.durable.keeper import Parked
 from fastgru.serve.errors import ServeError
 from fastgru.serve.ids import Id, check_id
 from fastgru.serve.models import Served
+from fastgru.serve.refusals import no_sequences
 from fastgru.serve.session import Session
 from fastgru.serve.sessions import Sessions
 from fastgru.serve.text import read_json
@@ -92,7 +93,7 @@ def _step(request: Request) -> int | None:
 
 def _sessions(served: Served) -> Sessions:
     if served.sessions is None:
-        raise bad(f"model {served.name!r} keeps no state, so it has no sequences", "sequence_id")
+        raise no_sequences(served.name, served.can_open)
     return served.sessions
 
 
