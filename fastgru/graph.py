@@ -40,7 +40,7 @@ MOST_SIZE: Final = 1 << 40  # of an axis; a longer one fits no memory
 MOST_DEPTH: Final = 16  # of nested graphs
 
 
-def shape_text(shape: Sequence[int | None] | None, dims: Sequence[str | None] = ()) -> str:
+def shape_text(shape: Sequence[int | str | None] | None, dims: Sequence[str | None] = ()) -> str:
     """A shape as messages print it: "(T, N, 40)", with "?" for a free dimension that has no name."""
     if shape is None:
         return "any shape"

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from fastgru.cli.findings import examine, profile
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
+from fastgru.graph import shape_text
 from fastgru.terminal import bytes_of, counted, plain_table, print_facts, shorten, stdout, time_of
 
 __all__ = ["command"]
@@ -100,8 +101,7 @@ def _shape(spec: dict[str, Any]) -> str:
     """ "(T, N, 40)" with a "?" for a free dimension that has no name."""
     if spec["shape"] is None:
         return "any"
-    sizes = [name or "?" if n is None else str(n) for n, name in zip(spec["shape"], spec["dims"], strict=True)]
-    return f"({', '.join(sizes)})"
+    return shape_text(spec["shape"], spec["dims"])
 
 
 def _print_model(console: Console, found: dict[str, Any], with_nodes: bool) -> None:

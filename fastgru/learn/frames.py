@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.graph import Graph, TensorSpec
+from fastgru.graph import Graph, TensorSpec, shape_text
 from fastgru.layers import Layer
 from fastgru.learn.losses import check_finite
 from fastgru.model import Model
@@ -74,10 +74,10 @@ def cut_frames(net: Layer | Model | Graph, x: Any, state: Mapping[str, str] | No
             held[name] = found
     counts = {name: len(arrays) for name, arrays in timed.items()}
     if not counts:
-        wanted = ", ".join("?" if n is None else str(n) for n in specs[names[0]].shape or ())
+        wanted = shape_text(("frames", *(specs[names[0]].shape or ())))
         raise ShapeError(
             f"{names[0]}: got shape {np.shape(given[names[0]])}, which is one call, because the inputs of the model"
-            f" have no time axis; expected one call in each entry, (frames, {wanted})"
+            f" have no time axis; expected one call in each entry, {wanted}"
         )
     if len(set(counts.values())) > 1:
         raise ShapeError(
@@ -105,7 +105,6 @@ def _cut(spec: TensorSpec, array: Array, time: int | None, batch: int | None, fr
     shape = spec.shape
     if shape is None:
         raise UnsupportedModelError(f"input {spec.name!r}: the file does not give its number of axes")
-    wanted = ", ".join("?" if n is None else str(n) for n in shape)
     if array.ndim == len(shape) + 1:
         if frame is not None:
             raise ShapeError(
@@ -115,7 +114,9 @@ def _cut(spec: TensorSpec, array: Array, time: int | None, batch: int | None, fr
     if array.ndim == len(shape) - 1 and shape[batch or 0] in (None, 1):
         array = np.expand_dims(array, batch or 0)
     if array.ndim != len(shape):
-        raise ShapeError(f"{spec.name}: got shape {array.shape}, expected ({wanted}), or (frames, {wanted})")
+        raise ShapeError(
+            f"{spec.name}: got shape {array.shape}, expected {shape_text(shape)}, or {shape_text(('frames', *shape))}"
+        )
     if time is None or (shape[time] not in (None, 1) and array.shape[time] == shape[time]):
         return array
     size, count = shape[time], array.shape[time]

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import ShapeError
-from fastgru.graph import Graph
+from fastgru.graph import Graph, shape_text
 from fastgru.learn.losses import check_finite
 from fastgru.learn.network import as_floats
 from fastgru.records import dataclass
@@ -87,7 +87,7 @@ def _check_input(name: str, x: Array, graph: Graph) -> None:
     spec = next(each for each in graph.inputs if each.name not in graph.states)
     sizes = spec.shape or ()
     if sizes and (x.ndim != len(sizes) or any(n not in (None, m) for n, m in zip(sizes[2:], x.shape[2:], strict=True))):
-        raise ShapeError(f"{name}: got {x.dtype} {x.shape}, expected {spec.dtype} {spec.shape}")
+        raise ShapeError(f"{name}: got {x.dtype} {x.shape}, expected {spec.dtype} {shape_text(spec.shape, spec.dims)}")
     if not is_floating(np.dtype(spec.dtype)):
         if x.dtype.kind not in "iu":
             raise ShapeError(f"{name}: got {x.dtype}, expected integers such as {spec.dtype}")

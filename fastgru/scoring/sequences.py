@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from fastgru.errors import DataError, ShapeError
-from fastgru.graph import Array
+from fastgru.graph import Array, shape_text
 from fastgru.scoring.csvrows import check_separator
 from fastgru.scoring.sources import ARRAYS, arrays, batches
 from fastgru.scoring.sources import labels as labels_of
@@ -283,7 +283,7 @@ def _steps(entry: Input, names: Sequence[str], columns: Sequence[Any], first: in
         found = np.stack(rows)
     shape = tuple(n or found.shape[1] for n in entry.rest)
     if math.prod(shape) != found.shape[1]:
-        wanted = _said(entry.rest) or "one value"
+        wanted = " x ".join("?" if n is None else str(n) for n in entry.rest) or "1"
         raise DataError(f"input {entry.name!r} takes {wanted} values a step, but the columns have {found.shape[1]}")
     cast, reasons = _cast(entry, found)
     for row in np.flatnonzero(reasons.any(-1)).tolist():
@@ -304,14 +304,14 @@ def _fitted(entry: Input, array: Array, names: Sequence[str] = ()) -> Array:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"got {array.dtype}, expected numbers")
     if array.ndim == len(entry.rest) + 2 and array.shape[1] == 1:
-        raise ValueError(f"got shape {array.shape}, expected (T, {_said(entry.rest)}), without a batch")
+        raise ValueError(f"got shape {array.shape}, expected {shape_text(('T', *entry.rest))}, without a batch")
     if array.ndim == 1 and entry.rest in ((1,), (None,)):
         array = array[:, None]
     fits = array.ndim == 1 + len(entry.rest) and all(
         n in (None, m) for n, m in zip(entry.rest, array.shape[1:], strict=True)
     )
     if not fits or not len(array):
-        raise ValueError(f"got shape {array.shape}, expected (T, {_said(entry.rest)})".replace(", )", ",)"))
+        raise ValueError(f"got shape {array.shape}, expected {shape_text(('T', *entry.rest))}")
     cast, reasons = _cast(entry, array)
     if reasons.any():
         raise ValueError(_reason(entry, reasons, names))
@@ -347,7 +347,3 @@ def _cast(entry: Input, array: Array) -> tuple[Array, Array]:
         cast = np.where(held, array, 0).astype(dtype)
         held &= cast == array
     return np.where(held, cast, 0).astype(dtype), np.where(finite, np.where(held, 0, 1), 2)
-
-
-def _said(rest: tuple[int | None, ...]) -> str:
-    return ", ".join("any" if n is None else str(n) for n in rest)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgru.engine import Runnable
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
-from fastgru.graph import Array, Graph, TensorSpec
+from fastgru.graph import Array, Graph, TensorSpec, shape_text
 from fastgru.reference.facts import infer_graph
 from fastgru.reference.operator import as_array
 
@@ -125,7 +125,8 @@ def row_axes(
             return _axes_of_one(runnable, known, states)
         if axis is None or shape is None:
             raise StateError(
-                f"the batch axis of input {name!r} {shape} is not known; give batch_axes={{{name!r}: axis}}"
+                f"the batch axis of input {name!r} {shape_text(shape, specs[name].dims)} is not known; give"
+                f" batch_axes={{{name!r}: axis}}"
             )
         axes[name] = axis
     return Axes(axes, None)
@@ -163,8 +164,8 @@ def _first_one(what: str, sizes: Sequence[Any], way: str = "") -> int:
     """Return the first axis of size 1. Raises `UnsupportedModelError` if there is none."""
     if 1 not in sizes:
         raise UnsupportedModelError(
-            f"{what} has the sizes {[*sizes]} in a model with a fixed batch, expected an axis of size 1 for the"
-            f" sessions;{way} keep a stream for each session"
+            f"{what} has the shape {shape_text(sizes)} in a model with a fixed batch, expected an axis of size 1 for"
+            f" the sessions;{way} keep a stream for each session"
         )
     return [*sizes].index(1)
 

@@ -14,7 +14,7 @@ from fastgru.budget import Budget
 from fastgru.engine import Runnable
 from fastgru.engine.program import Program
 from fastgru.errors import FastGRUError, ShapeError
-from fastgru.graph import Array, Graph, TensorSpec, inlined
+from fastgru.graph import Array, Graph, TensorSpec, inlined, shape_text
 from fastgru.process import lock
 from fastgru.reference.facts import infer_graph
 from fastgru.reference.operator import numpy_dtype
@@ -52,7 +52,8 @@ class Network:
         for spec in self._states:
             if spec.shape is None or [a for a, n in enumerate(spec.shape) if n is None] not in ([], [self.row(spec)]):
                 raise ShapeError(
-                    f"predict: the sizes of state {spec.name!r} {spec.shape} do not follow from the frames"
+                    f"predict: the sizes of state {spec.name!r} {shape_text(spec.shape, spec.dims)} do not follow from"
+                    " the frames"
                 )
 
     def row(self, spec: TensorSpec) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgru.errors import ShapeError, StateError, UnsupportedModelError
-from fastgru.graph import Array
+from fastgru.graph import Array, shape_text
 from fastgru.kernels.run import NOT_OPEN
 from fastgru.kinds import way_round
 from fastgru.reference.bodies import decides
@@ -90,8 +90,8 @@ class SessionPool:
             shape = sizes if axis is None else with_rows(sizes, axis, 1)
             if None in shape:
                 raise UnsupportedModelError(
-                    f"state {name!r} {sizes}: its free sizes follow only from the frames, but all sessions of a pool"
-                    " have states of one size: keep a stream for each session, or fix the sizes in the file"
+                    f"state {name!r} {shape_text(sizes)}: its free sizes follow only from the frames, but all sessions"
+                    " of a pool have states of one size: keep a stream for each session, or fix the sizes in the file"
                 )
             self._single[name] = tuple([n or 0 for n in shape]), dtypes[name], axis
         self._plans = Plans(self._runnable, single.states, axes, self._single, self.capacity)

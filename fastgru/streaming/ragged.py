@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from fastgru.errors import UnsupportedModelError
-from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.graph import Graph, Node, TensorSpec, shape_text
 from fastgru.reference.facts import ValueFacts, infer_graph, mixes, ties
 from fastgru.reference.python import unknown_axes
 from fastgru.reference.slicing import takes_last
@@ -83,7 +83,7 @@ def find_layout(graph: Graph, frames: Sequence[TensorSpec], states: Sequence[Ten
     told = alone if len(alone) == 1 else [each for each in alone if each.rows[frames[0].name] == batch]
     if len(told) == 1:
         return told[0]
-    shapes = ", ".join(f"{spec.name!r} {spec.shape}" for spec in frames)
+    shapes = ", ".join(f"{spec.name!r} {shape_text(spec.shape, spec.dims)}" for spec in frames)
     raise UnsupportedModelError(
         f"predict: the batch and time axes of {shapes} are not known: call the model on each sequence, or, if the"
         f" length is fixed, push frames through model.stream(){unknown_axes(graph)}"

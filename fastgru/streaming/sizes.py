@@ -15,7 +15,7 @@ import numpy as np
 
 from fastgru.engine import Runnable
 from fastgru.errors import FastGRUError, ShapeError, StateError
-from fastgru.graph import Array, TensorSpec
+from fastgru.graph import Array, TensorSpec, shape_text
 from fastgru.reference.facts import infer_graph
 
 __all__ = ["bind_sizes"]
@@ -67,7 +67,7 @@ def bind_sizes(
         ones = [place for place in free if least[place] == 1 and not told[place]]
         fitting = [least, *({} for other in _others(large, ones, 4) if fits(other, wide))]
     if len(fitting) != 1:
-        what = ", ".join(f"{name!r} {shapes[name]}" for name in dict.fromkeys(name for name, _ in free))
+        what = ", ".join(f"{name!r} {shape_text(shapes[name])}" for name in dict.fromkeys(name for name, _ in free))
         came = {name: array.shape for name, array in frames.items()}
         found = " and ".join(str(shaped(sizes)) if sizes else "others" for sizes in fitting[:3]) or "none"
         raise StateError(

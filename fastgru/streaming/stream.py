@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from fastgru.engine import Runnable
 from fastgru.engine.program import refuse_second_user
 from fastgru.errors import ShapeError, StateError
-from fastgru.graph import Array
+from fastgru.graph import Array, shape_text
 from fastgru.kernels.run import MISFIT
 from fastgru.process import lock
 from fastgru.reference.operator import as_array
@@ -122,7 +122,8 @@ class Stream:
         for name, shape in self.state_shapes.items():
             if None in shape:
                 raise StateError(
-                    f"state {name!r} {shape}: its free sizes are not known before the first push or set_state"
+                    f"state {name!r} {shape_text(shape)}: its free sizes are not known before the first push or"
+                    " set_state"
                 )
 
     def push(self, *frames: ArrayLike | Mapping[str, ArrayLike], out: Array | tuple[Array, ...] | None = None) -> Any:
@@ -262,7 +263,7 @@ class Stream:
                 raise StateError(f"state {name!r} is unknown; expected one of {list(self.states)}")
             own, dtype = self.state_shapes[name], np.dtype(self._dtypes[name])
             if not _matches(array.shape, own) or not np.can_cast(array.dtype, dtype, "same_kind"):
-                raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {dtype} {own}")
+                raise ShapeError(f"state {name!r}: got {array.dtype} {array.shape}, expected {dtype} {shape_text(own)}")
             if dtype.kind in "iu" and not np.array_equal(array.astype(dtype), array):
                 raise ShapeError(f"state {name!r}: got {array.dtype} values that do not fit {dtype}")
         if self._is_open:
@@ -294,9 +295,9 @@ class Stream:
         """Return the batch axis of every state. Raises `StateError` if one cannot be found."""
         axes = find_batch_axes(self.runnable.graph, self.states, self._axes)
         if unknown := [name for name, axis in axes.items() if axis is None]:
+            states = ", ".join(f"state {name!r} {shape_text(self.state_shapes[name])}" for name in unknown)
             raise StateError(
-                f"{', '.join(f'state {n!r} {self.state_shapes[n]}' for n in unknown)}: the batch axis is not known;"
-                f" make the stream with batch_axes={{{unknown[0]!r}: axis}}"
+                f"{states}: the batch axis is not known; make the stream with batch_axes={{{unknown[0]!r}: axis}}"
             )
         return {name: axis for name, axis in axes.items() if axis is not None}
 
@@ -348,7 +349,10 @@ class Stream:
             came = {name: (a.dtype.name, a.shape) for name, a in given.items()}
             fit = all(n in given and _matches(given[n].shape, shape) for n, shape in self.state_shapes.items())
             if not fit or {name: a.dtype.name for name, a in given.items()} != self._dtypes:
-                raise StateError(f"saved state: got {came}, expected {self.state_shapes}")
+                expected = ", ".join(
+                    f"{name!r} {self._dtypes[name]} {shape_text(shape)}" for name, shape in self.state_shapes.items()
+                )
+                raise StateError(f"saved state: got {came}, expected {expected}")
             self._settle({name: given[name].shape for name in self.states})
         self._check_settled()
         state, version = self._banks.read()

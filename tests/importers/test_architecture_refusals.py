@@ -91,7 +91,7 @@ def test_what_is_right_is_read() -> None:
         (described(GRU, "Tanh", {**FC, "inputs": "rnn"}), InvalidModelError, ["no", "output needs 'tanh_1'"]),
         (described(GRU, FC, outputs=["logits"]), InvalidModelError, ["no value 'logits'", "rnn.h_n, fc"]),
         (described(GRU, FC, outputs={"x": "fc"}), InvalidModelError, ["'x' is already the name of an input"]),
-        (described(GRU, FC, states={"x": "fc"}), ShapeError, ["'x' is float32 (None, None, 5)", "(None, None, 2)"]),
+        (described(GRU, FC, states={"x": "fc"}), ShapeError, ["'x' is float32 (T, N, 5)", "(T, N, 2)"]),
         (described(GRU, FC, states={"h0": "fc"}), InvalidModelError, ["'h0' -> 'fc'"]),
         (described(GRU, FC, key="model"), InvalidModelError, ["key is 'model'"]),
         (described(GRU, FC, ignore=["old.*"]), InvalidModelError, ["'old.*' matches no tensor"]),

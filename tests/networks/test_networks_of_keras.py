@@ -98,12 +98,12 @@ def test_what_the_installed_keras_makes(name: str, tmp_path: Path) -> None:
         (
             '"keras_history": ["g", 0, 0]',
             '"keras_history": ["h", 0, 0]',
-            r"'lstm_cell' .*: an initial state has shape \(None, 5\), expected \(batch, 4\)",
+            r"'lstm_cell' .*: an initial state has shape \(batch, 5\), expected \(batch, 4\)",
         ),
         (
             '"keras_history": ["a", 0, 0]',
             '"keras_history": ["c", 0, 0]',
-            r"'gru_cell_1' .*: its input has shape \(None, 4\), expected \(batch, 3\)",
+            r"'gru_cell_1' .*: its input has shape \(batch, 4\), expected \(batch, 3\)",
         ),
         ('"LSTMCell"', '"SimpleRNNCell"', r"'lstm_cell' \(SimpleRNNCell\)"),
     ],

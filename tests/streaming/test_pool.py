@@ -253,7 +253,7 @@ def test_a_batch_that_is_not_1_or_not_known_is_refused():
         outputs = tuple(TensorSpec(name, "float32", None) for name in ("y", "s_out"))
         return Model(Graph(specs, outputs, nodes, {}, {"s": "s_out"}))
 
-    with pytest.raises(UnsupportedModelError, match=r"input 'x' has the sizes \[3, 2\].*expected an axis of size 1"):
+    with pytest.raises(UnsupportedModelError, match=r"input 'x' has the shape \(3, 2\).*expected an axis of size 1"):
         SessionPool(model(3, 2), 4)
     with pytest.raises(StateError, match=r"is not known; give batch_axes="):
         SessionPool(model(None, None), 4)

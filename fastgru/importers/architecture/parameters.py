@@ -6,6 +6,7 @@ import numpy as np
 
 from fastgru.arrays import Array
 from fastgru.errors import InvalidModelError, ShapeError
+from fastgru.graph import shape_text
 from fastgru.importers.weights import Weights
 from fastgru.nearest import nearest
 from fastgru.reference.operator import is_floating
@@ -63,7 +64,7 @@ class Parameters:
             len(array.shape) != len(expected)
             or any(isinstance(n, int) and n != s for n, s in zip(expected, array.shape, strict=True))
         ):
-            raise ShapeError(f"{self.what}: {key!r} has shape {array.shape}, expected {_shown(expected)}{why}")
+            raise ShapeError(f"{self.what}: {key!r} has shape {array.shape}, expected {shape_text(expected)}{why}")
         return array
 
     def optional(self, name: str, expected: Sizes) -> Array | None:
@@ -129,7 +130,3 @@ class Parameters:
         if close := nearest(key, self.weights):
             return f"did you mean {' or '.join(close)}? {'There is' if near else 'The file has'} {listed}{more}"
         return f"{f'at {self.prefix!r} there is' if near else 'the file has'} {listed}{more}"
-
-
-def _shown(sizes: Sizes) -> str:
-    return f"({', '.join('?' if n is None else str(n) for n in sizes)}{',' if len(sizes) == 1 else ''})"

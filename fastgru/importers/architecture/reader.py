@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from fastgru.errors import InvalidModelError, ShapeError
-from fastgru.graph import Graph
+from fastgru.graph import Graph, shape_text
 from fastgru.graphbuilder import GraphBuilder, Value
 from fastgru.importers.architecture.description import Architecture, Description, LayerEntry, parse, read_text
 from fastgru.importers.architecture.options import LayerOptions
@@ -213,7 +213,8 @@ class _Network:
             before, after = by_input[source], by_output[target]
             if not before.agrees(after):
                 raise ShapeError(
-                    f"states: {source!r} is {before.dtype} {before.shape}, {target!r} is {after.dtype} {after.shape}"
+                    f"states: {source!r} is {before.dtype} {shape_text(before.shape, before.dims)}, {target!r} is"
+                    f" {after.dtype} {shape_text(after.shape, after.dims)}"
                 )
             pairs[source] = target
         if not self.description.states:

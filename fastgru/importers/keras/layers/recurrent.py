@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fastgru.graph import shape_text
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, Tensor
 from fastgru.importers.keras.config import LayerConfig
@@ -123,7 +124,9 @@ def _cell_step(call: Call) -> list[Tensor]:
     cell = read_cell(call, call.layer, call.weights)
     x, *states = [*call.inputs, *_values(call, call.arguments.get("states"), "states")]
     if x.rank != 2 or x.shape[1] not in (None, cell.input_size):
-        raise call.layer.damaged(f"its input has shape {x.shape}, expected (batch, {cell.input_size})")
+        raise call.layer.damaged(
+            f"its input has shape {shape_text(x.shape, ('batch',))}, expected (batch, {cell.input_size})"
+        )
     _check_states(call, states, [cell.hidden_size] * len(cell.states))
     frame = call.graph.add("unsqueeze", [x.value], f"{call.base}/frame", {"axes": [1]})
     spec = cell.spec("forward", time_major=False, zero_output=False)
@@ -152,7 +155,9 @@ def _check_states(call: Call, given: Sequence[Tensor], sizes: Sequence[int]) -> 
         raise call.layer.damaged(f"got {len(given)} initial states, expected {len(sizes)}")
     for value, size in zip(given, sizes, strict=True):
         if value.rank != 2 or value.shape[1] not in (None, size):
-            raise call.layer.damaged(f"an initial state has shape {value.shape}, expected (batch, {size})")
+            raise call.layer.damaged(
+                f"an initial state has shape {shape_text(value.shape, ('batch',))}, expected (batch, {size})"
+            )
 
 
 def with_state(call: Call, form: Recurrent, initial: list[Tensor], base: str) -> list[Tensor]:
