@@ -103,8 +103,8 @@ def load(
     allow_unread: accept tensors of the file that nothing reads. Otherwise they are an error.
     linear_before_reset: for ONNX, 0 or 1 overrides this attribute of every GRU.
     inputs: load a part of a model: names of tensors, or of layers for Keras, that become the inputs instead of the
-        model's own. Nothing before them is read. A dict also gives shapes, with the batch and with None for free sizes,
-        if the file does not contain them: {"encoded": (None, None, 64)}.
+        model's own. Nothing before them is read. A dict also gives shapes, with the batch and with None for free sizes:
+        {"encoded": (None, None, 64)}. They replace those of the file.
     outputs: names of tensors or layers that become the outputs, instead of those of the model.
     custom_objects: for Keras, a dict with replacements for layers whose code is not in the file. A key is the name of a
         layer, of its class, or of the function that it calls. A value is a function of NumPy arrays, which runs in

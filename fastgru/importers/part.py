@@ -29,9 +29,12 @@ def as_names(what: str, given: Any) -> Any:
     return dict(names) if isinstance(names, Mapping) else listed
 
 
-def form_of(name: str, told: Any) -> tuple[str, tuple[int | None, ...]] | None:
-    """Return the dtype and shape that the caller gives for an input, or None if the caller gives no shape."""
-    form, dtype = (told.get("shape"), told.get("dtype", "float32")) if isinstance(told, Mapping) else (told, "float32")
+def form_of(name: str, told: Any, dtype: str = "float32") -> tuple[str, tuple[int | None, ...]] | None:
+    """Return the dtype and shape that the caller gives for an input, or None if the caller gives no shape.
+
+    dtype: the dtype if the caller gives only the shape.
+    """
+    form, dtype = (told.get("shape"), told.get("dtype", dtype)) if isinstance(told, Mapping) else (told, dtype)
     if form is None:
         return None
     sizes = list(form) if isinstance(form, Sequence) and not isinstance(form, str) else [0]
@@ -70,11 +73,18 @@ def part_of(graph: Graph, inputs: Inputs | None, outputs: Sequence[str] | None) 
         begins = [name for name in begins if name in needed]
     check_ends(begins, [name for name in own if name in needed], needed)
     told = inputs if isinstance(inputs, Mapping) else {}
-    declared = own | {spec.name: spec for spec in graph.outputs}
+    given = dict[str, TensorSpec]()
+    for name in begins:
+        kind = own[name].dtype if name in own else facts[name].dtype or "float32"
+        if (form := form_of(name, told.get(name), kind)) is not None:
+            given[name] = TensorSpec(name, *form)
+    declared = {spec.name: spec for spec in graph.outputs}
+    if given.keys() & own:  # a new shape of an input may change those of the outputs
+        facts = infer_graph(replace(graph, inputs=tuple(given.get(name, spec) for name, spec in own.items())))
+        declared = {}
+    declared |= own | given
 
     def spec(name: str) -> TensorSpec:
-        if (form := form_of(name, told.get(name))) is not None:
-            return TensorSpec(name, *form)
         if name in declared:
             return declared[name]
         dtype, sizes = facts[name].dtype, facts[name].sizes

@@ -181,3 +181,30 @@ def test_masks_do_not_cross_a_cut() -> None:
     with pytest.raises(UnsupportedModelError, match="a mask comes with what 'mask' gives"):
         fastgru.load(file, inputs=["mask"])
     assert fastgru.load(file, inputs={"mask": (None, 5, 3)})(np.ones((1, 5, 3))).shape == (1, 3)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_shape_given_for_an_input_of_the_model_replaces_its_own(own: bool, tmp_path: Path) -> None:
+    source: Any = onnx_file()
+    if own:
+        fastgru.load(source).save(tmp_path / "m.safetensors")
+        source = tmp_path / "m.safetensors"
+    part = fastgru.load(source, inputs={"x": (4, None, 3), "h0": None})
+    assert [spec.shape for spec in (*part.inputs, part.outputs[0])] == [(4, None, 3), (1, None, 4), (4, None, 2)]
+    assert part(X, H0)[0].shape == (4, 2, 2)
+    for wrong in ("abc", (None, "T", 3)):
+        with pytest.raises(InvalidModelError, match=r"'x' is .*, expected sizes"):
+            fastgru.load(source, inputs={"x": wrong, "h0": None})
+
+
+def test_a_shape_given_for_an_input_of_a_keras_model_replaces_its_own() -> None:
+    with zipfile.ZipFile(DATA / "keras3.zip") as files:
+        file = files.read("gate_functions.keras")
+    (spec,) = fastgru.load(file).inputs
+    assert spec.shape is not None
+    part = fastgru.load(file, inputs={spec.name: (None, 6, spec.shape[2])})
+    assert part.inputs[0].shape == (None, 6, spec.shape[2])
+    with pytest.raises(InvalidModelError, match="expected sizes, with None for free ones"):
+        fastgru.load(file, inputs={spec.name: "abc"})
+    with pytest.raises(InvalidModelError, match="expected None for the batch, its first size"):
+        fastgru.load(file, inputs={spec.name: (3, 6, spec.shape[2])})

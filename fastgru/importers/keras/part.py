@@ -43,8 +43,9 @@ def cut(
             raise UnsupportedModelError(
                 f"inputs names {ref.layer!r}, of which the part needs another output or call: cut behind it"
             )
-    inner = [name for name in begins if name not in plan.inputs]
-    forms = _forms(plan, reading, weights, inner, inputs if isinstance(inputs, Mapping) else {})
+    told = inputs if isinstance(inputs, Mapping) else {}
+    forms = _forms(plan, reading, weights, [name for name in begins if name not in plan.inputs], told)
+    forms |= _given(plan, reading, told)
     sources = {
         name: LayerConfig("InputLayer", name, {"batch_shape": list(shape), "dtype": dtype})
         for name, (dtype, shape) in forms.items()
@@ -69,7 +70,7 @@ def _forms(
     """Return dtype and shape of each layer's output: as given, as the layers before it give, or as in the file."""
     forms: dict[str, Written] = {}
     for name in names:
-        if (told := form_of(name, given.get(name))) is not None:
+        if (told := _form_of(name, given.get(name))) is not None:
             forms[name] = told
             continue
         found = _found(plan, reading, weights, name)
@@ -81,6 +82,27 @@ def _forms(
                 f" inputs={{{name!r}: (None, ..., features)}}, with the batch, None for a free size"
             )
         forms[name] = found
+    return forms
+
+
+def _form_of(name: str, told: Any, dtype: str = "float32") -> Written | None:
+    """Return what `form_of` returns. Raises `InvalidModelError` for a fixed batch, because every batch runs."""
+    form = form_of(name, told, dtype)
+    if form is not None and form[1][:1] != (None,):
+        raise InvalidModelError(
+            f"inputs: the shape of {name!r} is {told!r:.80}, expected None for the batch, its first size"
+        )
+    return form
+
+
+def _given(plan: ModelPlan, reading: ModelReading, told: Mapping[str, Any]) -> dict[str, Written]:
+    """Return dtype and shape of the model's own inputs for which the caller gives a shape."""
+    forms = {}
+    if names := [name for name in plan.inputs if told.get(name) is not None]:
+        trial = ModelReading(KerasGraphBuilder(reading.graph.custom), reading.rules)
+        for name, value in trial.make_inputs(replace(plan, inputs=names)).items():
+            if (form := _form_of(name, told[name], value.dtype or "float32")) is not None:
+                forms[name] = form
     return forms
 
 

@@ -40,11 +40,13 @@ def cut(
     typed = {info.name: info for info in (*graph.value_info, *graph.output, *graph.input)}
     begins = list(own) if inputs is None else list(inputs)
     forms = _forms(model, [name for name in begins if name not in own], inputs, typed, read)
+    given = _given(own, inputs)
     ends = [info.name for info in graph.output] if outputs is None else list(outputs)
 
-    infos = [own[name] if name in own else forms[name] for name in begins]
+    infos = [given.get(name, own[name]) if name in own else forms[name] for name in begins]
     kept = [info for info in graph.input if info.name in stored]
-    results = [typed.get(name) or ValueInfoProto(name=name) for name in ends]
+    known = {} if given else typed  # a new shape of an input may change those of the outputs
+    results = [known.get(name) or ValueInfoProto(name=name) for name in ends]
     _replace(graph.output, results)
     nodes = list(graph.node)
     for node in nodes:
@@ -86,6 +88,15 @@ def _forms(
     if missing := [name for name in names if name not in found or (found[name].shape is None and forms[name] is None)]:
         found |= {spec.name: spec for spec in _inferred(model, missing, read)}
     return {name: _info(found[name]) for name in names}
+
+
+def _given(own: Mapping[str, ValueInfoProto], inputs: Inputs | None) -> dict[str, ValueInfoProto]:
+    """Return dtype and shape of the model's own inputs for which the caller gives a shape."""
+    given = {}
+    for name, told in inputs.items() if isinstance(inputs, Mapping) else ():
+        if name in own and (form := form_of(name, told, tensor_spec(own[name]).dtype)) is not None:
+            given[name] = _info(TensorSpec(name, *form))
+    return given
 
 
 def _inferred(
