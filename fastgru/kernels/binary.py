@@ -2,28 +2,32 @@
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from fastgru.kernels.operands.binary import BINARY, COMPARISONS, INTEGER, LIBRARY, LOGICAL_CODES, WHERE
 from fastgru.kernels.operands.strides import NDITER
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import DIVISION_BY_ZERO, NEGATIVE_EXPONENT, fail, handler, kernel, tensor
 from fastgru.kernels.strides import inner_stride, row_start
+from fastgru.kernels.team import spend
 from fastgru.simd.choice import make_choice
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["binary_library", "compare", "logical"]
+
+_BLOCK: Final = 4096  # elements between two looks at the work that is left
 
 _logical = make_choice(
     {LOGICAL_CODES["and"]: operator.and_, LOGICAL_CODES["or"]: operator.or_, LOGICAL_CODES["xor"]: operator.xor}
 )
 
 
-def _make_handler(dtype: str, result: str, fill: Any) -> Any:
+def _make_handler(dtype: str, result: str, fill: Any, work: int = 64) -> Any:
     """Return a handler that goes over a and b (dtype) in rows; y (result) is contiguous.
 
-    fill(bases, code, a, step_a, b, step_b, y, n): computes the n elements of a row; False if it cannot.
+    fill(bases, code, a, step_a, b, step_b, y, n): computes n elements of a row; False if it cannot. work: see `spend`.
     """
     at, nth = BINARY.at, BINARY.tensors.at
 
@@ -33,10 +37,17 @@ def _make_handler(dtype: str, result: str, fill: Any) -> Any:
         code, nditer = operands[at.code], offset(operands, at.nditer)
         n = nditer[NDITER.inner]
         step_a, step_b = inner_stride(nditer, nth.a), inner_stride(nditer, nth.b)
+        left = np.int64(LOOK_WORK)
         for row in range(nditer[NDITER.rows]):
             row_a, row_b = offset(a, row_start(nditer, nth.a, row)), offset(b, row_start(nditer, nth.b, row))
-            if not fill(bases, code, row_a, step_a, row_b, step_b, offset(y, row * n), n):
-                return
+            for i in range(0, n, _BLOCK):
+                some = min(n - i, _BLOCK)
+                left = spend(left, work * some, team, bases)
+                if left < 0:
+                    return
+                part_a, part_b = offset(row_a, i * step_a), offset(row_b, i * step_b)
+                if not fill(bases, code, part_a, step_a, part_b, step_b, offset(y, row * n + i), some):
+                    return
 
     return handle
 
@@ -66,7 +77,7 @@ def _library(code, u, v):
 @handler("binary_library", "float32", "float64")
 def binary_library(dtype: str) -> Any:
     """y = a (op) b, element by element, by the C library."""
-    return _make_handler(dtype, dtype, _element_by_element(_library))
+    return _make_handler(dtype, dtype, _element_by_element(_library), work=512)
 
 
 @kernel
@@ -198,10 +209,16 @@ def where(dtype: str) -> Any:
         n = nditer[NDITER.inner]
         step_c = inner_stride(nditer, nth.condition)
         step_a, step_b = inner_stride(nditer, nth.a), inner_stride(nditer, nth.b)
+        left = np.int64(LOOK_WORK)
         for row in range(nditer[NDITER.rows]):
             row_c, row_y = offset(c, row_start(nditer, nth.condition, row)), offset(y, row * n)
             row_a, row_b = offset(a, row_start(nditer, nth.a, row)), offset(b, row_start(nditer, nth.b, row))
-            for i in range(n):
-                row_y[i] = row_a[i * step_a] if row_c[i * step_c] != 0 else row_b[i * step_b]
+            for begin in range(0, n, _BLOCK):
+                end = min(n, begin + _BLOCK)
+                left = spend(left, 64 * (end - begin), team, bases)
+                if left < 0:
+                    return
+                for i in range(begin, end):
+                    row_y[i] = row_a[i * step_a] if row_c[i * step_c] != 0 else row_b[i * step_b]
 
     return handle

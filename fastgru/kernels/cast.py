@@ -1,14 +1,17 @@
 """Conversions of element types. Conversions between narrow integers go through int64: see `engine.ops.cast`."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from fastgru.kernels.operands.cast import CAST, DIRECT, SATURATING
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, tensor
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import pointer
 
 AT = CAST.at
+_BLOCK: Final = 4096  # elements between two looks at the work that is left
 
 
 def _make_cast(target: str) -> Any:
@@ -19,13 +22,23 @@ def _make_cast(target: str) -> Any:
 
         def handle(operands, bases, team):
             x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), target)
-            for i in range(operands[AT.count]):
-                y[i] = convert(x[i])
+            count, left = operands[AT.count], np.int64(LOOK_WORK)
+            for begin in range(0, count, _BLOCK):
+                left = spend(left, 32 * _BLOCK, team, bases)
+                if left < 0:
+                    return
+                for i in range(begin, min(count, begin + _BLOCK)):
+                    y[i] = convert(x[i])
 
         def handle_bool(operands, bases, team):
             x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), target)
-            for i in range(operands[AT.count]):
-                y[i] = 1 if x[i] != 0 else 0
+            count, left = operands[AT.count], np.int64(LOOK_WORK)
+            for begin in range(0, count, _BLOCK):
+                left = spend(left, 32 * _BLOCK, team, bases)
+                if left < 0:
+                    return
+                for i in range(begin, min(count, begin + _BLOCK)):
+                    y[i] = 1 if x[i] != 0 else 0
 
         return handle_bool if target == "bool" else handle
 
@@ -54,10 +67,15 @@ def _make_saturate(target: str) -> Any:
 
         def handle(operands, bases, team):
             x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), target)
-            for i in range(operands[AT.count]):
-                v = x[i]
-                v = v if v > low else low  # NaN becomes low
-                y[i] = np.int32(v if v < high else high)
+            count, left = operands[AT.count], np.int64(LOOK_WORK)
+            for begin in range(0, count, _BLOCK):
+                left = spend(left, 32 * _BLOCK, team, bases)
+                if left < 0:
+                    return
+                for i in range(begin, min(count, begin + _BLOCK)):
+                    v = x[i]
+                    v = v if v > low else low  # NaN becomes low
+                    y[i] = np.int32(v if v < high else high)
 
         return handle
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from fastgru.kernels.operands.embedding import EMBEDDING
 from fastgru.kernels.operands.lowp import table_row
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import address, offset, pointer
 
 __all__ = ["embedding_bfloat16", "embedding_int8"]
@@ -27,7 +29,11 @@ def embedding_bfloat16(dtype: str) -> Any:
         )
         y = pointer(tensor(bases, operands, AT.y), "int32")
         count, V, D = operands[AT.count], operands[AT.V], operands[AT.D]
+        left = np.int64(LOOK_WORK)
         for i in range(count):
+            left = spend(left, 16 * D, team, bases)
+            if left < 0:
+                return
             where = ids[i]
             if where < 0 or where >= V:
                 fail(bases, INDEX_OUT_OF_RANGE, where, V)
@@ -51,7 +57,11 @@ def embedding_int8(dtype: str) -> Any:
         y = pointer(tensor(bases, operands, AT.y), dtype)
         count, V, D = operands[AT.count], operands[AT.V], operands[AT.D]
         width = _table_row(D)
+        left = np.int64(LOOK_WORK)
         for i in range(count):
+            left = spend(left, 16 * D, team, bases)
+            if left < 0:
+                return
             where = ids[i]
             if where < 0 or where >= V:
                 fail(bases, INDEX_OUT_OF_RANGE, where, V)

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastgru.kernels.operands.indexing import GATHER_ELEMENTS, LAST, LENGTHS
 from fastgru.kernels.operands.strides import NDITER
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, LENGTH_OUT_OF_RANGE, fail, handler, tensor
 from fastgru.kernels.strides import inner_stride, row_start
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["gather_elements", "last"]
@@ -24,7 +28,11 @@ def gather_elements(dtype: str) -> Any:
         along, entries, nditer = operands[AT.along], operands[AT.entries], offset(operands, AT.nditer)
         rows, n = nditer[NDITER.rows], nditer[NDITER.inner]
         step_x, step_ids = inner_stride(nditer, NTH.x), inner_stride(nditer, NTH.ids)
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 64 * n, team, bases)
+            if left < 0:
+                return
             px, pi = offset(x, row_start(nditer, NTH.x, row)), offset(ids, row_start(nditer, NTH.ids, row))
             for i in range(n):
                 where = pi[i * step_ids]
@@ -49,7 +57,11 @@ def last(dtype: str) -> Any:
         lengths = pointer(tensor(bases, operands, AT.lengths), dtype)
         N, T, size = operands[AT.N], operands[AT.T], operands[AT.block]
         x_n, x_t = operands[AT.x_n], operands[AT.x_t]
+        left = np.int64(LOOK_WORK)
         for n in range(N):
+            left = spend(left, 8 * size, team, bases)
+            if left < 0:
+                return
             length = lengths[n]
             if length < 0 or length > T:
                 fail(bases, LENGTH_OUT_OF_RANGE, length, T)

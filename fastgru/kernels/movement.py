@@ -5,8 +5,10 @@ from typing import Any, Final
 import numpy as np
 
 from fastgru.kernels.operands.movement import COPY, GATHER
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.kernels.rows import copy_row
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import lanes_of, offset, pointer
 from fastgru.simd.shuffle import transpose_tile
 
@@ -44,11 +46,15 @@ def copy(dtype: str) -> Any:
             pointer(tensor(bases, operands, AT.target), number),
         )
         n, s, t = offset(operands, AT.shape), offset(operands, AT.source_strides), offset(operands, AT.target_strides)
+        left = np.int64(LOOK_WORK)
         for a in range(n[0]):
             for b in range(n[1]):
                 for c in range(n[2]):
                     for d in range(n[3]):
                         for e in range(n[4]):
+                            left = spend(left, 32 * n[5], team, bases)
+                            if left < 0:
+                                return
                             p = offset(source, a * s[0] + b * s[1] + c * s[2] + d * s[3] + e * s[4])
                             q = offset(target, a * t[0] + b * t[1] + c * t[2] + d * t[3] + e * t[4])
                             if s[5] == 1 and t[5] == 1:
@@ -97,10 +103,14 @@ def transpose(dtype: str) -> Any:
             pointer(tensor(bases, operands, AT.target), number),
         )
         n, s, t = offset(operands, AT.shape), offset(operands, AT.source_strides), offset(operands, AT.target_strides)
+        left = np.int64(LOOK_WORK)
         for a in range(n[0]):
             for b in range(n[1]):
                 for c in range(n[2]):
                     for d in range(n[3]):
+                        left = spend(left, 32 * n[4] * n[5], team, bases)
+                        if left < 0:
+                            return
                         p = offset(source, a * s[0] + b * s[1] + c * s[2] + d * s[3])
                         q = offset(target, a * t[0] + b * t[1] + c * t[2] + d * t[3])
                         transpose_plane(p, q, n[4], n[5], s[5], t[4])
@@ -120,7 +130,11 @@ def gather(dtype: str) -> Any:
         ids = pointer(tensor(bases, operands, FROM.ids), "int64")
         outer, count, entries = operands[FROM.outer], operands[FROM.count], operands[FROM.entries]
         inner, wrap = operands[FROM.inner], operands[FROM.wrap]
+        left = np.int64(LOOK_WORK)
         for j in range(count):
+            left = spend(left, 8 * outer * inner, team, bases)
+            if left < 0:
+                return
             where = ids[j]
             if wrap != 0 and where < 0:
                 where += entries

@@ -128,10 +128,13 @@ def group_norm(dtype: str) -> Any:
         )
         epsilon = pointer(tensor(bases, operands, GROUP.epsilon), dtype)[0]
         N, groups, channels, S = operands[GROUP.N], operands[GROUP.groups], operands[GROUP.channels], operands[GROUP.S]
-        lanes = lanes_of(x)
+        lanes, look = lanes_of(x), np.int64(LOOK_WORK)
         n = channels * S
         count = number(n)
         for row in range(N * groups):
+            look = spend(look, 32 * n, team, bases)
+            if look < 0:
+                return
             px = offset(x, row * n)
             mean = row_sum(px, n, zero) / count
             deviation = math.sqrt(row_squares(px, n, mean) / count + epsilon)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastgru.kernels.operands.pool import POOL, POOLS
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.kernels.team import spend
 from fastgru.kernels.windows import collect, pad_plane
 from fastgru.simd.masks import maximum_nan
 from fastgru.simd.memory import lanes_of, load, offset, pointer, store
@@ -46,12 +48,15 @@ def pool(dtype: str) -> Any:
         x_channel, y_channel = operands[AT.x_channel], operands[AT.y_channel]
         x_row, y_row = operands[AT.x_row], operands[AT.y_row]
         lanes = lanes_of(x)
-        vectors = (pixels + lanes - 1) // lanes
+        vectors, left = (pixels + lanes - 1) // lanes, np.int64(LOOK_WORK)
         for n in range(operands[AT.images]):
             source, target = offset(x, n * x_image), offset(y, n * y_image)
             if staged:
                 target = stage
             for c in range(channels):
+                left = spend(left, 16 * rows * pixels * (K + 4), team, bases)
+                if left < 0:
+                    return
                 plane = offset(source, c * x_channel)
                 if operands[AT.padded] != 0:
                     pad_plane(plane, offset(operands, AT.pad), least if greatest else zero, scratch)

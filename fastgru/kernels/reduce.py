@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from fastgru.kernels.operands.reduce import ARG, CUMSUM, EXTREMES, INTEGER, REDUCE, SUMS
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, kernel, tensor
 from fastgru.kernels.rows import make_row_max, make_row_sum
 from fastgru.kernels.softmax import make_shifted_exp
+from fastgru.kernels.team import spend
 from fastgru.simd.masks import first_true, same_or_nan, zeros_above
 from fastgru.simd.memory import lanes_of, load, offset, pointer
 from fastgru.simd.vector import splat, vec_abs
@@ -53,7 +55,11 @@ def reduce_sum(dtype: str) -> Any:
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
         rows, n, code = operands[AT.rows], operands[AT.n], operands[AT.code]
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             p = offset(x, row * n)
             if code == SUMS.l1:
                 y[row] = row_magnitudes(p, n, zero)
@@ -87,7 +93,11 @@ def reduce_extreme(dtype: str) -> Any:
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
         rows, n, code = operands[AT.rows], operands[AT.n], operands[AT.code]
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             p = offset(x, row * n)
             if code == EXTREMES.min:
                 y[row] = -row_min(p, n)
@@ -107,7 +117,11 @@ def reduce_int64(dtype: str) -> Any:
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
         rows, n, code = operands[AT.rows], operands[AT.n], operands[AT.code]
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             p = offset(x, row * n)
             value = p[0]
             if code == INTEGER.l1:
@@ -140,7 +154,11 @@ def reduce_bool(dtype: str) -> Any:
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
         rows, n, every = operands[AT.rows], operands[AT.n], operands[AT.code]
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             p = offset(x, row * n)
             value = every
             for i in range(n):
@@ -189,7 +207,11 @@ def arg(dtype: str) -> Any:
         x, y = pointer(tensor(bases, operands, FIND.x), dtype), pointer(tensor(bases, operands, FIND.y), "int64")
         rows, n = operands[FIND.rows], operands[FIND.n]
         smallest, last = operands[FIND.smallest] != 0, operands[FIND.last] != 0
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             p = offset(x, row * n)
             best = -row_min(p, n) if smallest else row_max(p, n)
             y[row] = _last_equal(p, n, best) if last else _first_equal(p, n, best)
@@ -205,7 +227,11 @@ def arg_int64(dtype: str) -> Any:
         x, y = pointer(tensor(bases, operands, FIND.x), dtype), pointer(tensor(bases, operands, FIND.y), dtype)
         rows, n = operands[FIND.rows], operands[FIND.n]
         smallest, last = operands[FIND.smallest] != 0, operands[FIND.last] != 0
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             p = offset(x, row * n)
             where = 0
             for i in range(1, n):
@@ -230,7 +256,11 @@ def cumsum(dtype: str) -> Any:
         )
         rows, n, product = operands[RUN.rows], operands[RUN.n], operands[RUN.product] != 0
         exclusive, reverse = operands[RUN.exclusive] != 0, operands[RUN.reverse] != 0
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 32 * n, team, bases)
+            if left < 0:
+                return
             px, py = offset(x, row * n), offset(y, row * n)
             total = one if product else zero
             for j in range(n):

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastgru.kernels.operands.resize import RESAMPLE
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import handler, tensor
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import lanes_of, load, load_tail, offset, pointer, store, store_tail
 from fastgru.simd.vector import splat
 
@@ -21,9 +25,12 @@ def resample(dtype: str) -> Any:
         w, y = pointer(tensor(bases, operands, AT.w), dtype), pointer(tensor(bases, operands, AT.y), dtype)
         outer, n, out, inner = operands[AT.outer], operands[AT.n], operands[AT.out], operands[AT.inner]
         K = operands[AT.K]
-        lanes = lanes_of(x)
+        lanes, look = lanes_of(x), np.int64(LOOK_WORK)
         for o in range(outer):
             for j in range(out):
+                look = spend(look, 16 * inner * K, team, bases)
+                if look < 0:
+                    return
                 source, target = offset(x, o * n * inner), offset(y, (o * out + j) * inner)
                 places, weights = offset(at, j * K), offset(w, j * K)
                 if inner == 1:

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastgru.kernels.operands.scatter import REDUCTIONS, SCATTER_ELEMENTS, SCATTER_ND
 from fastgru.kernels.operands.strides import NDITER
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, fail, handler, kernel, tensor
 from fastgru.kernels.strides import inner_stride, row_start
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["scatter_elements", "scatter_nd"]
@@ -30,7 +34,11 @@ def _make_scatter_nd(dtype: str, *, moves: bool) -> Any:
         y, ids = pointer(tensor(bases, operands, AT.y), dtype), pointer(tensor(bases, operands, AT.ids), "int64")
         updates = pointer(tensor(bases, operands, AT.updates), dtype)
         count, inner, code, k = operands[AT.count], operands[AT.inner], operands[AT.code], operands[AT.k]
+        left = np.int64(LOOK_WORK)
         for i in range(count):
+            left = spend(left, 64 * k + 32 * inner, team, bases)
+            if left < 0:
+                return
             at = 0
             for j in range(k):
                 where, size = ids[i * k + j], operands[AT.sizes + j]
@@ -64,7 +72,11 @@ def _make_scatter_elements(dtype: str, *, moves: bool) -> Any:
             inner_stride(nditer, NTH.ids),
             inner_stride(nditer, NTH.updates),
         )
+        left = np.int64(LOOK_WORK)
         for row in range(rows):
+            left = spend(left, 64 * n, team, bases)
+            if left < 0:
+                return
             py, pi = offset(y, row_start(nditer, NTH.y, row)), offset(ids, row_start(nditer, NTH.ids, row))
             pu = offset(updates, row_start(nditer, NTH.updates, row))
             for i in range(n):

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastgru.kernels.operands.selection import GATHER_ND, REVERSE_SEQUENCE
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.registry import INDEX_OUT_OF_RANGE, LENGTH_OUT_OF_RANGE, fail, handler, kernel, tensor
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["gather_nd", "reverse_sequence"]
@@ -27,7 +31,11 @@ def gather_nd(dtype: str) -> Any:
         batches, count, depth = operands[AT.batches], operands[AT.count], operands[AT.depth]
         block, apart = operands[AT.block], operands[AT.apart]
         sizes, steps = offset(operands, AT.axes), offset(operands, AT.axes + depth)
+        left = np.int64(LOOK_WORK)
         for row in range(batches * count):
+            left = spend(left, 64 * depth + 8 * block, team, bases)
+            if left < 0:
+                return
             at = row // count * apart
             for d in range(depth):
                 given = ids[row * depth + d]
@@ -52,7 +60,11 @@ def reverse_sequence(dtype: str) -> Any:
         lengths = pointer(tensor(bases, operands, AT.lengths), dtype)
         T, N, block = operands[AT.T], operands[AT.N], operands[AT.block]
         x_t, x_n = operands[AT.x_t], operands[AT.x_n]
+        left = np.int64(LOOK_WORK)
         for n in range(N):
+            left = spend(left, T * (64 + 8 * block), team, bases)
+            if left < 0:
+                return
             length = lengths[n]
             if length < 0 or length > T:
                 fail(bases, LENGTH_OUT_OF_RANGE, length, T)

@@ -5,8 +5,12 @@ The order is total, because equal elements are ordered by position. The result d
 
 from typing import Any
 
+import numpy as np
+
+from fastgru.kernels.operands.team import LOOK_WORK
 from fastgru.kernels.operands.topk import TOPK
 from fastgru.kernels.registry import handler, kernel, tensor
+from fastgru.kernels.team import spend
 from fastgru.simd.memory import offset, pointer
 
 __all__ = ["topk"]
@@ -67,7 +71,11 @@ def topk(dtype: str) -> Any:
         where = pointer(tensor(bases, operands, AT.positions), "int64")
         outer, n, inner = operands[AT.outer], operands[AT.n], operands[AT.inner]
         k, smallest = operands[AT.k], operands[AT.smallest] != 0
+        left = np.int64(LOOK_WORK)
         for row in range(outer * inner):
+            left = spend(left, 64 * n, team, bases)
+            if left < 0:
+                return
             o = row // inner
             q = row - o * inner
             px, py = offset(x, o * n * inner + q), offset(y, o * k * inner + q)

@@ -66,8 +66,13 @@ def unary_int64(dtype: str) -> Any:
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), dtype)
-        for i in range(operands[AT.count]):
-            y[i] = _integer(operands[AT.code], x[i])
+        count, code, left = operands[AT.count], operands[AT.code], np.int64(LOOK_WORK)
+        for begin in range(0, count, _BLOCK):
+            left = spend(left, 32 * _BLOCK, team, bases)
+            if left < 0:
+                return
+            for i in range(begin, min(count, begin + _BLOCK)):
+                y[i] = _integer(code, x[i])
 
     return handle
 
@@ -79,12 +84,17 @@ def unary_test(dtype: str) -> Any:
 
     def handle(operands, bases, team):
         x, y = pointer(tensor(bases, operands, AT.x), dtype), pointer(tensor(bases, operands, AT.y), "bool")
-        count = operands[AT.count]
-        if operands[AT.code] == TESTS.isnan:
-            for i in range(count):
-                y[i] = 1 if x[i] != x[i] else 0
-        else:
-            for i in range(count):
-                y[i] = 1 if abs(x[i]) == infinity else 0
+        count, left = operands[AT.count], np.int64(LOOK_WORK)
+        for begin in range(0, count, _BLOCK):
+            left = spend(left, 32 * _BLOCK, team, bases)
+            if left < 0:
+                return
+            end = min(count, begin + _BLOCK)
+            if operands[AT.code] == TESTS.isnan:
+                for i in range(begin, end):
+                    y[i] = 1 if x[i] != x[i] else 0
+            else:
+                for i in range(begin, end):
+                    y[i] = 1 if abs(x[i]) == infinity else 0
 
     return handle
