@@ -32,7 +32,7 @@ __all__ = [
 
 
 def as_weight(name: str, value: Any) -> Array:
-    """`value` as a read-only floating-point array that the caller cannot change later.
+    """Return `value` as a read-only floating-point array that the caller cannot change later.
 
     The two half precisions become float32, which holds them exactly.
 
