@@ -1,4 +1,4 @@
-"""The rows of a CSV file as batches of texts, and what is wrong with a line that has too few or too many fields."""
+"""Reads the rows of a CSV file as batches of texts, and the fault of each line with too few or too many fields."""
 
 import re
 from codecs import getincrementaldecoder
@@ -15,21 +15,21 @@ from fastgru.errors import DataError
 __all__ = ["Torn", "check_separator", "csv_batches"]
 
 _SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-# A field in quotes, and the quote that ends it. Python's csv reads the same, but not of any length.
+# A field in quotes, and the quote that ends it. Python's csv reads such fields, too, but limits their length.
 _QUOTED: Final = re.compile(r'(?:^|,)"[^"]*(?:""[^"]*)*("?)')
 
 
 class Torn(NamedTuple):
-    """A row that is no row of its file, and is null in the batch. names: what it seems to have in which column."""
+    """A damaged row, which is null in the batch. names: its values by column, as far as it seems to have them."""
 
     fault: str
     names: Mapping[str, str]
 
 
 def csv_batches(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
-    """A `pyarrow.RecordBatch`, and the rows in it that are none: those with too few or too many fields.
+    """Yield each `pyarrow.RecordBatch` with its damaged rows: those with too few or too many fields.
 
-    Raises `DataError`, and the errors of pyarrow, which are a `ValueError`.
+    Raises `DataError`, and the errors of pyarrow, which are subclasses of `ValueError`.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -41,13 +41,13 @@ def csv_batches(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
     text = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
     )
-    waiting = deque[Any]()  # the torn rows of a block, which comes after them
+    waiting = deque[Any]()  # the torn rows of a block, which pyarrow reports before the block
 
-    def skip(row: Any) -> str:  # pyarrow would print an exception, and go on
+    def skip(row: Any) -> str:  # must not raise: pyarrow would only print the exception
         waiting.append(row)
         return "skip"
 
-    # A row has a number where threads do not read it; they make this no faster.
+    # Rows have numbers only if a single thread reads them. Threads would not make this faster.
     one = csv.ReadOptions(use_threads=False)
     rows = csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True)
     first = 0
@@ -66,7 +66,7 @@ def csv_batches(path: Path) -> Iterator[tuple[Any, dict[int, Torn]]]:
 
 
 def check_separator(names: Sequence[str]) -> None:
-    """Raise `DataError` if the only name in the first line of a CSV file seems to be several."""
+    """Raise `DataError` if the first line of a CSV file has one name that seems to be several."""
     found = [word for mark, word in _SEPARATORS.items() if len(names) == 1 and mark in names[0]]
     if found:
         raise DataError(
@@ -75,7 +75,7 @@ def check_separator(names: Sequence[str]) -> None:
 
 
 def _mended(batch: Any, first: int, waiting: deque[Any], faults: "_Faults") -> tuple[Any, dict[int, Torn]]:
-    """The batch, which begins with row `first`, and in it the rows that wait for their places."""
+    """Insert the waiting rows that belong to this batch, which begins with row `first`."""
     import pyarrow as pa
 
     if not waiting:
@@ -106,7 +106,7 @@ class _Utf8(FileIO):
         found = super().read(size)
         try:
             self._decoder.decode(found, final=not found)
-        except UnicodeDecodeError as error:  # its bytes may begin with some of the part before
+        except UnicodeDecodeError as error:  # `error.object` begins with bytes that the decoder kept
             at = self._passed + len(found) - len(error.object) + error.start
             raise DataError(f"{self.name}: byte {at} is not UTF-8, expected a table in UTF-8") from None
         self._passed += len(found)
@@ -114,13 +114,13 @@ class _Utf8(FileIO):
 
 
 class _Faults:
-    """Of the torn rows of a file, in their order. names: of its columns. lines: the file, which is read as far."""
+    """The faults of a file's torn rows, in order. names: those of its columns. lines: the file, read up to the row."""
 
     def __init__(self, names: Sequence[str], lines: Iterable[str]) -> None:
         self._names, self._begins, self._passed = names, _begins(lines), 0
 
     def of(self, row: Any) -> Torn:
-        """The fault of pyarrow's row, with the number of its line if this is that line."""
+        """Return the fault of a row of pyarrow, with its line number if the line of that number matches the row."""
         line, begin = next(islice(self._begins, row.number - self._passed - 1, None), (0, ""))
         self._passed = row.number
         where = f"line {line}: " if line and row.text.startswith(begin) else ""
@@ -129,7 +129,7 @@ class _Faults:
 
 
 def _begins(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The number and the text of each line in which a row begins."""
+    """Yield the number and the text of each line in which a row begins."""
     is_quoted = False
     for number, line in enumerate(lines, 1):
         text = line.rstrip("\r\n")
@@ -139,7 +139,7 @@ def _begins(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _goes_on(line: str, is_quoted: bool) -> bool:
-    """Whether a field in quotes goes on in the next line. is_quoted: whether one goes on in this line."""
+    """Return True if a quoted field continues in the next line. is_quoted: whether one continues in this line."""
     ends = _QUOTED.findall(f'"{line}' if is_quoted else line)
     return bool(ends) and not ends[-1]
 
