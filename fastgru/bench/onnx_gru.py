@@ -1,8 +1,9 @@
 """The GRU of a case as an ONNX file: inputs x, h0?, lengths?; outputs y and h_n.
 
-ONNX keeps the gates as z, r, n, has (D, 3H, .) weights and (D, 6H) biases, and gives y as (T, D, N, H). With one
-direction that is our (T, N, H) but for an axis of one, and is left as it is, so that no runtime pays for a copy; with
-two, or between layers, a Transpose and a Reshape bring it to (T, N, D * H), as PyTorch's exporter does.
+ONNX orders the gates z, r, n, has (D, 3H, .) weights and (D, 6H) biases, and returns y as (T, D, N, H). With one
+direction this is our (T, N, H) with an additional axis of size one, and is not changed, so that no runtime pays for a
+copy. With two directions, or between layers, a Transpose and a Reshape make it (T, N, D * H), as PyTorch's exporter
+does.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ _OPSET, _IR_VERSION = 17, 8  # old enough for every runtime that is still in use
 
 
 def _swap_rz(array: NDArray[Any]) -> NDArray[Any]:
-    """Our gates r, z, n to ONNX's z, r, n."""
+    """Reorder our gates r, z, n to ONNX's z, r, n."""
     r, z, n = np.split(array, 3)
     return np.concatenate([z, r, n])
 
@@ -41,7 +42,7 @@ def _layer_constants(k: int, weights: Sequence[GRUWeights]) -> list[Any]:
 
 
 def _join_directions(raw: str, joined: str, D: int) -> list[Any]:
-    """(T, D, N, H) to (T, N, D * H)."""
+    """Make nodes from (T, D, N, H) to (T, N, D * H)."""
     if D == 1:
         return [helper.make_node("Squeeze", [raw, "direction_axis"], [joined])]
     return [
@@ -51,10 +52,10 @@ def _join_directions(raw: str, joined: str, D: int) -> list[Any]:
 
 
 def onnx_model(case: Case, weights: Sequence[Sequence[GRUWeights]]) -> bytes:
-    """The file, with every size fixed: a runtime that plans for static shapes can. Biases must be there."""
+    """Return the file, with every size fixed for runtimes that plan for static shapes. The weights must have biases."""
     kind = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}[float_dtype_of(case.precision)]
     T, N, D, H = case.T, case.N, case.directions, case.H
-    if case.kind == "block":  # the rivals are called once a frame
+    if case.kind == "block":  # the rivals get one call per frame
         T = 1
     carries = case.kind != "sequence"
     inputs = [helper.make_tensor_value_info("x", kind, (T, N, case.I))]
@@ -65,7 +66,7 @@ def onnx_model(case: Case, weights: Sequence[Sequence[GRUWeights]]) -> bytes:
     for k, layer in enumerate(weights):
         last = k == len(weights) - 1
         raw = "y" if D == 1 and last else f"raw{k}"
-        # A step needs nothing but its next state.
+        # For a step, only the next state is needed.
         outputs = ["", "h_n"] if carries else [raw, "h_n"] if case.layers == 1 else [raw]
         nodes.append(
             helper.make_node(
@@ -93,7 +94,7 @@ def onnx_model(case: Case, weights: Sequence[Sequence[GRUWeights]]) -> bytes:
 
 
 def onnx_bytes(graph: Any, opset: int, ir_version: int) -> bytes:
-    """A file that onnx's checker has accepted."""
+    """Return a file that onnx's checker has accepted."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     onnx.checker.check_model(model)
     serialized: bytes = model.SerializeToString()

@@ -38,7 +38,7 @@ _METHOD: Final = (
 
 
 def render_page(result: Result) -> str:
-    """The whole page. Raises `FastGRUError` where matplotlib is missing and there is something to plot."""
+    """Return the whole page. Raises `FastGRUError` if there is something to plot and matplotlib is missing."""
     title = _title(result)
     return document(title, f"<h1>{escape(title)}</h1>{''.join(_parts(result))}")
 
@@ -76,7 +76,7 @@ def _parts(result: Result) -> Iterator[str]:
 
 
 def _against(result: Result) -> Iterator[str]:
-    """Ours beside the fastgru of another environment; nothing where there was none."""
+    """Ours next to the fastgru of another environment; nothing if there is none."""
     if result.sides is None:
         return
     if result.rows:

@@ -1,8 +1,8 @@
-"""Plots as SVG for a page, by matplotlib. The same numbers give the same bytes.
+"""Draws plots as SVG for a page, with matplotlib. The same numbers give the same bytes.
 
-Colours are those of the page, --s0 to --s4, --soft and --rule, so that they change with it; `standalone` gives them the
-values of one theme, for a file of its own. Series differ by marker as well as by colour, and a pointer on a mark shows
-its numbers. Every plot is as wide as half a page, so that its words can be read on a narrow screen.
+Colours are variables of the page, --s0 to --s4, --soft and --rule, so that they follow its theme. `standalone` gives
+them the values of one theme, for a file of its own. Series differ by marker as well as by colour, and a pointer on a
+mark shows its numbers. Every plot is as wide as half a page, so that its text can be read on a narrow screen.
 """
 
 import io
@@ -24,7 +24,7 @@ __all__ = ["Bar", "Series", "bar_chart", "check_matplotlib", "line_chart", "mark
 _WIDTH: Final = 480
 _UNIT: Final = 1 / 72  # inches
 _MARKERS: Final = "os^D*"
-# What matplotlib draws in; each becomes a variable of the page.
+# The colours in which matplotlib draws; each becomes a variable of the page.
 _COLOURS: Final = {
     f"#00001{k}": f"var(--{name})"
     for k, name in enumerate(("s0", "s1", "s2", "s3", "s4", "soft", "rule", "ink", "card"))
@@ -56,7 +56,7 @@ _STYLE: Final = {
     "xtick.labelcolor": _SOFT,
     "ytick.color": _SOFT,
 }
-# Names that SVG's of one page would share, and nothing refers to; and what a mark says.
+# Ids that several SVGs of one page would share, and that nothing refers to; and the note of a mark.
 _IDS: Final = re.compile(r' id="(?:figure|axes|patch|line2d|text|legend|xtick|ytick|matplotlib\.axis)_\d+"')
 _NOTE: Final = re.compile(r'<g id="note:(.*?)">')
 _DIGITS: Final = re.compile(r"(\d\.\d\d)\d+")
@@ -65,7 +65,7 @@ _FAMILY: Final = re.compile(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*")
 
 @dataclass(frozen=True)
 class Series:
-    """A line: a name, its colour (the k of --s<k>), and points (x, y) with x ascending, all above zero."""
+    """A line: a name, a colour (the k of --s<k>), and points (x, y) with x ascending and all numbers above zero."""
 
     name: str
     colour: int
@@ -75,7 +75,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar with its label, the words behind that, and the values that `value` is the median of, as ticks."""
+    """A bar with its label and the text behind it. values: those whose median is `value`, drawn as ticks."""
 
     label: str
     value: float
@@ -85,7 +85,7 @@ class Bar:
 
 
 def check_matplotlib() -> None:
-    """Raise `FastGRUError` where matplotlib is not installed."""
+    """Raise `FastGRUError` if matplotlib is not installed."""
     try:
         from matplotlib import rc_context  # noqa: F401
     except ImportError:
@@ -100,7 +100,7 @@ def line_chart(
     y_label: str,
     y_words: Callable[[float], str] = "{:g}".format,
 ) -> str:
-    """Both axes logarithmic; ticks at the x of the data, and at 1, 2, 5, 10... of y. "" where there is no point."""
+    """Draw lines on logarithmic axes, with ticks at the x of the data and at 1, 2, 5, 10... of y. "" without points."""
     drawn = [s for s in series if s.points]
     if not drawn:
         return ""
@@ -112,10 +112,10 @@ def line_chart(
         for order, s in enumerate(drawn):
             colour, marker = _SERIES[s.colour], "" if s.dashed else _MARKERS[s.colour]
             width, style = 2.2 if s is drawn[0] else 1.4, "--" if s.dashed else "-"
-            on_top = 3 - order / 100  # the first
+            on_top = 3 - order / 100  # the first line is on top
             axes.plot(*zip(*s.points, strict=True), style, color=colour, linewidth=width, zorder=on_top)
             axes.plot([], [], style, marker=marker, color=colour, linewidth=width, label=s.name)
-            for x, y in s.points:  # each mark is an element of its own, which carries its note
+            for x, y in s.points:  # a separate element for each mark, with its note
                 note = f"note:{s.name}, {x_label} {x:g}: {y_words(y)}"
                 axes.plot(x, y, marker or ".", color=colour, zorder=on_top, gid=note)
         axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
@@ -132,7 +132,7 @@ def line_chart(
 
 
 def _apart(values: Sequence[float], factor: float) -> list[float]:
-    """Those of ascending values, from the first on, that are so many times the one before."""
+    """Return the ascending values that are at least `factor` times the one kept before, beginning with the first."""
     found = [values[0]]
     for value in values:
         if value >= factor * found[-1]:
@@ -148,9 +148,9 @@ def mark_chart(
     x_label: str,
     x_words: Callable[[float], str],
 ) -> str:
-    """A line for each row with its words above it, and a mark for each of its values, by name; a bold line at 1.
+    """Draw a line for each row with its text above it, and a mark for each named value; a bold line stands at 1.
 
-    The x axis is logarithmic. "" where there is no value.
+    The x axis is logarithmic. Returns "" without values.
     """
     values = [value for _, named in rows for value in named.values()]
     if not values:
@@ -183,7 +183,7 @@ def mark_chart(
 
 
 def bar_chart(bars: Sequence[Bar], *, title: str, x_label: str, x_words: Callable[[float], str]) -> str:
-    """Horizontal bars from 0, each below its label. "" for no bars."""
+    """Draw horizontal bars from 0, each below its label. Returns "" without bars."""
     if not bars:
         return ""
 
@@ -206,19 +206,19 @@ def bar_chart(bars: Sequence[Bar], *, title: str, x_label: str, x_words: Callabl
 
 
 def _legend(axes: "Axes", height: float) -> None:
-    """Above the plot, in as few lines as its width allows."""
+    """Place the legend above the plot, in as few lines as its width allows."""
     handles, labels = axes.get_legend_handles_labels()
     columns = next(n for n in range(len(labels), 0, -1) if n == 1 or _width(labels, n) <= _WIDTH - 60)
     axes.legend(handles, labels, ncols=columns, loc="lower left", bbox_to_anchor=(0, height))
 
 
 def _width(labels: Sequence[str], columns: int) -> float:
-    """About that of a legend in which matplotlib splits the labels into so many columns."""
+    """Estimate the width of a legend whose labels matplotlib splits into so many columns."""
     return sum(46 + 6.2 * max(map(len, column)) for column in np.array_split(labels, columns))
 
 
 def standalone(svg: str, colours: Mapping[str, str], width: int) -> str:
-    """The SVG as a file of its own, so many pixels wide, on its page's ground. colours: by the page's variables."""
+    """Return the SVG as a file of its own, `width` pixels wide, with a background. colours: values of the variables."""
     found = re.match(r'<svg viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert found is not None
     height = width * float(found[2]) / float(found[1])
@@ -229,7 +229,7 @@ def standalone(svg: str, colours: Mapping[str, str], width: int) -> str:
 
 
 def _drawn(title: str, height: float, draw: "Callable[[Axes], None]") -> str:
-    """What `draw` draws, as an element `svg` for a page."""
+    """Return the plot that `draw` draws, as an element `svg` for a page."""
     check_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure

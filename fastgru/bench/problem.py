@@ -1,7 +1,7 @@
-"""A case made concrete: weights, the input arrays that every contender reads, and what must come out.
+"""The problem of a case: weights, the input arrays that every contender reads, and the expected outputs.
 
-The arrays in `feeds` are shared: `present` writes the next frames into them in place, and whoever can bind memory
-once has nothing to copy. Expected outputs are those of the float64 definition.
+The arrays in `feeds` are shared: `present` writes the next frames into them in place, so a contender that binds memory
+once copies nothing. Expected outputs are those of the float64 definition.
 """
 
 import zlib
@@ -41,7 +41,7 @@ class Stack:
 
     @property
     def torch_weights(self) -> dict[str, Array]:
-        """The state dict of the same torch.nn.GRU, where the reset comes after."""
+        """The state dict of the same torch.nn.GRU, for a reset after the product."""
         return {
             f"{name}_l{k}{'_reverse' if d else ''}": getattr(w, name)
             for k, layer in enumerate(self.weights)
@@ -54,14 +54,14 @@ class Stack:
 class Problem:
     """What contenders are made of.
 
-    graph: our form of the model. streaming: each call continues the state that the one before left.
-    feeds: the shared input arrays, states not among them. frames: what `present` writes, in turn.
-    expected: the float64 outputs of the frames presented one after the other, from a state of zeros.
-    states: input -> output, where the state goes between two calls; state_arrays: zeros of the states' shapes.
-    make_onnx: the bytes or the path of the same model as an ONNX file, or None where there is none.
-    path: the file it came from, and options: how `fastgru.load` reads it. as_saved: in the precisions of the file, of
+    graph: our form of the model. streaming: whether each call continues from the state of the one before.
+    feeds: the shared input arrays, without the states. frames: what `present` writes, in turn.
+    expected: the float64 outputs of the frames, presented in order from a state of zeros.
+    states: input -> output of each state, between two calls. state_arrays: zeros with the shapes of the states.
+    make_onnx: returns the bytes or the path of the same model as an ONNX file; None if there is none.
+    path, options: the file of the model, and how `fastgru.load` reads it. as_saved: use the precisions of the file, of
     which `precision` is the one that rounds most.
-    case, stack: what it was made of, where that is a case.
+    case, stack: the case of the problem and its layers, if it has one.
     """
 
     name: str
@@ -96,12 +96,12 @@ class Problem:
 
     @property
     def is_block(self) -> bool:
-        """Whether the rivals are called once a frame."""
+        """True if the rivals get one call per frame."""
         return self.case is not None and self.case.kind == "block"
 
     @property
     def carried(self) -> Mapping[str, str]:
-        """`states`, where each call continues the one before."""
+        """`states` if each call continues from the one before, otherwise {}."""
         return self.states if self.streaming else {}
 
     @property
@@ -116,23 +116,23 @@ class Problem:
 
     @cached_property
     def weights(self) -> Mapping[str, WeightPrecision]:
-        """By node, what "auto" comes to; empty where another precision is asked for."""
+        """The precision that "auto" chooses for each node; {} for another precision."""
         return Model(self.graph, precision=self.precision).weight_precisions if self.precision in AUTO else {}
 
     @property
     def rounding(self) -> str:
-        """The precision, or of those that "auto" comes to the one that rounds most."""
+        """The precision, or the one that rounds most of those that "auto" chooses."""
         found = [each.precision for each in self.weights.values()]
         return min(found, key=lambda name: WEIGHT_BYTES[name], default=self.precision)
 
     @property
     def asked(self) -> Precision:
-        """The argument `precision` of ours."""
+        """The argument `precision` of our contender."""
         return self.graph.precisions if self.as_saved else self.precision
 
     @property
     def dtype(self) -> str:
-        """Of the floating arrays: float32 where the weights alone are smaller."""
+        """The dtype of floating arrays: float32 if only the weights are smaller."""
         return float_dtype_of(self.precision)
 
     @cached_property
@@ -140,13 +140,13 @@ class Problem:
         return None if self.make_onnx is None else self.make_onnx()
 
     def present(self, k: int) -> None:
-        """Write the frames of number k, counted around, into `feeds`."""
+        """Write the frames of number k, modulo their count, into `feeds`."""
         for name, array in self.frames[k % len(self.frames)].items():
             self.feeds[name][...] = array
 
 
 def gru_problem(case: Case) -> Problem:
-    """Weights uniform in +-1/sqrt(H), as torch.nn.GRU begins; inputs normal; the same ones for the same case."""
+    """Draw weights uniform in +-1/sqrt(H), as torch.nn.GRU starts, and normal inputs; the same for the same case."""
     rng = np.random.default_rng(zlib.crc32(case.slug.encode()))
     dtype = np.dtype(float_dtype_of(case.precision))
     stack = _draw_stack(case, rng)
@@ -156,7 +156,7 @@ def gru_problem(case: Case) -> Problem:
     for _ in range(count):
         frames.append({"x": rng.standard_normal((case.T, case.N, case.I)).astype(dtype)})
         if case.lengths:
-            lengths = rng.integers(1, case.T + 1, case.N, np.int32)  # as ONNX has them
+            lengths = rng.integers(1, case.T + 1, case.N, np.int32)  # int32, as in ONNX
             lengths[rng.integers(case.N)] = case.T
             frames[-1]["lengths"] = lengths
     feeds = {name: empty(array.shape, array.dtype) for name, array in frames[0].items()}

@@ -1,4 +1,4 @@
-"""A result in the terminal: a table for each number of threads, the tiny nets, the steadiness, what is absent."""
+"""Prints a result: a table for each number of threads, the tiny nets, the steadiness, and what is absent."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -16,13 +16,13 @@ from fastgru.terminal import counted, legend, plain_table
 __all__ = ["print_report"]
 
 _STYLES: Final = {"": "", "bad": "red", "good": "green"}
-# From this width on, a rival's time stands beside its ratio. What is left out for lack of room, the first one first.
+# From this width on, a rival's time is shown next to its ratio. `_SPARE` columns are left out in this order.
 _WIDE: Final = 110
 _SPARE: Final = ("spread", "p99", "of 1 thread", "of the limit")
 
 
 def print_report(result: Result, console: Console) -> None:
-    """Print everything of `result`."""
+    """Print everything in `result`."""
     console.print(Text(f"{machine_line(result.machine)}\n{versions_line(result.machine)}", style="dim"))
     for peaks in result.peaks:
         console.print(Text(f"measured peaks, {peaks.note}", style="dim"))
@@ -42,7 +42,7 @@ def print_report(result: Result, console: Console) -> None:
 
 
 def _against(result: Result) -> Iterator[ConsoleRenderable]:
-    """Ours beside the fastgru of another environment; nothing where there was none."""
+    """Ours next to the fastgru of another environment; nothing if there is none."""
     if result.sides is None:
         return
     if result.rows:
@@ -56,7 +56,7 @@ def _against(result: Result) -> Iterator[ConsoleRenderable]:
 
 
 def _table(rows: list[Row], width: int) -> Iterator[ConsoleRenderable]:
-    """As many columns as there is room for; where there is little, rivals have ratios alone."""
+    """Return a table with as many columns as fit. On a narrow console, rivals have only their ratios."""
     heads, lines = table_of(rows, without=OTHER)
     title = f"{threads_of(rows)}: the time of one call"
     if any(set(row.rivals) - {OTHER} for row in rows):

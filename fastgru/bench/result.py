@@ -1,4 +1,4 @@
-"""What a run of a suite gives, as plain data: every figure of it, in JSON and back."""
+"""The result of a suite as plain data: every figure, to JSON and back."""
 
 import json
 from collections.abc import Mapping
@@ -24,14 +24,15 @@ FORMAT: Final = 4
 class Row:
     """One case on a number of threads.
 
-    ours: None where it failed, and `trouble` says why. rivals: those that ran, by name, each in its best
-    configuration; absent: the others, with the reason. ratios: time of a rival over ours. own_ratio: our time on one
-    thread over ours, where there are more. bound: None for a model from a file. errors: the largest difference to
-    the float64 definition, by contender. other: ours beside another environment's fastgru. weights: by node, what
-    "auto" came to, and why.
+    ours: None if ours failed; `trouble` then says why. rivals: those that ran, by name, each in its best configuration.
+    absent: the others, with the reason. ratios: time of each rival over ours. own_ratio: our time on one thread over
+        ours,
+    with several threads. bound: None for a model from a file. errors: the largest difference from the float64
+    definition, by contender. other: ours compared with another environment's fastgru. weights: what "auto" chose for
+    each node, and why.
 
-    Beside ours in a lower precision, `rivals` holds ours in the wider ones, too ("fastgru float32"), and the rivals in
-    lower precisions ("torch int8"); the best rival is one without such a word.
+    If ours is in a lower precision, `rivals` also has ours in the wider ones ("fastgru float32"), and the rivals in
+    lower precisions ("torch int8"). The best rival is one without such a suffix.
     """
 
     title: str
@@ -51,13 +52,13 @@ class Row:
 
     @property
     def widest(self) -> str | None:
-        """The widest precision of weights that "auto" came to; None where it was not asked for."""
+        """The widest precision of weights that "auto" chose; None for another precision."""
         found = [each.precision for each in self.weights.values()]
         return max(found, key=lambda name: WEIGHT_BYTES[name], default=None)
 
     @property
     def best_rival(self) -> str | None:
-        """The rival, in float32 (float64 where ours is), that comes nearest to us, or beats us by most."""
+        """The fastest rival, among those in float32 (or float64, if ours is)."""
         plain = {name: ratio.median for name, ratio in self.ratios.items() if " " not in name}
         return min(plain, key=lambda name: plain[name]) if plain else None
 
@@ -69,11 +70,11 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """The share of the bound that we reach: 1 is the machine's limit."""
+        """The share of the bound that ours reaches: 1 is the machine's limit."""
         return None if self.bound is None or self.ours is None else self.bound.seconds / self.ours.median_s
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure, those among them that follow from others."""
+        """Return every figure, including those that follow from others."""
         derived = ("best_rival", "ratio", "share")
         data = asdict(self) | {name: getattr(self, name) for name in derived}
         if self.other is not None:
@@ -83,11 +84,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A run: where (`machine.describe`), what it can do, and a row for each case and number of threads.
+    """A run: the machine (`machine.describe`), its peaks, and a row for each case and number of threads.
 
-    steady: what `fastgru.bench.steady` found, None where it was not asked. sides: what `Sides.about` tells of ours and
-    the other fastgru, where there was one. command: the command line that asks for it, without the folders of paths; ""
-    for a call from Python.
+    steady: the findings of `fastgru.bench.steady`, or None. sides: what `Sides.about` tells about ours and the other
+    fastgru, if there is one. command: the command line of the run, without the folders of paths; "" for a call from
+    Python.
     """
 
     suite: str
@@ -105,7 +106,7 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises `InvalidModelError` for text that is not such a result."""
+        """Read a result. Raises `InvalidModelError` for text that is not such a result."""
         try:
             data = json.loads(text)
             if data["format"] != FORMAT:
@@ -119,7 +120,7 @@ class Result:
 
 
 def read_as(kind: Any, data: Any) -> Any:
-    """The value of this type from what `asdict` and JSON have made of it: dataclasses, tuples and mappings of them."""
+    """Return the value of this type from the data of `asdict` and JSON: dataclasses, tuples and mappings of them."""
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)

@@ -1,4 +1,4 @@
-"""How steady a step is: what it allocates, its tail, steps at an interval, denormals, and how a process begins."""
+"""Measures how steady a step is: its allocations, its tail, steps at an interval, denormals, and new processes."""
 
 import os
 import time
@@ -25,22 +25,22 @@ from fastgru.spec import GRUWeights
 
 __all__ = ["Pace", "compare_steadiness", "denormals", "growth", "measure_model", "measure_steadiness", "paced_calls"]
 
-# Beside another fastgru: pairs of new processes, calls that are watched, and the most that these may take.
+# For a comparison with another fastgru: pairs of new processes, watched calls, and the most time for them.
 _PAIRS, _PUSHES, _WATCH_S = 5, 50_000, 1.0
 _STARTS = 7
 _PACED_OF_PAIRS = 100
-_KEEPS = 8.0  # of the update gate's bias: the state then shrinks by 3e-4 a step
+_KEEPS = 8.0  # bias of the update gate: the state then shrinks by 3e-4 per step
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How calls at an interval are measured: beside which rivals, how often a call is due, how many of them.
+    """How calls at an interval are measured: next to which rivals, how often, and how many.
 
-    plan: what the fastest configuration of a rival is found by.
+    plan: used to find the fastest configuration of a rival.
     """
 
     rivals: tuple[str, ...] = ()
-    interval_s: float = 0.01  # as a sound card calls
+    interval_s: float = 0.01  # a typical interval of a sound card
     pushes: int = 1000
     plan: Plan = Plan()
 
@@ -48,7 +48,7 @@ class Pace:
 def measure_steadiness(
     pace: Pace, *, pushes: int = 100_000, starts: int = _STARTS, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """All of it, as plain data. `starts`: how many processes of each kind are started."""
+    """Return all measurements as plain data. starts: how many processes of each kind to start."""
     problem = gru_problem(CASE)
     call = ours(problem, 1).call
     progress("what a step allocates, and its tail")
@@ -63,7 +63,7 @@ def measure_steadiness(
 
 
 def paced_calls(problem: Problem, pace: Pace, progress: Callable[[str], None]) -> dict[str, Any]:
-    """`watch.paced` of ours and of the rivals, by name; and why a rival has none."""
+    """Return `watch.paced` of ours and of the rivals, by name, and the reasons of rivals without a result."""
     contenders, absent = [ours(problem, 1)], {}
     for name in pace.rivals:
         try:
@@ -89,10 +89,10 @@ def compare_steadiness(
     interval_s: float = Pace.interval_s,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Ours and the fastgru of another interpreter: for each, a list of what so many new processes give.
+    """Compare ours with the fastgru of another interpreter: for each, a list of the results of new processes.
 
-    problem: a model, whose calls are watched instead of a step; processes that start are of the step alone. interval_s:
-    how often a call is due.
+    problem: a model whose calls are watched instead of a step. Starts of processes are measured only for the step.
+    interval_s: how often a call is due.
     """
     watched = problem or gru_problem(CASE)
     found: dict[str, Any] = {"case": watched.name, NAME: [], OTHER: []}
@@ -102,7 +102,7 @@ def compare_steadiness(
             made = {NAME: sides.ours(watched, 1), OTHER: sides.theirs(watched, 1)}
             for contender in made.values():
                 outputs_of(contender, watched)
-            # As many of both, whatever each of them takes.
+            # The same number for both, whatever a call of each takes.
             seconds = max(contender.timed(5, 1)[0] for contender in made.values()) / 5e9
             for name in made if number % 2 else reversed(made):
                 pushes = max(20, min(_PUSHES, int(_WATCH_S / seconds)))
@@ -141,9 +141,9 @@ def measure_model(
     starts: int = _STARTS,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """What a call of a model allocates, its tail, calls at an interval, and by how much the process grows.
+    """Measure what a call of a model allocates, its tail, calls at an interval, and the growth of the process.
 
-    seconds: the most that each of these may take; fewer calls are made where they are slower.
+    seconds: the most time for each of these; slow calls are made less often.
     """
     call = ours(problem, 1).call
     start = time.perf_counter()
@@ -167,8 +167,9 @@ def measure_model(
 
 
 def growth(frames: int, problem: Problem) -> dict[str, Any]:
-    """Bytes of resident memory after `frames` calls that return new arrays, less those before; None where the system
-    does not tell."""
+    """Return the growth of resident memory over `frames` calls that return new arrays; None if the system does not
+    report it.
+    """
     model = fastgru.Model(problem.graph, precision=problem.asked)
     if problem.streaming:
         stream = model.stream(problem.batch_size, state=problem.states)
@@ -193,9 +194,9 @@ def _resident_bytes() -> int | None:
 
 
 def denormals(plan: Plan) -> dict[str, Any]:
-    """Time of a step whose input is silence and whose state has sunk to denormal numbers, over that of a lively one.
+    """Time a step with silent input and a denormal state, relative to one with a normal state.
 
-    The update gate nearly keeps the state, so that without flushing it would stay denormal for thousands of steps.
+    The update gate nearly keeps the state, so without flushing it would stay denormal for thousands of steps.
     """
     problem = gru_problem(CASE)
     assert problem.stack is not None

@@ -1,4 +1,4 @@
-"""What `fastgru.bench.steady` found, in tables and sentences: the same in the terminal and on the page."""
+"""The findings of `fastgru.bench.steady` in tables and sentences: the same in the terminal and on the page."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -9,7 +9,7 @@ from fastgru.terminal import time_of
 
 __all__ = ["PACED", "steady_facts", "steady_tables"]
 
-# What the columns of the paced calls mean.
+# The meanings of the columns of paced calls.
 PACED: Final = {
     "median, p99, largest": "the time of the call alone; 99 of 100 calls took at most p99",
     "missed": "calls that had not ended when the next one was due, including late wake-ups by the operating system",
@@ -19,7 +19,7 @@ _Rows = list[tuple[str, ...]]
 
 
 def steady_tables(steady: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], _Rows]]:
-    """(title, heads, rows) of the tables of what was measured."""
+    """Yield (title, heads, rows) of the tables of the measurements."""
     if paced := steady.get("paced"):
         first = next(iter(paced.values()))
         columns: tuple[str, ...] = ("", "median", "p99", "largest", "missed", "woken late")
@@ -46,7 +46,7 @@ def _tail_row(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def steady_facts(steady: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What else was found: a name, and some words."""
+    """Yield the other findings: a name and a text."""
     if found := steady.get("allocations"):
         yield (
             f"memory of {found['pushes']:,} calls",

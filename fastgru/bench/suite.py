@@ -1,4 +1,4 @@
-"""Cases, one after the other, each on every number of threads."""
+"""Runs cases one after the other, each on every number of threads."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,8 +36,8 @@ from fastgru.errors import FastGRUError, VerificationError
 
 __all__ = ["best_configuration", "compare", "run_problem", "run_suite"]
 
-# A repeat has enough pairs where the error of their median is small, or where it has taken long. Long calls vary little
-# from pair to pair: the least number of pairs has to do where it takes a while.
+# A repeat has enough pairs if the error of their median is small, or if it has taken long. Long calls vary little
+# between pairs, so a smaller number of pairs is enough for them.
 _LEAST_PAIRS, _LEAST_OF_LONG = 5, 3
 _ERROR: Final = 0.01
 _LONG_S, _MOST_S = 5.0, 15.0
@@ -46,10 +46,10 @@ Progress = Callable[[str], None]
 
 
 def _silent(_: object) -> None:
-    """Nobody asked."""
+    """Ignore the message."""
 
 
-# What ours is compared with, of its own, in a lower precision.
+# The wider precisions of ours with which a lower precision is compared.
 _WIDER: Final[Mapping[str, tuple[str, ...]]] = {
     "bfloat16": ("float32",),
     "int8": ("float32", "bfloat16"),
@@ -69,16 +69,17 @@ def run_suite(
     progress: Progress = _silent,
     on_row: Callable[[Row], None] = _silent,
 ) -> Result:
-    """Measure the cases (or a suite, by name) on each number of threads, ours and the rivals in turn.
+    """Measure the cases (or a suite, by name) on each number of threads, with ours and the rivals in turns.
 
-    progress is told what is going on; on_row is given each row when it is done, before its bound is known. A model
-    whose file is refused is a row.
+    progress: called with what is going on. on_row: called with each finished row, before its bound is known. A model
+        whose
+    file is refused has a row, too.
     """
     started = time.perf_counter()
     if isinstance(cases, str):
         name, cases = cases, SUITES[cases]
     chosen = tuple(cases)
-    machine = describe(rivals)  # first, for the load is to be that of others
+    machine = describe(rivals)  # first, because the load must be that of other processes
     has_bounds = against is None and any(isinstance(case, Case) for case in chosen)
     before = _peaks(threads, "measuring what the machine can do", progress) if has_bounds else {}
     measured: list[tuple[Row, float | None]] = []
@@ -101,7 +102,7 @@ def run_suite(
 def _rows(
     case: Case | ModelCase, threads: Sequence[int], rivals: Sequence[Rival], plan: Plan, against: Path | None
 ) -> Iterator[tuple[Row, float | None]]:
-    """A row for each number of threads, and the steps that its rows take where they have lengths."""
+    """Yield a row for each number of threads, with the sum of the steps if its rows have lengths."""
     try:
         problem = gru_problem(case) if isinstance(case, Case) else case.make()
     except FastGRUError as error:
@@ -123,9 +124,10 @@ def _peaks(threads: Sequence[int], what: str, progress: Progress) -> dict[int, P
 def run_problem(
     problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan, against: Path | None = None
 ) -> Row:
-    """One row: who cannot run it says so in the row, who gives other numbers too, and nobody is timed before that.
+    """Measure one row. Contenders that cannot run, or give other numbers, are listed in it. All are checked before any
+    timing.
 
-    against: an interpreter with another fastgru, which is one more rival; both are then in processes of their own.
+    against: an interpreter with another fastgru, which is one more rival. Both then run in processes of their own.
     """
     if against is None:
         return _measured(problem, title, threads, rivals, plan)
@@ -136,7 +138,7 @@ def run_problem(
 
 
 def compare(python: Path, measure: Callable[[Sides, bool], Row]) -> Row:
-    """The row of as many pairs as the verdict needs. measure: one row, (sides, whether it is the first)."""
+    """Return the row of as many pairs as the verdict needs. measure: (sides, whether it is the first) -> a row."""
     rows: list[Row] = []
     pairs: list[Comparison] = []
     repeats: list[Repeat] = []
@@ -161,7 +163,7 @@ def compare(python: Path, measure: Callable[[Sides, bool], Row]) -> Row:
 
 
 def _enough(ratios: Sequence[float], elapsed_s: float) -> bool:
-    """Says nothing of where the ratios lie, so that no result is likelier to end a repeat than another."""
+    """Return True if a repeat is complete. This ignores where the ratios lie, so that no result ends it more easily."""
     if len(ratios) < (_LEAST_PAIRS if elapsed_s < _LONG_S else _LEAST_OF_LONG):
         return False
     return elapsed_s > _MOST_S or Repeat(tuple(ratios)).error <= _ERROR
@@ -172,13 +174,13 @@ def _measured(
 ) -> Row:
     if threads > 1:
         plan = plan.rested
-        time.sleep(SPINNING_S)  # ours measures whether a team pays when it first runs
+        time.sleep(SPINNING_S)  # when a team first runs, ours measures whether it pays
     fields: dict[str, Any] = {"title": title, "slug": problem.name, "threads": threads, "case": problem.case}
     fields["weights"] = problem.weights
     errors: dict[str, float] = {}
     equal = False
     try:
-        # Beside another fastgru nothing but the two is timed that is not asked for: they take turns at once.
+        # Next to another fastgru, only what was asked for is timed, so that the two take turns directly.
         counts = [threads] if threads == 1 or sides is not None else [threads, 1]
         own = [ours(problem, n, None, plan.spin_us) if sides is None else sides.ours(problem, n) for n in counts]
         for contender in own:
@@ -193,7 +195,7 @@ def _measured(
     chosen: dict[str, Contender] = {contender.name: contender for contender in wider}
     absent: dict[str, str] = {}
     reduced = problem.precision in _WIDER
-    packages = {rival.package for rival in rivals if reduced}  # engines that are measured in lower precisions, too
+    packages = {rival.package for rival in rivals if reduced}  # engines that are also measured in lower precisions
     for rival in [*rivals, *(rival for rival in REDUCED.values() if rival.package in packages)]:
         precision = rival.precision_of(problem)
         try:
@@ -232,7 +234,7 @@ def _verified(contender: Contender, problem: Problem, precision: str) -> Outputs
 def best_configuration(
     rival: Rival, problem: Problem, threads: int, made: Outputs | None, precision: str, plan: Plan
 ) -> tuple[Contender, Outputs]:
-    """The fastest of the rival's configurations that give the definition's numbers, and ours where `made` has them."""
+    """Return the rival's fastest configuration that gives the definition's numbers, and those of `made` if given."""
     able, outputs, fault = [], [], ""
     for contender in rival.contenders(problem, threads):
         try:
@@ -243,7 +245,7 @@ def best_configuration(
             outputs.append(got)
         except VerificationError as error:
             fault = str(error)
-        except Exception as error:  # another project's code
+        except Exception as error:  # code of another project, which may raise anything
             fault = f"{contender.label} fails: {' '.join(str(error).split())[:200]}"
     if not able:
         raise UnableError(fault)

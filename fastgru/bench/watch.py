@@ -1,7 +1,7 @@
-"""What calls keep, how their times scatter, and how long they take at an interval, as a sound card makes them.
+"""Measures what calls keep, the tail of their times, and their times at an interval, as a sound card makes them.
 
-Any call will do. `fastgru.bench.worker` loads this file beside the fastgru of another environment, so it imports the
-standard library, NumPy and Numba alone.
+Any call can be measured. `fastgru.bench.worker` loads this file next to the fastgru of another environment, so the file
+imports only the standard library, NumPy and Numba.
 """
 
 import gc
@@ -17,21 +17,22 @@ import numpy as np
 
 __all__ = ["allocations", "collector_on", "paced", "tail"]
 
-_WARM = 1000  # calls, at most, before any is counted
+_WARM = 1000  # the most calls before the measurement
 _ONE_IN = (2, 4, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
 def allocations(call: Callable[[], object], *, pushes: int) -> dict[str, Any]:
-    """Bytes that Python keeps over so many calls, bytes that come and go within one, and blocks that Numba's runtime
-    allocates."""
-    _numba_allocations()  # imports, which would be counted
-    with collector_on(False):  # a collection empties Python's free lists, and filling them again would be counted
+    """Return the bytes that Python keeps over so many calls, the bytes that come and go within one, and the blocks that
+    Numba's runtime allocates.
+    """
+    _numba_allocations()  # its import must not be counted
+    with collector_on(False):  # a collection empties Python's free lists, and refilling them would be counted
         tracemalloc.start()
         try:
             for _ in range(100):
                 call()
             _traced(call, 1)
-            # What looking costs, and calling anything at all with these arguments.
+            # The cost of measuring, and of calling any function with these arguments.
             arguments = call if isinstance(call, partial) else partial(call)
             idle = _traced(partial(_nothing, *arguments.args, **arguments.keywords), pushes)
             numba_before = _numba_allocations()
@@ -51,7 +52,7 @@ def _nothing(*_: object, **__: object) -> None: ...
 
 
 def _traced(call: Callable[[], object], count: int) -> tuple[int, int]:
-    """Bytes kept after `count` calls, and the most that there were in between."""
+    """Return the bytes kept after `count` calls, and the peak in between."""
     tracemalloc.reset_peak()
     before, _ = tracemalloc.get_traced_memory()
     for _ in repeat(None, count):
@@ -69,7 +70,7 @@ def _numba_allocations() -> int:
 
 
 def tail(call: Callable[[], object], *, pushes: int, collector: bool) -> dict[str, Any]:
-    """p99, p99.9 and the worst of single calls as multiples of their median, the garbage collector on or off."""
+    """Return p99, p99.9 and the worst of single calls as multiples of their median. collector: leave it on."""
     for _ in range(min(_WARM, pushes)):
         call()
     clock, samples = time.perf_counter_ns, np.empty(pushes, np.int64)
@@ -91,9 +92,10 @@ def tail(call: Callable[[], object], *, pushes: int, collector: bool) -> dict[st
 
 
 def paced(call: Callable[[], object], *, pushes: int, interval_s: float) -> dict[str, Any]:
-    """Calls that are due at an interval, as frames of audio are; between them the process sleeps.
+    """Time calls that are due at an interval, as frames of audio are. The process sleeps between them.
 
-    missed: how many had not ended when the next was due. woken_late_s: the longest that the system let one wait.
+    missed: how many had not ended when the next one was due. woken_late_s: the longest delay of a wake-up by the
+        system.
     """
     for _ in range(min(_WARM, pushes)):
         call()
@@ -121,14 +123,14 @@ def paced(call: Callable[[], object], *, pushes: int, interval_s: float) -> dict
 
 
 def _tail(samples: Any) -> list[list[float]]:
-    """Pairs (n, seconds): of n calls one takes longer than this; last, of all of them, the longest."""
+    """Return pairs (n, seconds): one of n calls takes longer. The last pair has all calls and the longest time."""
     tails = [[n, float(np.percentile(samples, 100 - 100 / n)) * 1e-9] for n in _ONE_IN if n < len(samples)]
     return [*tails, [len(samples), float(samples.max()) * 1e-9]]
 
 
 @contextmanager
 def collector_on(on: bool) -> Iterator[None]:
-    """The garbage collector as is asked, after a collection."""
+    """Collect garbage, and turn the garbage collector on or off inside the block."""
     was_on = gc.isenabled()
     gc.collect()
     (gc.enable if on else gc.disable)()

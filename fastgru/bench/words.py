@@ -1,4 +1,4 @@
-"""Numbers as people read them: the same words in the terminal, on the page and in the README."""
+"""Numbers for people: the same text in the terminal, on the page and in the README."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,18 +32,18 @@ _NAMES: Final = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch":
 
 
 def name_of(contender: str) -> str:
-    """The name of a contender in print: "torch int8" -> "PyTorch int8"."""
+    """Return the printed name of a contender: "torch int8" -> "PyTorch int8"."""
     package, blank, rest = contender.partition(" ")
     return f"{_NAMES.get(package, package)}{blank}{rest}"
 
 
 def printed(words: str) -> str:
-    """Words of the terminal in print: microseconds with the letter mu."""
+    """Return text of the terminal for print: microseconds with the letter mu."""
     return re.sub(r"(\d) us\b", "\\1 \N{MICRO SIGN}s", words)
 
 
 def written(seconds: float) -> str:
-    """`time_of` in print."""
+    """Return `time_of` for print."""
     return printed(time_of(seconds))
 
 
@@ -60,14 +60,14 @@ def percent(share: float | None) -> str:
 
 
 def error_of(row: Row, name: str) -> str:
-    """The largest difference of a contender to the float64 definition, of rows where ours is below float32: "2e-03"."""
+    """Return a contender's largest difference from the float64 definition, for rows below float32: "2e-03"."""
     if row.case is None or row.case.precision in ("float64", "float32") or name not in row.errors:
         return ""
     return f"{row.errors[name]:.0e}"
 
 
 def machine_facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What `fastgru.bench.machine.describe` told, each with its name."""
+    """Return the facts of `fastgru.bench.machine.describe`, each with its name."""
     forced = " (forced)" if machine.get("forced") else " (built for this CPU)" if machine.get("tuned") else ""
     caches = machine["cache_bytes"]
     sizes = ", ".join(f"{name} {caches[key] // 1024} KiB" for name, key in (("L1", "l1d"), ("L2", "l2"), ("L3", "l3")))
@@ -84,23 +84,23 @@ def machine_facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
-    """The CPU, its target, caches and system, and the load before the run."""
+    """Return the CPU, its target, caches and system, and the load before the run."""
     facts = dict(machine_facts(machine))
     load = f"; load {facts['Load before the run']} before the run" if "Load before the run" in facts else ""
     return f"{facts['CPU']}, {facts['Target']}; {facts['Caches']}; {machine['system']}{load}"
 
 
 def versions_line(machine: Mapping[str, Any]) -> str:
-    """Python and the packages that were measured, with their versions; those that are absent are left out."""
+    """Return the versions of Python and of the measured packages, without absent ones."""
     listed = [f"{name} {version}" for name, version in machine["versions"].items() if version]
     return ", ".join([f"Python {machine['python']}", *listed])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a table: words; `more` of them, the ratio of a rival; a remark that explains it.
+    """A cell of a table. words: the text. more: more text, such as the ratio of a rival. remark: an explanation.
 
-    kind: "good" where ours is faster, "bad" where it is slower or failed. strong: of the rival that counts.
+    kind: "good" if ours is faster, "bad" if it is slower or failed. strong: whether it belongs to the fastest rival.
     """
 
     words: str
@@ -111,9 +111,9 @@ class Cell:
 
 
 def table_of(rows: Sequence[Row], *, without: str = "") -> tuple[list[str], list[list[Cell]]]:
-    """The heads of a table and its lines, one a row; a row that failed has two cells, its name and why.
+    """Return the heads of a table and its lines, one per row. A failed row has two cells, its name and the reason.
 
-    A rival that ran nowhere has no column, nor has `without`.
+    A rival without any result has no column, and neither has `without`.
     """
     rivals = [name for name in dict.fromkeys(name for row in rows for name in row.rivals) if name != without]
     own = ["of 1 thread"] if any(row.own_ratio for row in rows) else []
@@ -146,7 +146,7 @@ _COLOURS: Final = (
 
 
 def legend_of(rows: Sequence[Row], *, coloured: bool = True) -> list[tuple[str, str]]:
-    """What the symbols and the columns of the rows' table mean, each with its name; coloured: and its colours."""
+    """Return the symbols and columns of the rows' table with their meanings. coloured: explain the colours, too."""
     cases = [row.case for row in rows if row.case is not None]
     ran = [row for row in rows if row.ours is not None]
     rivals = {name for row in ran for name in row.rivals}
@@ -192,9 +192,9 @@ def _kind(cases: Sequence[Case], kind: str) -> bool:
 
 
 def absences(rows: Sequence[Row]) -> list[str]:
-    """Why rivals have no figure: once for all rows, or with the rows that it is about.
+    """Return why rivals have no figures: once for all rows, or with the rows that a reason applies to.
 
-    A lower precision of a rival has no line of its own where the rival itself is absent for the same reason.
+    A lower precision of a rival has no line of its own if the rival itself is absent for the same reason.
     """
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
@@ -209,7 +209,7 @@ def absences(rows: Sequence[Row]) -> list[str]:
 
 
 def threads_of(rows: Sequence[Row]) -> str:
-    """On which threads ours ran in rows of the same number of them: "2 threads, spinning 50 us"."""
+    """Return the threads of ours in rows with the same number of them: "2 threads, spinning 50 us"."""
     count = counted(rows[0].threads, "thread")
     settings = (row.ours.setting for row in rows if row.ours is not None)
     return next((setting for setting in settings if setting.startswith(f"{count},")), count)
@@ -226,7 +226,7 @@ def _rival(row: Row, name: str) -> Cell:
 
 
 def tiny_lines(result: Result) -> list[tuple[str, str, str, str]]:
-    """Block calls on the fewest threads: case, our time a step, RTNeural's published best, onnxruntime's ratio."""
+    """Return block calls on the fewest threads: case, our time per step, RTNeural's best, onnxruntime's ratio."""
     blocks = [row for row in result.rows if row.case is not None and row.case.kind == "block"]
     fewest = min((row.threads for row in blocks if row.ours is not None), default=1)
     found = []

@@ -1,9 +1,9 @@
-"""A process that runs one problem on the fastgru of its own interpreter, and times calls as it is told over pipes.
+"""A process that runs one problem on the fastgru of its own interpreter, and times calls as requested over pipes.
 
     PYTHON -I worker.py [JSON of sys.path]
 
-The fastgru that it finds may be older or newer than this file: only its public interface is used here, besides the
-standard library and NumPy. A message is a JSON object and named arrays, see `send`.
+The fastgru that it finds may be older or newer than this file, so only its public interface is used here, besides the
+standard library and NumPy. A message is a JSON object with named arrays, see `send`.
 """
 
 import gc
@@ -30,7 +30,7 @@ _SIZES = struct.Struct("<QQ")  # of the JSON and of the arrays
 
 
 def send(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    """`MAGIC`, the sizes of what follows, the header as JSON, and the arrays as an .npz."""
+    """Write `MAGIC`, the sizes of the parts, the header as JSON, and the arrays as an .npz."""
     text, packed = json.dumps(header).encode(), io.BytesIO()
     if arrays:
         np.savez(packed, **arrays)
@@ -39,8 +39,9 @@ def send(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, Any])
 
 
 def receive(stream: BinaryIO) -> tuple[dict[str, Any], Arrays] | None:
-    """The next message, None where the stream ends. Raises `ValueError` with what came instead of one, and `EOFError`
-    where it ends within one."""
+    """Return the next message, or None at the end of the stream. Raises `ValueError` for data that is not a message,
+    and `EOFError` if the stream ends within a message.
+    """
     head = stream.read(len(MAGIC))
     if not head:
         return None
@@ -62,7 +63,7 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 def _beside(name: str) -> Any:
-    """The module in the file beside this one, which the fastgru that is found may have otherwise or not at all."""
+    """Load the file next to this one, because the fastgru in use may have another version of it, or none."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -72,20 +73,20 @@ def _beside(name: str) -> Any:
 
 
 class _Worker:
-    """What is built, and the answers to messages: each method is one, and gives a header and arrays."""
+    """The problem that was built, and a method for each message, which returns a header and arrays."""
 
     feeds: Arrays
     calls: Any
     timed: Any
 
     def hello(self, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
-        """The first message, which finds fastgru."""
+        """Answer the first message: find fastgru."""
         import fastgru
 
         return {"file": fastgru.__file__}, {}
 
     def about(self, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
-        """Versions, and what tells two trees of one version apart."""
+        """Return versions, and a hash of the sources, which tells two trees of one version apart."""
         import fastgru
 
         sources = hashlib.sha256()
@@ -101,8 +102,9 @@ class _Worker:
     def build(
         self, arrays: Arrays, way: str, source: str | None, states: dict[str, str], batch: int, **options: Any
     ) -> Any:
-        """arrays: "feed:...", "zero:..."; "model", the bytes of a file where `source` is no path, or "weight:..." for a
-        layer."""
+        """Build the problem. arrays: "feed:..." and "zero:..."; also "model", the bytes of a file, if `source` is None,
+        or "weight:..." for a layer.
+        """
         import fastgru
 
         def named(prefix: str) -> Arrays:
@@ -123,26 +125,26 @@ class _Worker:
         return {}, {}
 
     def call(self, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
-        """One call on `arrays`."""
+        """Make one call on `arrays`."""
         for name, array in arrays.items():
             self.feeds[name][...] = array
         self.calls.call()
         return {}, self.calls.results()
 
     def time(self, arrays: Arrays, size: int, bunches: int, collect: bool) -> tuple[dict[str, Any], Arrays]:
-        """Nanoseconds of each of so many bunches of calls."""
+        """Return the nanoseconds of each bunch of calls."""
         (gc.enable if collect else gc.disable)()
         return {}, {"ns": np.array([self.timed(self.calls.call, size) for _ in range(bunches)])}
 
     def watch(self, arrays: Arrays, what: str, **options: Any) -> tuple[dict[str, Any], Arrays]:
-        """A function of `fastgru.bench.watch`."""
+        """Run a function of `fastgru.bench.watch`."""
         return getattr(_beside("watch"), what)(self.calls.call, **options), {}
 
 
 def main() -> None:
-    """Answers messages until the other end is closed."""
+    """Answer messages until the other end is closed."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no message
+    os.dup2(2, 1)  # output that a library prints must not become a message
     if len(sys.argv) > 1:
         sys.path[:] = json.loads(sys.argv[1])
     worker = _Worker()

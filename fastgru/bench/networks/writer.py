@@ -1,6 +1,6 @@
-"""ONNX files of networks in the form that PyTorch's exporter gives them: its nodes around a GRU, its axes, its opset.
+"""Writes ONNX files of networks as PyTorch's exporter does: its nodes around a GRU, its axes, its opset.
 
-Activations have the batch first, (N, T, ...); weights are drawn as PyTorch draws them, uniform in +-1/sqrt(fan in).
+Activations have the batch first, (N, T, ...). Weights are drawn as in PyTorch, uniform in +-1/sqrt(fan in).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ _SLIDE: Final[Mapping[str, Any]] = {"auto_pad": "NOTSET", "dilations": (1, 1)}
 
 @dataclass(frozen=True)
 class Linear:
-    """Names of a weight (O, I) and a bias (O,), and of the same weight as (I, O)."""
+    """Names of a weight (O, I), of the same weight as (I, O), and of a bias (O,)."""
 
     weight: str
     transposed: str
@@ -30,7 +30,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class GRULayer:
-    """Names of the weights of a GRU node, and its H and directions D."""
+    """Names of the weights of a GRU node, its H, and its number of directions D."""
 
     weights: tuple[str, str, str]
     H: int
@@ -38,7 +38,7 @@ class GRULayer:
 
 
 class Writer:
-    """Gathers nodes and constants; `model` gives the file. Every value is known by its name."""
+    """Collects nodes and constants; `model` returns the file. Every value is known by its name."""
 
     def __init__(self, name: str, seed: int) -> None:
         self._name = name
@@ -63,16 +63,16 @@ class Writer:
         return self.constant(self._rng.uniform(-(fan**-0.5), fan**-0.5, shape))
 
     def node(self, op: str, *inputs: str, to: str | None = None, **attrs: Any) -> str:
-        """The name of its only output, which is `to` where that is given."""
+        """Add a node and return the name of its only output, which is `to` if that is given."""
         return self.nodes(op, *inputs, to=[to or f"v{len(self._nodes)}"], **attrs)[0]
 
     def nodes(self, op: str, *inputs: str, to: Sequence[str], **attrs: Any) -> Sequence[str]:
-        """The same for several outputs, all of them named."""
+        """Add a node with several outputs, all of which are named."""
         self._nodes.append(helper.make_node(op, list(inputs), list(to), name=f"node_{len(self._nodes)}", **attrs))
         return to
 
     def fresh(self, count: int) -> list[str]:
-        """Names for the outputs of the next node."""
+        """Return names for the outputs of the next node."""
         return [f"v{len(self._nodes)}_{i}" for i in range(count)]
 
     def linear(self, I: int, O: int, *, gain: float = 1.0) -> Linear:
@@ -80,11 +80,11 @@ class Writer:
         return Linear(weight, self.constant(self._constants[weight].T), bias)
 
     def rows(self, x: str, layer: Linear, to: str | None = None) -> str:
-        """A layer over x (N, I)."""
+        """Add a layer over x (N, I)."""
         return self.node("Gemm", x, layer.weight, layer.bias, to=to, alpha=1.0, beta=1.0, transA=0, transB=1)
 
     def frames(self, x: str, layer: Linear) -> str:
-        """A layer over x (N, T, I)."""
+        """Add a layer over x (N, T, I)."""
         return self.node("Add", self.node("MatMul", x, layer.transposed), layer.bias)
 
     def gru_layer(self, I: int, H: int, D: int = 1) -> GRULayer:
@@ -95,7 +95,7 @@ class Writer:
     def gru(
         self, x: str, layers: Sequence[GRULayer], N: int, *, h0: str | None = None, hn: str | None = None
     ) -> tuple[str, str]:
-        """x (N, T, I) -> y (N, T, D * H), and the last state of the last layer, which is `hn` where that is given."""
+        """Add GRUs: x (N, T, I) -> y (N, T, D * H), and the last state of the last layer, named `hn` if given."""
         y, last = self.node("Transpose", x, perm=(1, 0, 2)), ""
         for layer in layers:
             start = h0 or self.constant(np.zeros((layer.D, N, layer.H)))
@@ -109,11 +109,11 @@ class Writer:
         return self.node("Transpose", y, perm=(1, 0, 2)), last
 
     def cell_layer(self, I: int, H: int) -> tuple[Linear, Linear]:
-        """The weights of a GRU cell: of its input and of its state."""
+        """Add the weights of a GRU cell: those of its input and those of its state."""
         return self.linear(I, 3 * H), self.linear(H, 3 * H)
 
     def cell(self, x: str, h: str, layers: tuple[Linear, Linear], to: str | None = None) -> str:
-        """A GRU cell over x (N, I) and h (N, H), written out."""
+        """Add a GRU cell over x (N, I) and h (N, H), written out node by node."""
         given, carried = (
             self.nodes("Split", self.rows(v, layer), to=self.fresh(3), axis=1, num_outputs=3)
             for v, layer in zip((x, h), layers, strict=True)
@@ -123,7 +123,7 @@ class Writer:
         return self.node("Add", self.node("Mul", self.node("Sub", h, n), z), n, to=to)
 
     def conv(self, x: str, C: int, O: int, kernel: tuple[int, int], group: int = 1, **attrs: Any) -> str:
-        """Strides and pads are attributes."""
+        """Add a convolution. Strides and pads are attributes."""
         fan = C // group * kernel[0] * kernel[1]
         weights = self.weight(O, C // group, *kernel, fan=fan), self.weight(O, fan=fan)
         return self.node("Conv", x, *weights, group=group, kernel_shape=kernel, **_SLIDE, **attrs)
@@ -135,7 +135,7 @@ class Writer:
         return self.node("ConvTranspose", x, *weights, **more, **_SLIDE, **attrs)
 
     def model(self, *, integers: Collection[str] = (), **outputs: Sequence[int]) -> bytes:
-        """The file, with every size fixed. outputs: the shape of each, by name; integers: those of them in int64."""
+        """Return the file, with every size fixed. outputs: the shape of each, by name. integers: outputs in int64."""
         used = {name for node in self._nodes for name in node.input}
         constants = [numpy_helper.from_array(a, name) for name, a in self._constants.items() if name in used]
         declared = [_declared(n, shape, np.int64 if n in integers else np.float32) for n, shape in outputs.items()]

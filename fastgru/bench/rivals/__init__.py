@@ -1,14 +1,14 @@
-"""The rivals, each in every configuration that may be its best; the fastest of them is what we are compared with.
+"""The rivals, each in every configuration that may be its best; ours is compared with the fastest of them.
 
     for contender in RIVALS["onnxruntime"].contenders(problem, threads=2): ...
 
-`threads` is what a rival may use; those that are quicker with fewer are tried with fewer. All of them read the arrays
-of `Problem.feeds` where they lie. Raises `UnableError` with the reason where a rival cannot run a problem. A rival is
-imported when it is first asked for. Where FASTGRU_TARGET forces our kernels down to v3, which is AVX2, the rivals that
-have a switch for it are held to AVX2 as well, and those that have none stay out.
+`threads` is the number that a rival may use; smaller numbers are tried, too, because some rivals are faster with them.
+All of them read the arrays of `Problem.feeds` in place. Raises `UnableError` with the reason if a rival cannot run a
+problem. A rival is imported when it is first needed. If FASTGRU_TARGET forces our kernels down to v3, which is AVX2,
+rivals with a switch for it are limited to AVX2 as well, and rivals without one are left out.
 
-`RIVALS` compute in float32 (float64 where the case does). `REDUCED` are the same engines in the lower precisions that
-they have; they run beside a case in a lower precision.
+`RIVALS` compute in float32 (or float64, if the case does). `REDUCED` are the same engines in the lower precisions that
+they have, for cases in a lower precision.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ from fastgru.simd.target import TARGET, best
 
 __all__ = ["REDUCED", "RIVALS", "Rival"]
 
-# Read by oneDNN (which OpenVINO and PyTorch carry), by MKL and by PyTorch's own kernels when they are loaded.
+# oneDNN (a part of OpenVINO and PyTorch), MKL and PyTorch's own kernels read these variables when they are loaded.
 _HELD_TO_AVX2: Final = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "DNNL_MAX_CPU_ISA": "AVX2",
@@ -39,7 +39,7 @@ _HELD_TO_AVX2: Final = {
 
 @dataclass(frozen=True)
 class Rival:
-    """name: what tables call it. package: its module. make: every configuration of it for a problem and threads."""
+    """name: the one in tables. package: its module. make: returns every configuration for a problem and threads."""
 
     name: str
     package: str
@@ -47,11 +47,11 @@ class Rival:
     has_isa_switch: bool
 
     def precision_of(self, problem: Problem) -> str:
-        """What it computes in."""
+        """Return the precision in which the rival computes."""
         return self.name.partition(" ")[2] or problem.dtype
 
     def contenders(self, problem: Problem, threads: int) -> list[Contender]:
-        """Raises `UnableError` where the rival is absent, cannot run this problem, or fails on it."""
+        """Return the contenders. Raises `UnableError` if the rival is absent, or cannot run this problem."""
         if importlib.util.find_spec(self.package) is None:
             raise UnableError(f"not installed (pip install {self.package})")
         if best().base != TARGET.base:
@@ -62,7 +62,7 @@ class Rival:
             return self.make(problem, threads)
         except UnableError:
             raise
-        except Exception as error:  # another project's code, which may fail in any way
+        except Exception as error:  # code of another project, which may raise anything
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UnableError(f"fails: {lines[0][:200]}") from error
 
@@ -76,7 +76,7 @@ RIVALS: Final[Mapping[str, Rival]] = {
     )
 }
 
-# onnxruntime has no GRU in a lower precision; OpenVINO makes int8 models with the package nncf only, which leaves GRUs
+# onnxruntime has no GRU in a lower precision. OpenVINO makes int8 models only with the package nncf, which leaves GRUs
 # in float32.
 REDUCED: Final[Mapping[str, Rival]] = {
     rival.name: rival

@@ -1,4 +1,4 @@
-"""ONNX Runtime."""
+"""The rival ONNX Runtime."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def onnxruntime(problem: Problem, threads: int) -> list[Contender]:
-    """`run` on arrays, and I/O binding to memory bound once; threads spin between runs, as they do by default."""
+    """Return contenders with `run` on arrays, and with I/O binding. Threads spin between runs, as by default."""
     feeds = onnx_feeds(problem)
     ort = importlib.import_module("onnxruntime")
     found = []

@@ -1,4 +1,4 @@
-"""OpenVINO."""
+"""The rival OpenVINO."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -20,11 +20,11 @@ _HINTS: Final = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def openvino(problem: Problem, threads: int, *, precision: str = "float32") -> list[Contender]:
-    """Latency mode, one stream; requests whose inputs and outputs are our memory; `infer`, and start and wait.
+    """Return contenders in latency mode with one stream, on our memory: with `infer`, and with start and wait.
 
-    precision: "float32", or "bfloat16" for what it computes in; it reads and gives float32.
+    precision: that of the computation, "float32" or "bfloat16"; inputs and outputs are float32.
 
-    Threads are not pinned: a pinned caller would hinder whoever comes next.
+    Threads are not pinned, because a pinned caller would slow down the contender after it.
     """
     feeds = onnx_feeds(problem)
     ov = importlib.import_module("openvino")

@@ -1,9 +1,9 @@
-"""The fastgru of another environment, and ours: each in a process of its own, both run by the same script.
+"""The fastgru of another environment, and ours: each in a process of its own, run by the same script.
 
     with Sides(Path("/old/bin/python")) as sides:
         contenders = sides.ours(problem, 1), sides.theirs(problem, 1)
 
-Ours is in a process of its own, too, so that neither is favoured by what else a process holds.
+Ours has a process of its own, too, so that other contents of a process favour neither side.
 """
 
 import gc
@@ -40,14 +40,14 @@ _ANSWER_S: Final = 300.0  # kernels may have to be compiled
 
 
 class WorkerError(FastGRUError):
-    """The interpreter of the other side does not do what it should; the message says what came."""
+    """The interpreter of the other side did not answer as expected; the message quotes its answer."""
 
 
 class Worker:
-    """A process of `fastgru.bench.worker`; `close` ends it, whatever it does."""
+    """A process of `fastgru.bench.worker`. `close` ends it, whatever it is doing."""
 
     def __init__(self, python: Path, search: list[str] | None = None, *, answer_s: float = _ANSWER_S) -> None:
-        """search: what becomes its `sys.path`; None for what its interpreter finds by itself."""
+        """search: its `sys.path`; None means the one of its interpreter."""
         self.python, self._answer_s = python, answer_s
         command = [str(python), "-I", str(Path(worker.__file__)), *([] if search is None else [json.dumps(search)])]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
@@ -57,20 +57,20 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                start_new_session=True,  # what it starts ends with it, and Ctrl-C is heard here alone
+                start_new_session=True,  # its children end with it, and only this process gets Ctrl-C
             )
         except OSError as error:
             self._errors.close()
             raise WorkerError(f"{python}: expected a Python interpreter: {error.strerror}") from None
 
     def hello(self) -> str:
-        """Wait until it has found its fastgru: the file of that."""
+        """Wait until the process has found its fastgru, and return the file of that."""
         return str(self.ask("hello", within_s=min(_HELLO_S, self._answer_s))[0]["file"])
 
     def ask(
         self, do: str, arrays: Mapping[str, Array] | None = None, *, within_s: float | None = None, **header: Any
     ) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Raises `WorkerError` for anything but an answer, `UnableError` where its fastgru refuses or fails."""
+        """Send a request and return the answer. Raises `UnableError` for a refused model, otherwise `WorkerError`."""
         limit = within_s or self._answer_s
         process, late = self._process, threading.Event()
         assert process.stdin is not None
@@ -123,12 +123,12 @@ class Worker:
         self._kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with suppress(BrokenPipeError):  # what it did not read is of no use
+            with suppress(BrokenPipeError):  # data that the process did not read is of no use
                 stream.close()  # type: ignore[union-attr]
 
 
 class Sides(ExitStack):
-    """Both processes, for one problem after the other; a context that ends them."""
+    """Both processes, which run one problem after another; a context that ends them."""
 
     def __init__(self, python: Path) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class Sides(ExitStack):
 
     @property
     def about(self) -> dict[str, dict[str, Any]]:
-        """Versions, and a hash of the sources, by side."""
+        """Versions and a hash of the sources, for each side."""
         return {name: each.ask("about")[0] for name, each in self._workers.items()}
 
     def ours(self, problem: Problem, threads: int) -> Contender:
@@ -161,18 +161,18 @@ class Sides(ExitStack):
         return _Other(OTHER, NAME, lambda problem, n: [self.theirs(problem, n)], has_isa_switch=True)
 
     def watch(self, name: str, what: str, **options: Any) -> dict[str, Any]:
-        """What a function of `fastgru.bench.watch` finds on the side `name`, of the problem it has built."""
+        """Return what a function of `fastgru.bench.watch` finds about the problem that the side `name` has built."""
         return self._workers[name].ask("watch", what=what, **options)[0]
 
 
 def about_sides(python: Path) -> dict[str, dict[str, Any]]:
-    """Which fastgru ours and the other is. Raises `WorkerError` where the interpreter has none."""
+    """Return what ours and the other fastgru are. Raises `WorkerError` if the interpreter has none."""
     with Sides(python) as sides:
         return sides.about
 
 
 class _Other(Rival):
-    """It computes in the precision of ours, and hears FASTGRU_TARGET itself."""
+    """The other fastgru as a rival. It computes in the precision of ours, and obeys FASTGRU_TARGET by itself."""
 
     def contenders(self, problem: Problem, threads: int) -> list[Contender]:
         return self.make(problem, threads)

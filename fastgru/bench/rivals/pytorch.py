@@ -1,4 +1,4 @@
-"""PyTorch, eager."""
+"""The rival PyTorch, in eager mode."""
 
 import importlib
 import warnings
@@ -21,10 +21,10 @@ Array = NDArray[Any]
 
 
 def pytorch(problem: Problem, threads: int, *, precision: str = "float32") -> list[Contender]:
-    """Eager, in inference mode: torch.nn.GRU, and torch.nn.GRUCell where a call is one frame.
+    """Return contenders in eager inference mode: torch.nn.GRU, and torch.nn.GRUCell if a call is one frame.
 
-    precision: "float32" for that of the case; "bfloat16" for modules that compute in it, the frames rounded in the
-    call; "int8" for dynamically quantised modules, which read and give float32.
+    precision: "float32" for that of the case; "bfloat16" for modules that compute in it, with frames rounded during the
+    call; "int8" for dynamically quantised modules with float32 inputs and outputs.
     """
     case, stack = problem.case, problem.stack
     if case is None or stack is None:
@@ -51,13 +51,13 @@ def pytorch(problem: Problem, threads: int, *, precision: str = "float32") -> li
 
 
 def _quantised(torch: Any, module: Any) -> Any:
-    with warnings.catch_warnings():  # of its coming removal
+    with warnings.catch_warnings():  # which warn that they will be removed
         warnings.simplefilter("ignore")
         return torch.ao.quantization.quantize_dynamic(module, {type(module)}, dtype=torch.qint8)
 
 
 def _taken(torch: Any, module: Any, x: Any) -> Callable[[], Any]:
-    """x as the module takes it: itself, or rounded at each call."""
+    """Return a function that returns x as the module takes it: x itself, or x rounded at each call."""
     first = next(iter(module.parameters()), x)
     return (lambda: x.to(torch.bfloat16)) if first.dtype == torch.bfloat16 else (lambda: x)
 
@@ -102,7 +102,7 @@ def _torch_sequence(problem: Problem, torch: Any, name: str, gru: Any, n: int) -
 
 
 def _torch_carried(problem: Problem, torch: Any, name: str, module: Any, n: int) -> Contender:
-    """A step, whose state goes from call to call, or a block, once a frame from a state of zeros."""
+    """Return a contender for a step, whose state carries over, or for a block, one frame at a time from zeros."""
     x, zero = torch.from_numpy(problem.feeds["x"]), torch.from_numpy(problem.state_arrays["h0"])
     is_cell = name == "nn.GRUCell"
     frames = [_taken(torch, module, x[t] if is_cell else x[t : t + 1]) for t in range(len(x))]

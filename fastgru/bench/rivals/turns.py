@@ -1,4 +1,4 @@
-"""What the adapters share: settings, outputs in our shapes, and calls that hand a state from one to the next."""
+"""What the rivals share: settings, outputs in our shapes, and calls that carry a state."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -18,12 +18,12 @@ Arrays = Mapping[str, Array]
 
 
 def counts(threads: int) -> list[int]:
-    """The numbers of threads to try: all, and one."""
+    """Return the numbers of threads to try: all, and one."""
     return sorted({1, threads}, reverse=True)
 
 
 def like(expected: Arrays, outputs: Arrays) -> dict[str, Array]:
-    """Copies in our shapes: ONNX's y has an axis of one more, and a step that gives h_n alone gives y by it."""
+    """Return copies in our shapes. ONNX's y has one more axis; a step that returns only h_n has y equal to it."""
     named = dict(outputs)
     if "y" in expected and "y" not in named and "h_n" in named:
         named["y"] = named["h_n"]
@@ -31,13 +31,13 @@ def like(expected: Arrays, outputs: Arrays) -> dict[str, Array]:
 
 
 def frames_of(problem: Problem, states: Sequence[Array]) -> dict[str, Array]:
-    """The outputs of a block of which every frame gave its state."""
+    """Return the outputs of a block, from the state after every frame."""
     y = np.stack(states)
     return like(problem.expected[0], {"y": y, "h_n": y[-1]})
 
 
 def onnx_feeds(problem: Problem) -> dict[str, Array]:
-    """The inputs of a problem that is an ONNX file. Raises `UnableError` for another."""
+    """Return the inputs of a problem with an ONNX file. Raises `UnableError` for another problem."""
     if problem.onnx is None:
         raise UnableError("the model is not an ONNX file")
     return problem.feeds
@@ -51,9 +51,9 @@ def bound(
     bind: Callable[[Arrays, Arrays], Callable[[], object]],
     outputs: Callable[[], Arrays],
 ) -> Contender:
-    """A rival on memory that it is bound to once; where there is a state, two calls that take turns with it.
+    """Return a contender for a rival that binds memory once; with a state, two calls alternate between two banks.
 
-    bind: the call that reads and writes these arrays, (inputs, outputs). outputs: arrays for what comes out.
+    bind: returns the call that reads and writes the arrays (inputs, outputs). outputs: returns arrays for the outputs.
     """
     setting = f"{way}, {counted(n, 'thread')}"
     if problem.is_block:
@@ -65,7 +65,7 @@ def bound(
     if not banks[0]:
         return Contender(name, setting, calls[0], lambda: like(problem.expected[0], targets[0]))
     order = cycle(zip(calls, (0, 1), strict=True))
-    parity = 1  # of the last call
+    parity = 1  # which bank the last call read
 
     def call() -> None:
         nonlocal parity
@@ -73,7 +73,7 @@ def bound(
         one()
 
     def reset() -> None:
-        """Begin with the first and a state of zeros."""
+        """Start with the first call and a state of zeros."""
         if parity == 0:
             next(order)
         for bank in banks:
@@ -86,7 +86,7 @@ def bound(
 def _frame_by_frame(
     problem: Problem, name: str, setting: str, bind: Callable[[Arrays, Arrays], Callable[[], object]]
 ) -> Contender:
-    """Each frame is copied into `one`, which both calls read; the state goes from one bank to the other and back."""
+    """Copy each frame into `one`, which both calls read; the state alternates between two banks."""
     x, zero = problem.feeds["x"], problem.state_arrays["h0"]
     one, banks = np.empty_like(x[:1]), [zero.copy(), zero.copy()]
     calls = [bind({"x": one, "h0": banks[k]}, {"h_n": banks[1 - k]}) for k in (0, 1)]

@@ -1,1 +1,1 @@
-"""A server under load: an open or a closed loop of clients, and what they find. See `load` and `outcome`."""
+"""Loads a server with an open or a closed loop of clients, and reports what they find. See `load` and `outcome`."""

@@ -1,4 +1,4 @@
-"""A session on a connection: its frames, encoded before the clock starts, and those that are under way."""
+"""A session on a connection: its frames, encoded before the clock starts, and the frames under way."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Connection", "connections_of"]
 
 
 class Connection(Link):
-    """Sends `frames` in turn, from the one at `at` on, as those of a session; of session 0 each stands alone.
+    """Sends `frames` in turn, beginning with the one at `at`, as frames of a session. Session 0 means no session.
 
-    messages: the frames as they are sent, where other connections send the same bytes. waiting: when the frames under
-    way were due; queue: when those were due that could not be sent yet.
+    messages: the encoded frames, if other connections send the same bytes. waiting: when the frames under way were due.
+    queue: when the frames were due that could not be sent yet.
     """
 
     def __init__(
@@ -25,11 +25,11 @@ class Connection(Link):
         wire = wire.fork()
         self.wire, self.session, self.frames, self.at = wire, session, frames, at
         self.messages = [wire.encode(session, frame) for frame in frames] if messages is None else messages
-        self.alone = wire.alike or not session  # a frame's message does not say whether it begins a session
+        self.alone = wire.alike or not session  # a frame's message is then the same at the start of a session
         place = at % len(frames)
         self._first = {place: self._beginning(place)}
         self.begun, self.answers, self.taken = False, 0, 0
-        self.number, self.since = 0, 0  # in its load, and the answers before it was opened
+        self.number, self.since = 0, 0  # its number in the load, and the answers before it was opened
         self.waiting: deque[int] = deque()
         self.queue: deque[int] = deque()
 
@@ -50,7 +50,7 @@ class Connection(Link):
         self.send(self.wire.framed(message))
 
     def take(self, status: int, body: bytes) -> None:
-        """Note an answer to a frame. A session that has not begun, or has ended, begins with the next."""
+        """Note an answer to a frame. A session that has not started, or has ended, starts with the next frame."""
         self.answers += 1
         if status == 200:
             self.taken += 1
@@ -58,7 +58,7 @@ class Connection(Link):
             self.begun = False
 
     def forget(self) -> int:
-        """How many frames were under way, of which nobody knows whether they were run: the session begins anew."""
+        """Return how many frames were under way. It is unknown whether they were run, so the session starts over."""
         count = len(self.waiting)
         if count:
             self.begun, self.taken = False, 0
@@ -67,6 +67,6 @@ class Connection(Link):
 
 
 def connections_of(wire: Wire, sessions: Sequence[int], frames: Sequence[Frame]) -> list[Connection]:
-    """A connection for each session, each from a place of its own in the frames on; what is alike is encoded once."""
+    """Return a connection for each session, each with another first frame. Equal messages are encoded only once."""
     shared = [wire.encode(0, frame) for frame in frames] if wire.alike or not any(sessions) else None
     return [Connection(wire, session, frames, 7 * i, shared) for i, session in enumerate(sessions)]

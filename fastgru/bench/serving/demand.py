@@ -1,4 +1,4 @@
-"""What a load is to be: which loop, at which rates, for how long."""
+"""The load to offer: which loop, at which rates, for how long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Demand", "Ramp"]
 
 @dataclass(frozen=True)
 class Ramp:
-    """So many values from the first to the last, evenly apart."""
+    """Evenly spaced values from the first to the last."""
 
     first: float
     last: float
@@ -27,15 +27,17 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Demand:
-    """One of four loops, each for `seconds` after a warm-up:
+    """One of four loops, each for `seconds` after a warm-up.
 
-    closed, by default: each of `connections` sends when its answer has come. rate: so many requests a second, whose
-    arrivals wait for no answer. sessions with frame_rate: real time, each session on its connection with a frame every
-    1 / frame_rate seconds. ramp: of rates, or with frame_rate of sessions, each for `seconds`.
+    Closed, by default: each of `connections` sends its next request after an answer. rate: so many requests per second,
+    which do not wait for answers. sessions with frame_rate: real time, each session on its own connection with a frame
+    every 1 / frame_rate seconds. ramp: steps of rates, or with frame_rate of sessions, each for `seconds`.
 
-    stateless: requests without a sequence, each over any free connection. late_ms: from when on an answer is late.
-    chunk: steps of a frame. timeout_ms: within which the server is asked to answer. floor: a raw echo is measured, too.
-    Raises `FastGRUError` for what does not go together.
+    stateless: requests without a sequence, each over any free connection. late_ms: the time after which an answer is
+        late.
+    chunk: steps in a frame. timeout_ms: the time in which the server is asked to answer. floor: also measure a raw
+        echo.
+    Raises `FastGRUError` for options that contradict each other.
     """
 
     connections: int = 16
@@ -84,7 +86,7 @@ class Demand:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """What is offered, one after the other: sessions in real time, requests a second, or connections."""
+        """The offered loads, in order: sessions in real time, requests per second, or connections."""
         if self.ramp is not None:
             return tuple(map(round, self.ramp.values)) if self.real_time else self.ramp.values
         return (float(self.sessions or self.rate or self.connections),)
@@ -94,7 +96,7 @@ class Demand:
         return int(max(self.values)) if self.real_time else self.connections
 
     def schedule(self, value: float, seconds: float, seed: int = 0) -> Schedule:
-        """When frames are due in an open loop."""
+        """Return when the frames of an open loop are due."""
         if self.frame_rate is not None:
             return periodic(int(value), self.frame_rate, seconds, seed)
         return ARRIVALS[self.arrivals](self.connections, value, seconds, seed)
@@ -106,11 +108,11 @@ class Demand:
 
     @property
     def unit(self) -> str:
-        """Of the values."""
+        """The unit of the values."""
         return "sessions" if self.real_time else "requests/s" if self.open else "connections"
 
     def title(self) -> str:
-        """The kind of the load, in one line."""
+        """Return the kind of the load, in one line."""
         if self.frame_rate is not None:
             return f"real time: every session sends {self.frame_rate:g} frames/s, whether or not answers come"
         states = "without sessions" if self.stateless else "with one session each"

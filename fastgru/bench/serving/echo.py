@@ -1,7 +1,7 @@
-"""The floor of every server: raw TCP, where whatever comes goes back. One thread, one epoll, nothing parsed.
+"""The floor for every server: a raw TCP echo with one thread, one epoll, and no parsing.
 
-A process of its own runs this file as a script, so that it imports nothing of the package: echo.py PORT SIZE, which
-prints the port that it listens at.
+A separate process runs this file as a script, which imports nothing of the package: echo.py PORT SIZE. It prints the
+port on which it listens.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from contextlib import contextmanager
 
 __all__ = ["echo", "echo_words", "echoing"]
 
-_PIECE = 1 << 16  # bytes at once, see `link.PIECE`, which is not to be had here
+_PIECE = 1 << 16  # bytes at once; the same as `link.PIECE`, which this script cannot import
 
 
 def echo(port: int, size: int) -> None:
-    """Send back what comes, `size` bytes at a time."""
+    """Send back all data, `size` bytes at a time."""
     gc.disable()
     server = socket.create_server(("127.0.0.1", port), backlog=1024)
     server.setblocking(False)
@@ -41,7 +41,7 @@ def echo(port: int, size: int) -> None:
                 continue
             try:
                 data = client.recv(_PIECE)
-                if len(data) == size and not rest[fd]:  # as nearly always
+                if len(data) == size and not rest[fd]:  # nearly always
                     whole = data[_sent(client, data) :]
                     if not whole:
                         continue
@@ -71,13 +71,13 @@ def _sent(client: socket.socket, data: bytes) -> int:
 
 
 def echo_words(port: int, size: int) -> list[str]:
-    """The command of a process that echoes at a port of this machine; 0 takes one that is free."""
+    """Return the command of a process that echoes on a port of this machine; 0 takes a free port."""
     return [sys.executable, "-I", __file__, str(port), str(size)]
 
 
 @contextmanager
 def echoing(size: int) -> Iterator[int]:
-    """The port of such a process, which ends with this. Raises `OSError` where it does not start."""
+    """Start such a process and yield its port; it ends with the block. Raises `OSError` if it does not start."""
     with subprocess.Popen(echo_words(0, size), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

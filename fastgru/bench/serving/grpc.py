@@ -1,7 +1,7 @@
-"""V2 over gRPC: `ModelStreamInfer`, one stream a connection, in the few frames of HTTP/2 that this takes.
+"""V2 over gRPC: `ModelStreamInfer` with one stream per connection, in the few frames of HTTP/2 that this needs.
 
-No library of gRPC is needed, and none takes a part of what is measured. Windows are kept to; the headers that the
-server sends are not decoded, because the answers of a stream are in its data.
+This needs no gRPC library, so none adds to what is measured. Flow-control windows are obeyed. Headers from the server
+are not decoded, because the answers of a stream are in its data.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["Grpc"]
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 1, 1, 4, 8
-_LARGEST: Final = (1 << 31) - 1  # a window
-_FIRST: Final = 65_535  # a window before anything is said
+_LARGEST: Final = (1 << 31) - 1  # size of a window
+_FIRST: Final = 65_535  # size of a window before any setting
 _FRAME: Final = 16_384  # bytes of data in a frame
 
 
 class Grpc(Wire):
-    """Keeps what a connection has to remember: there is one for each."""
+    """A gRPC connection with its protocol state; each connection has its own object."""
 
     window = 16
 
@@ -33,9 +33,9 @@ class Grpc(Wire):
         self._begin()
 
     def _begin(self) -> None:
-        self._held, self._data = b"", b""  # what no window has room for, and what is no whole message yet
-        self._room = self._stream_room = self._initial = _FIRST  # what the server has room for
-        self._got = 0  # bytes of answers since the server was last told of room
+        self._held, self._data = b"", b""  # data that no window has room for, and data that is not a whole message yet
+        self._room = self._stream_room = self._initial = _FIRST  # bytes that the server has room for
+        self._got = 0  # bytes of answers since the last window update
         self._answers: deque[tuple[int, bytes]] = deque()
 
     def fork(self) -> Wire:
@@ -48,7 +48,8 @@ class Grpc(Wire):
         head += b"\x0f\x10" + _text(b"application/grpc") + b"\0" + _text(b"te") + _text(b"trailers")
         if self.target.headers:
             head += b"\x0f\x08" + _text(self.target.headers.strip().partition(": ")[2].encode())
-        settings = b"\0\x02\0\0\0\0" + b"\0\x04" + _LARGEST.to_bytes(4, "big")  # no push, and a window for answers
+        # No push, and the largest window for answers.
+        settings = b"\0\x02\0\0\0\0" + b"\0\x04" + _LARGEST.to_bytes(4, "big")
         return (
             _PREFACE
             + _frame(_SETTINGS, 0, 0, settings)
@@ -61,7 +62,7 @@ class Grpc(Wire):
         return self._released()
 
     def _released(self) -> bytes:
-        """What the windows have room for, in frames."""
+        """Return the data that the windows have room for, in frames."""
         frames = b""
         while self._held and (size := min(_FRAME, self._room, self._stream_room, len(self._held))) > 0:
             frames += _frame(_DATA, 0, 1, self._held[:size])
@@ -93,7 +94,7 @@ class Grpc(Wire):
         return body
 
     def cut(self, data: bytes) -> Answer | None:
-        """One answer, or one frame without one; a frame with several answers is taken with the last of them."""
+        """Return one answer, or a frame without answers. A frame with several answers is consumed with the last one."""
         if len(data) < 9:
             return None
         size, kind, flags = int.from_bytes(data[:3], "big") + 9, data[3], data[4]
@@ -112,7 +113,7 @@ class Grpc(Wire):
         return status, body, 0 if self._answers else size, False
 
     def _more_room(self, size: int) -> Answer:
-        """Nothing to tell, but for the room of the connection's window, where half of it is used up."""
+        """Return nothing, or a window update once half of the window is used."""
         if self._got < _LARGEST // 2:
             return UNASKED, b"", size, False
         more, self._got = self._got.to_bytes(4, "big"), 0
@@ -123,12 +124,12 @@ class Grpc(Wire):
         data = self._data + payload
         while len(data) >= 5 and len(data) >= (size := 5 + int.from_bytes(data[1:5], "big")):
             message, data = data[5:size], data[size:]
-            # error_message, if there is one, is the first field of an answer.
+            # An answer with an error_message has it as its first field.
             self._answers.append((STREAM_ERROR, message[2:]) if message[:1] == b"\x0a" else (200, message))
         self._data = data
 
     def _told(self, kind: int, flags: int, stream: int, data: bytes) -> Answer:
-        """What is to be said to a frame without answers."""
+        """Handle a frame without answers, and return the reply that it needs, if any."""
         reply, payload, size = b"", data[9:], len(data)
         if kind == _SETTINGS and not flags & _ACK:
             for k in range(0, len(payload), 6):
@@ -154,14 +155,14 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _text(text: bytes) -> bytes:
-    """A string of HPACK, as it is."""
+    """Encode a string for HPACK, without compression."""
     if len(text) < 127:
         return bytes((len(text),)) + text
     return b"\x7f" + _varint(len(text) - 127) + text
 
 
 def _literal(name: int, value: bytes) -> bytes:
-    """A header whose name is in HPACK's own table, among its first 15."""
+    """Encode a header whose name is one of the first 15 in HPACK's static table."""
     return bytes((name,)) + _text(value)
 
 
@@ -174,10 +175,10 @@ def _varint(value: int) -> bytes:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    """A field of protobuf that has a length."""
+    """Encode a protobuf field with a length."""
     return bytes((number << 3 | 2,)) + _varint(len(value)) + value
 
 
 def _parameter(name: str, value: bytes) -> bytes:
-    """An entry of the map of parameters; `value` is an InferParameter."""
+    """Encode an entry of the map of parameters; `value` is an InferParameter."""
     return _field(4, _field(1, name.encode()) + _field(2, value))

@@ -1,4 +1,4 @@
-"""What is sent: arrays of the datatypes and shapes that the server's metadata asks for, of random numbers."""
+"""The data to send: random arrays with the datatypes and shapes in the server's metadata."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Input", "frames_for", "inputs_of", "parse_shapes", "shapes_of"]
 
 Shape = tuple[int, ...]
 _NAMES: Final = {datatype: name for name, datatype in DATATYPES.items()}
-_MEMORY: Final = 128 << 20  # of messages that are encoded before the clock starts
-_MOST, _LEAST = 32, 2  # different frames
+_MEMORY: Final = 128 << 20  # for messages that are encoded before the clock starts
+_MOST, _LEAST = 32, 2  # number of different frames
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Input:
 
 
 def inputs_of(metadata: Mapping[str, Any]) -> tuple[Input, ...]:
-    """Those of a model's metadata in V2. Raises `FastGRUError` for datatypes of which no numbers can be made."""
+    """Return the inputs in a model's V2 metadata. Raises `FastGRUError` for datatypes without random numbers."""
     try:
         found = tuple(
             Input(each["name"], each["datatype"], tuple(map(int, each["shape"]))) for each in metadata["inputs"]
@@ -48,7 +48,7 @@ def inputs_of(metadata: Mapping[str, Any]) -> tuple[Input, ...]:
 
 
 def parse_shapes(texts: Sequence[str], inputs: Sequence[Input]) -> dict[str, Shape]:
-    """Shapes of inputs that the user gives, as in x=1x1x40. Raises `FastGRUError` for what an input cannot have."""
+    """Parse shapes of inputs from the user, as in x=1x1x40. Raises `FastGRUError` for one that an input cannot have."""
     given, known = {}, {each.name: each for each in inputs}
     for text in texts:
         name, shape = read_shape(text)
@@ -62,10 +62,10 @@ def parse_shapes(texts: Sequence[str], inputs: Sequence[Input]) -> dict[str, Sha
 
 
 def shapes_of(inputs: Sequence[Input], chunk: int, given: Mapping[str, Shape]) -> Iterator[list[Shape]]:
-    """Shapes of all inputs, with `chunk` steps: first on their last free axis, then on those before it.
+    """Yield shapes of all inputs with `chunk` steps: first on their last free axis, then on the axes before it.
 
-    Metadata does not tell which axis is time: the server, which takes one of these and not the others, does. Other free
-    sizes are 1. Raises `FastGRUError` where no axis is free for a chunk.
+    Metadata does not tell which axis is time. The server accepts only the right one of these. Other free sizes are 1.
+    Raises `FastGRUError` if no axis is free for a chunk.
     """
     free = [[] if i.name in given else [k for k, size in enumerate(i.shape) if size < 0] for i in inputs]
     deepest = max(map(len, free), default=0)
@@ -82,9 +82,9 @@ def shapes_of(inputs: Sequence[Input], chunk: int, given: Mapping[str, Shape]) -
 
 
 def frames_for(inputs: Sequence[Input], shapes: Sequence[Shape], copies: int, seed: int = 0) -> list[Frame]:
-    """Different frames, of which a session sends one after the other: fewer where `copies` of each fill memory.
+    """Return different frames, which a session sends in turn: fewer if `copies` of each would fill memory.
 
-    Numbers of floats are normal; those of integers are 0 and 1, so that they are in any vocabulary.
+    Floats are normal. Integers are 0 and 1, which any vocabulary has.
     """
     size = sum(prod(shape) * np.dtype(_dtype(i)).itemsize for i, shape in zip(inputs, shapes, strict=True)) + 600
     count = max(_LEAST, min(_MOST, _MEMORY // (size * max(1, copies))))

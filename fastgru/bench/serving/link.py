@@ -1,4 +1,4 @@
-"""One connection's socket: it opens, sends and receives without ever blocking."""
+"""The socket of one connection, which opens, sends and receives without ever blocking."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fastgru.bench.serving.target import Target
 __all__ = ["PIECE", "Link", "RefusedError", "kind_of"]
 
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-PIECE = 1 << 16  # bytes at once: room for more is returned to the system each time, for several times the cost
+PIECE = 1 << 16  # bytes at once; the system gets a larger buffer back each time, which costs several times more
 _BOTH = selectors.EVENT_READ | selectors.EVENT_WRITE
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class RefusedError(ConnectionError):
-    """The server answers the opening of a connection, and does not open it. `status`, `body`: of its answer."""
+    """The server answered the opening of a connection without an upgrade. status, body: those of its answer."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(f"no upgrade: {status} {body[:200].decode(errors='replace')}")
@@ -28,9 +28,10 @@ class RefusedError(ConnectionError):
 
 
 class Link:
-    """A connection to `target`, which is `ready` once it is open and the server has answered `hello`, if any.
+    """A connection to `target`. It is `ready` once it is open and the server has answered `hello`, if there is one.
 
-    `unsent` is what the socket has not taken yet, `wants` what `advance` waits for, as the masks of `selectors`.
+    unsent: data that the socket has not accepted yet. wants: the events that `advance` waits for, as masks of
+    `selectors`.
     """
 
     def __init__(self, target: Target, hello: bytes = b"") -> None:
@@ -41,23 +42,23 @@ class Link:
         self.wants = _BOTH
 
     def greeting(self) -> bytes:
-        """What is sent first."""
+        """Return the first data to send."""
         return self.hello
 
     def fileno(self) -> int:
         return -1 if self.socket is None else self.socket.fileno()
 
     def open(self) -> None:
-        """Begin to connect. Raises `OSError` where that fails at once."""
+        """Start to connect. Raises `OSError` if that fails at once."""
         self.ready = self._connected = self._secured = self._greeted = False
         self.rest = self.unsent = b""
         self.wants = _BOTH
         self.socket = self.target.begin()
 
     def advance(self) -> None:
-        """Go on with opening, as far as it goes now; to be called when the socket can be read or written.
+        """Continue opening as far as possible. Call this when the socket can be read or written.
 
-        Raises `OSError` where it fails, `RefusedError` where the server answers `hello` by anything but an upgrade.
+        Raises `OSError` if opening fails, `RefusedError` if the server does not answer `hello` with an upgrade.
         """
         assert self.socket is not None
         if not self._connected:
@@ -103,7 +104,7 @@ class Link:
             raise ConnectionResetError("the server closed the connection instead of upgrading it")
 
     def send(self, message: bytes) -> None:
-        """Send, or keep for `flush` what the socket does not take. A lost connection is told by `receive`."""
+        """Send data, and keep what the socket does not accept for `flush`. `receive` reports a lost connection."""
         if not self.unsent and self.socket is not None:
             try:
                 sent = self.socket.send(message)
@@ -126,7 +127,7 @@ class Link:
                 self.unsent = b""
 
     def receive(self) -> bytes | None:
-        """What has come: None where there is nothing yet, b"" where the server has closed. Raises `OSError`."""
+        """Return what has come: None if there is nothing yet, b"" if the server has closed. Raises `OSError`."""
         assert self.socket is not None
         try:
             data = self.socket.recv(PIECE)
@@ -143,7 +144,7 @@ class Link:
 
 
 def kind_of(error: OSError) -> str:
-    """What happened to a connection, in few words."""
+    """Describe what happened to a connection in a few words."""
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ConnectionResetError | BrokenPipeError):

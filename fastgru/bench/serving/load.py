@@ -1,10 +1,10 @@
-"""The load: connections that send frames when they are due, whatever the answers do (an open loop), or as soon as the
-answer to the frame before has come (a closed one).
+"""The load on connections: an open loop sends each frame when it is due, and a closed loop when the answer to the frame
+before has come.
 
-The latency of a frame counts from the moment at which it was due, not from when it could be sent, so that a server that
-stalls is charged for every frame that had to wait. One thread, one selector; what is sent was encoded before, and how
-late the loop itself was is part of what comes out. A connection that is lost takes its frames along, which are counted,
-and is opened anew.
+The latency of a frame counts from the moment when it was due, not from when it could be sent, so that a server that
+stalls is charged for every frame that had to wait. There is one thread with one selector. Data to send is encoded
+beforehand, and the lateness of the loop itself is part of the result. A lost connection loses its frames, which are
+counted, and is opened again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from fastgru.bench.serving.wire import PING, UNASKED, Answer
 
 __all__ = ["Load"]
 
-_SLICE_NS = 50_000_000  # for how long the loop sleeps at most before it looks up
+_SLICE_NS = 50_000_000  # the longest sleep of the loop
 
 
 class Load(Openings):
-    """Runs schedules over connections. A refused frame (not 200) is not counted among the latencies.
+    """Runs schedules over connections. A refused frame (not 200) has no latency.
 
-    shared: frames are no connection's own; one that is due goes to any that is free. stop: asked every turn whether the
-    run is to end. Connections are opened here, as far as they can be.
+    shared: frames belong to no connection; a frame that is due goes to any free one. stop: called in every iteration;
+    True ends the run. Connections are opened here, as far as possible.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Load(Openings):
             self._turn(1_000_000)
 
     def open_loop(self, due: Array, who: Array, *, drop: bool = False, grace_s: float = 5.0) -> Outcome:
-        """Frames as they are due. drop: one whose connection is still busy is skipped, as real-time clients do.
+        """Send frames as they are due. drop: skip a frame whose connection is still busy, as real-time clients do.
 
-        Then no frame waits at the client for another, and latencies count from when it was sent.
+        No frame then waits at the client for another one, and latencies count from when a frame was sent.
         """
         out, clock, cpu = self.out, time.perf_counter_ns, time.thread_time()
         count, at = len(due), 0
@@ -73,7 +73,7 @@ class Load(Openings):
         return self._finish(base, times[at - 1] if at else base, cpu)
 
     def closed_loop(self, seconds: float) -> Outcome:
-        """Every connection sends its next frame when the answer to the one before has come."""
+        """Send the next frame of every connection when the answer to the one before has come."""
         clock, cpu, base = time.perf_counter_ns, time.thread_time(), time.perf_counter_ns()
         self._until = base + int(1e9 * seconds)
         self._idle.clear()
@@ -88,7 +88,7 @@ class Load(Openings):
         return self._finish(base, end, cpu)
 
     def end_sessions(self, wait_s: float = 2.0) -> None:
-        """End the sessions in order, so that nothing of them stays at the server."""
+        """End the sessions properly, so that the server keeps nothing of them."""
         self._drop()
         for connection in self.connections:
             words = connection.wire.farewell(connection.session, connection.frames[0])
@@ -110,7 +110,7 @@ class Load(Openings):
         out.connections = len(self.connections)
         out.lost += sum(len(c.waiting) for c in self.connections) + self._drop()
         for connection in self.connections:
-            if connection.waiting:  # an answer that still comes belongs to no later run
+            if connection.waiting:  # a late answer must not count in the next run
                 self._reopen(connection)
         samples = self._latencies, self._refusals, self._behind, self._busy
         out.latencies, out.refusals, out.behind, out.busy = (np.frombuffer(s, np.int64).copy() for s in samples)
@@ -118,7 +118,7 @@ class Load(Openings):
         return out
 
     def _drain(self, seconds: float) -> None:
-        """Wait for the answers to what is under way; where the run is stopped, for a moment only."""
+        """Wait for the answers to the frames under way; only for a moment if the run was stopped."""
         if self._stop():
             seconds = min(1.0, seconds)
             self.out.lost += self._drop()
@@ -127,15 +127,15 @@ class Load(Openings):
             self._turn(10_000_000)
 
     def _drop(self) -> int:
-        """Give up what could not be sent: how many frames."""
+        """Drop the frames that could not be sent, and return their number."""
         count = 0
         for connection in self.connections:
-            count += len(connection.queue)  # one that all share is empty after the first
+            count += len(connection.queue)  # a shared queue is empty after the first connection
             connection.queue.clear()
         return count
 
     def _take_up(self, connection: Connection, due: int, drop: bool) -> None:
-        """Send a frame that is due, or keep it until its connection, or any where frames are shared, is free."""
+        """Send a frame that is due, or keep it until its connection is free, or until any is if frames are shared."""
         if self.shared:
             while self._idle:
                 free = self._idle.popleft()
@@ -162,7 +162,7 @@ class Load(Openings):
             self._poll.watch(connection, READ | WRITE)
 
     def _go_on(self, connection: Connection) -> None:
-        """A connection has room: what waits for it is sent, or the next frame of a closed loop."""
+        """Use a connection with room: send a frame that waits for it, or the next one of a closed loop."""
         if not connection.ready:
             return
         if connection.queue:
@@ -173,7 +173,7 @@ class Load(Openings):
             self._idle.append(connection)
 
     def _turn(self, wait_ns: int) -> None:
-        """Wait for answers until something is due, and take them."""
+        """Wait for answers until something is due, and handle them."""
         events = self._poll.wait(min(wait_ns, _SLICE_NS))
         began = time.perf_counter_ns()
         for connection, mask in events:
@@ -235,7 +235,7 @@ class Load(Openings):
             self.out.refuse(status, body)
             self._refusals.append(now - due)
         connection.take(status, body)
-        if status == 410 and connection.hello:  # a stream that has ended takes no frame any more
+        if status == 410 and connection.hello:  # a stream that has ended accepts no more frames
             self._gone(connection, "the session has ended", body.decode(errors="replace"))
         else:
             self._go_on(connection)

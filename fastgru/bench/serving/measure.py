@@ -1,4 +1,4 @@
-"""A server under a load, and what it has counted meanwhile; beside it, where asked, a raw echo under the same load."""
+"""Measures a server under a load, with the server's own counts, and on request a raw echo under the same load."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from fastgru.errors import FastGRUError
 __all__ = ["measure_serving", "protocol_of"]
 
 Shape = tuple[int, ...]
-_PAUSE_S = 0.2  # for a server that counts after it has answered
-_SESSIONS = count(randbits(40) << 16)  # ids that nobody else has, within 63 bits
+_PAUSE_S = 0.2  # for a server that updates its counts after the answer
+_SESSIONS = count(randbits(40) << 16)  # ids that nobody else uses, within 63 bits
 
 
 def protocol_of(server: Server, asked: str | None) -> str:
-    """What is asked for, or tensors as bytes where the server can, or JSON."""
+    """Return the requested protocol, or else binary if the server has the extension, or else JSON."""
     return asked or ("binary" if "binary_tensor_data" in server.extensions else "json")
 
 
@@ -46,10 +46,11 @@ def measure_serving(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ServingResult:
-    """Run the load, and tell what came of it, of each of its steps.
+    """Run the load, and return the result of each of its steps.
 
-    given: shapes of inputs. grpc_port: of the server's host, for the protocol grpc. stop: asked every turn whether to
-    end now. Raises `FastGRUError` where the server does not take the first request.
+    given: shapes of inputs. grpc_port: the port for gRPC on the server's host. stop: called in every iteration; True
+        ends
+    the run. Raises `FastGRUError` if the server does not accept the first request.
     """
     if protocol == "websocket" and demand.stateless:
         raise FastGRUError("a WebSocket is one stream: --stateless is for --protocol binary and json")
@@ -87,7 +88,7 @@ def _run(
     progress: Callable[[str], None],
     between: Callable[[], None] = lambda: None,
 ) -> list[Step]:
-    """Each step of the demand. between: called before the first, and after the last while sessions are still open."""
+    """Run each step. between: called before the first step, and after the last one while sessions are still open."""
     shared = demand.stateless and demand.open
     with _no_collection():
         progress(f"opening {len(connections)} connections")
@@ -120,9 +121,9 @@ def _offer(load: Load, demand: Demand, value: float, seconds: float, seed: int) 
 
 
 def _shapes_taken(server: Server, demand: Demand, given: Mapping[str, Shape]) -> list[Shape]:
-    """The shapes of inputs that the server takes: one request of a sequence, or without one, for each that may be.
+    """Return the shapes of inputs that the server accepts, found with one request for each candidate.
 
-    It goes over HTTP whatever the protocol, and its sequence is ended.
+    The requests go over HTTP whatever the protocol. If they belong to a sequence, they also end it.
     """
     refusals = []
     wire = PROTOCOLS[protocol_of(server, None)](server.target, server.model, [each.name for each in server.inputs])
@@ -144,7 +145,7 @@ def _shapes_taken(server: Server, demand: Demand, given: Mapping[str, Shape]) ->
 
 
 def _exchanged(wire: Wire, message: bytes) -> tuple[int, bytes]:
-    """The status and body of the answer to one message, over a connection of its own."""
+    """Return the status and body of the answer to one message, over a connection of its own."""
     with wire.target.connected() as made:
         made.sendall(message)
         data = b""
@@ -161,7 +162,7 @@ def _exchanged(wire: Wire, message: bytes) -> tuple[int, bytes]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """No garbage is collected while the clock runs."""
+    """Collect no garbage while the clock runs."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()

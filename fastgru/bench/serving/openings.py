@@ -1,4 +1,4 @@
-"""Connections that are opened, and opened anew when they are lost: what goes with them is counted."""
+"""Opens connections, opens them again when they are lost, and counts the frames that are lost with them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from fastgru.bench.serving.poll import READ, WRITE, poll_over
 
 __all__ = ["Openings"]
 
-_RETRY_NS = 100_000_000  # between two attempts to open a connection that serves nothing
+_RETRY_NS = 100_000_000  # between two attempts to open a connection that served nothing
 _OPENING_NS = 10_000_000_000  # how long an opening may take
-_AT_ONCE = 128  # connections that are opened at once, fewer than what servers let wait
+_AT_ONCE = 128  # connections that open at the same time, fewer than the backlog of servers
 
 
 class Openings(ABC):
-    """What a load does about its connections. shared: they have one queue of frames.
+    """The part of a load that opens connections. shared: the connections have one queue of frames.
 
-    out: what a run counts. `_go_on` is called with a connection that has become ready, once for each frame it may take.
+    out: the counts of a run. `_go_on` is called with a connection that became ready, once for each frame that it may
+        send.
     """
 
     out: Outcome
@@ -33,9 +34,9 @@ class Openings(ABC):
     def __init__(self, connections: Sequence[Connection], *, shared: bool) -> None:
         self.connections, self.shared = connections, shared
         self._poll = poll_over(len(connections))
-        self._down: list[tuple[int, int]] = []  # when to open, and which
-        self._opening: dict[int, int] = {}  # which, and when that began
-        self._tried: set[int] = set()  # which have been open, or could not be opened
+        self._down: list[tuple[int, int]] = []  # when to open a connection, and its number
+        self._opening: dict[int, int] = {}  # number of a connection, and when its opening began
+        self._tried: set[int] = set()  # connections that were open, or could not be opened
         pending: deque[int] = deque()
         for number, connection in enumerate(connections):
             connection.number = number
@@ -50,10 +51,10 @@ class Openings(ABC):
 
     @abstractmethod
     def _go_on(self, connection: Connection) -> None:
-        """A connection is open: what comes next on it."""
+        """Continue on an open connection that has room for a frame."""
 
     def _open(self, now: int) -> None:
-        """Open what it is time for, and give up what takes too long."""
+        """Open the connections that are due, and give up on openings that take too long."""
         for number, began in list(self._opening.items()) if self._opening else ():
             if now - began > _OPENING_NS:
                 self._refused(self.connections[number], TimeoutError("no connection within 10 s"))
@@ -73,7 +74,7 @@ class Openings(ABC):
             self._refused(connection, error)
             return
         if not connection.ready:
-            # What can be written always is would wake the loop for nothing.
+            # A socket that can always be written would wake the loop for nothing.
             self._poll.watch(connection, connection.wants)
             return
         self._opening.pop(connection.number, None)
@@ -85,10 +86,10 @@ class Openings(ABC):
             self._go_on(connection)
 
     def _refused(self, connection: Connection, error: OSError) -> None:
-        """A connection could not be opened: the frames that wait for it have come to nothing."""
+        """Handle a connection that could not be opened, and count the frames that wait for it."""
         self._reopen(connection, _RETRY_NS)
         if isinstance(error, BlockingIOError):
-            return  # too many at once
+            return  # too many connections at once
         self._tried.add(connection.number)
         kind = f"no upgrade: {error.status}" if isinstance(error, RefusedError) else kind_of(error)
         self.out.broken[kind] += 1
@@ -105,7 +106,7 @@ class Openings(ABC):
         connection.queue.clear()
 
     def _gone(self, connection: Connection, kind: str, example: str) -> None:
-        """A connection is lost, with what was under way; where that is nothing, the server may close as it likes."""
+        """Count a lost connection and its frames under way. Without such frames, the server may close as it likes."""
         if connection.waiting:
             self.out.broken[kind] += 1
             self.out.lose(kind, len(connection.waiting), example)

@@ -1,4 +1,4 @@
-"""What came of a load: every frame that was due is in one of its counts, and only answers are latencies."""
+"""The result of a load: every frame that was due is in one of the counts, and only answers have latencies."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LATE_MS: Final = 10.0
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 _REASON: Final = re.compile(rb'"reason": *"(\w+)"')
 _REFUSALS: Final = (429, 503)
-_EXAMPLE: Final = 300  # characters of an error that are kept
-# The loop of the client was in the way where it was late by this much, and by this share of the latencies' p99, or ran
-# nearly all the time.
+_EXAMPLE: Final = 300  # characters of an error to keep
+# The client may be the limit if its loop was late by this much and by this share of the latencies' p99, or if it was
+# busy nearly all the time.
 _LAG_NS: Final = 500_000
 _SHARE: Final = 0.2
 _BUSY: Final = 0.9
@@ -33,7 +33,7 @@ def _none() -> Array:
 
 
 def percentile(values: Array, percent: float) -> float | None:
-    """The least of the values that at least so many percent do not exceed; None where they are too few to tell."""
+    """Return the smallest value that at least `percent` of the values do not exceed; None if there are too few."""
     if len(values) * (100 - percent) < 100 - 1e-6:
         return None if percent < 100 or not len(values) else float(values.max())
     place = max(0, ceil(round(len(values) * percent / 100, 6)) - 1)
@@ -44,15 +44,19 @@ def percentile(values: Array, percent: float) -> float | None:
 class Outcome:
     """Times are nanoseconds, and latencies count from when a frame was due.
 
-    opened: connections, of so many that there are at once, and broken: those that were lost or not to be had, by kind.
-    due: frames that were. latencies: of those answered with numbers. refusals: how soon the others were answered.
-    statuses: of all answers, and under -1 the frames that a lost connection took along. reasons: of refusals, which
-    are answers of 503 and 429. errors: all other answers, and lost connections, by kind, with an example each. lost:
-    without an answer at the end. skipped: due while their connection was busy, in a run that drops them. events: what
-    the server told unasked.
+    connections, opened, broken: the number of connections at once, how often one was opened, and those that were lost
+        or
+    could not be opened, by kind.
+    due: frames that were due. latencies: of the frames that were answered with numbers. refusals: the same for the
+        others.
+    statuses: of all answers; -1 counts the frames of lost connections. reasons: of refusals, which are answers of 503
+        and
+    429. errors: all other answers and lost connections, by kind, with an example each. lost: frames without an answer
+    at the end. skipped: frames due while their connection was busy, in a run that drops them. events: unasked messages
+    of the server.
 
-    behind: how long after it was due a frame was taken up, and busy: how long the loop took from turn to turn; both
-    are the client's own part. client_cpu_s: of the thread of the loop. stopped: from outside, before the end.
+    behind: how long after it was due a frame was taken up. busy: how long each iteration of the loop took. Both are the
+    client's own share. client_cpu_s: the CPU time of the loop's thread. stopped: whether the run was ended early.
     """
 
     seconds: float = 0.0
@@ -85,20 +89,20 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Frames that came to an error, and those without an answer unless the run was stopped."""
+        """Frames that ended in an error, and those without an answer unless the run was stopped."""
         return sum(self.errors.values()) + (0 if self.stopped else self.lost)
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.answered / self.seconds if self.seconds else 0.0
 
     def us(self, percent: float) -> float:
-        """A percentile of the latencies, in microseconds; NaN where there is none."""
+        """Return a percentile of the latencies, in microseconds; NaN without latencies."""
         return float(np.percentile(self.latencies, percent)) / 1e3 if self.answered else float("nan")
 
     def late_by(self, milliseconds: float) -> int:
-        """Frames whose answer came later than so long after they were due, or did not come, for whatever reason."""
+        """Return the number of frames without an answer so long after they were due, for whatever reason."""
         lost = 0 if self.stopped else self.lost
         return (
             int((self.latencies > 1e6 * milliseconds).sum()) + len(self.refusals) + self._untold + lost + self.skipped
@@ -110,26 +114,26 @@ class Outcome:
 
     @property
     def _untold(self) -> int:
-        """Frames that went with their connections."""
+        """Frames that were lost with their connections."""
         return self.statuses[-1]
 
     def holds(self, milliseconds: float) -> bool:
-        """Whether 99 of 100 frames were answered with numbers within so long of when they were due."""
+        """Return True if 99 of 100 frames were answered with numbers within so long of when they were due."""
         return self.answered > 0 and self.late_by(milliseconds) * 100 <= self.due
 
     @property
     def lag_ns(self) -> float:
-        """By how much the client's loop was late, for one in a hundred frames at least."""
+        """By how much the client's loop was late, for at least one in a hundred frames."""
         return max((float(np.percentile(each, 99)) for each in (self.behind, self.busy) if len(each)), default=0.0)
 
     @property
     def client_share(self) -> float:
-        """Of a core, over the time of the run."""
+        """The share of a core that the client used during the run."""
         return self.client_cpu_s / self.seconds if self.seconds else 0.0
 
     @property
     def client_limits(self) -> str:
-        """Why the figures may be the client's and not the server's; empty where they are not."""
+        """Why the client may limit the figures instead of the server; "" if it does not."""
         found = []
         if self.client_share > _BUSY:
             found.append(f"its loop took {100 * self.client_share:.0f} % of a core")
@@ -149,7 +153,7 @@ class Outcome:
             self.error(kind, body.decode(errors="replace"))
 
     def lose(self, kind: str, frames: int, example: str) -> None:
-        """Count frames that a lost connection took along."""
+        """Count frames that were lost with their connection."""
         self.statuses[-1] += frames
         self.error(kind, example, frames)
 
@@ -167,7 +171,7 @@ class Outcome:
         )
 
     def to_dict(self, late_ms: float) -> dict[str, Any]:
-        """Plain data, times in seconds; a percentile is None where the answers are too few to tell."""
+        """Return plain data with times in seconds. A percentile is None if there are too few answers to tell."""
         return {
             "seconds": self.seconds, "due": self.due, "sent": self.sent, "answered": self.answered,
             "answers_per_second": self.rate, "latency_s": _spread(self.latencies),
@@ -186,6 +190,6 @@ class Outcome:
 
 
 def _spread(values: Array) -> dict[str, float | None]:
-    """Percentiles and the most, in seconds."""
+    """Return percentiles and the largest value, in seconds."""
     found = {f"p{p:g}": percentile(values, p) for p in PERCENTILES} | {"max": percentile(values, 100)}
     return {name: None if value is None else value / 1e9 for name, value in found.items()}

@@ -19,7 +19,7 @@ _COLOURS = 5
 
 
 def render_serving(result: ServingResult) -> str:
-    """The whole page. Raises `FastGRUError` where matplotlib is missing."""
+    """Return the whole page. Raises `FastGRUError` if matplotlib is missing."""
     return document(f"fastgru bench: {result.server.model} at {result.server.target.host}", "".join(_parts(result)))
 
 
@@ -29,7 +29,7 @@ def _parts(result: ServingResult) -> Iterator[str]:
     title = result.demand.title()
     yield f"<h2>{escape(title[0].upper() + title[1:])}</h2>"
     for heads, rows in tables(result):
-        unit = f'<span class="narrow"> {escape(heads[0])}</span>'  # a card has no head
+        unit = f'<span class="narrow"> {escape(heads[0])}</span>'  # a row that becomes a card has no head
         yield table(heads, ([escape(name) + unit, *(escape(printed(cell)) for cell in row)] for name, *row in rows))
     yield figures(
         [

@@ -1,4 +1,4 @@
-"""Which connections can be read or written, and sleeping until then with a resolution of microseconds."""
+"""Waits until connections can be read or written, with a resolution of microseconds."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from fastgru.bench.serving.connection import Connection
 
 __all__ = ["READ", "WRITE", "Poll", "poll_over"]
 
-READ, WRITE = 1, 2  # bits of masks
-_MASKS = {1: READ, 4: WRITE}  # of EPOLLIN and EPOLLOUT alone
+READ, WRITE = 1, 2  # bits of a mask
+_MASKS = {1: READ, 4: WRITE}  # for EPOLLIN and EPOLLOUT alone
 _PR_SET_TIMERSLACK = 29
-_SELECTABLE = 1024  # descriptors below this can be given to select()
-_SPARE = 64  # descriptors of everything else
+_SELECTABLE = 1024  # select() takes descriptors below this number
+_SPARE = 64  # descriptors for everything else
 
 
 class Poll:
-    """What `selectors` has, for any system."""
+    """A poll over connections, with `selectors`, for any system."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._fds: dict[int, Connection] = {}
-        self._of: dict[int, int] = {}  # by the number of a connection
+        self._of: dict[int, int] = {}  # descriptor, by the number of the connection
 
     def wait(self, wait_ns: int) -> list[tuple[Connection, int]]:
-        """What can be read or written, at once or as soon as something can within so long."""
+        """Return the connections that can be read or written now, or else the first that can within `wait_ns`."""
         return [(key.data, mask) for key, mask in self._selector.select(max(0, wait_ns) / 1e9)]
 
     def watch(self, connection: Connection, mask: int) -> None:
-        """Tell of a connection when it can be read, or written, as `mask` has it."""
+        """Watch a connection for reading or writing, according to `mask`."""
         fd = connection.fileno()
         known = self._of.get(connection.number) == fd
         self._of[connection.number], self._fds[fd] = fd, connection
@@ -53,13 +53,13 @@ class Poll:
 
 
 class _Epoll(Poll):
-    """Linux, with less between the kernel and the loop, and sleep that does not end at whole milliseconds."""
+    """A poll for Linux, with less overhead, and with sleeps that are not rounded to milliseconds."""
 
     def __init__(self) -> None:
         super().__init__()
         self._epoll = select.epoll()
         self._fine = self._epoll.fileno() < _SELECTABLE
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)  # short sleeps are not made longer
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)  # the kernel must not lengthen short sleeps
 
     def wait(self, wait_ns: int) -> list[tuple[Connection, int]]:
         events = self._epoll.poll(0)
@@ -69,7 +69,7 @@ class _Epoll(Poll):
                 events = self._epoll.poll(0)
             else:
                 events = self._epoll.poll(wait_ns / 1e9)
-        fds = self._fds  # what is neither is an error, which reading and writing tell
+        fds = self._fds  # any other event is an error, which reading or writing will report
         return [(fds[fd], _MASKS.get(mask, READ | WRITE)) for fd, mask in events]
 
     def _set(self, fd: int, mask: int, known: bool) -> None:
@@ -85,13 +85,13 @@ class _Epoll(Poll):
 
 
 def poll_over(count: int) -> Poll:
-    """One for so many connections, to which the process's bound on open files is raised."""
+    """Return a poll for so many connections, and raise the process's limit on open files accordingly."""
     _allow(count + _SPARE)
     return _Epoll() if sys.platform == "linux" else Poll()
 
 
 def _allow(count: int) -> None:
-    """Raise the bound on open files to `count`, as far as this process may."""
+    """Raise the limit on open files to `count`, as far as this process may."""
     try:
         import resource
     except ImportError:

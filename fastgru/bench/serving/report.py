@@ -1,4 +1,4 @@
-"""A server under load, for people: the same lines in the terminal and on the page."""
+"""Describes a server under load for people: the same lines in the terminal and on the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EXAMPLES = 8
 
 
 def print_serving(result: ServingResult, console: Console) -> None:
-    """Everything of `result`."""
+    """Print everything in `result`."""
     for line in headings(result):
         console.print(Text(line, style="dim"))
     console.print(Text(result.demand.title(), style="bold"))
@@ -31,7 +31,7 @@ def print_serving(result: ServingResult, console: Console) -> None:
 
 
 def headings(result: ServingResult) -> Iterator[str]:
-    """What was measured, from which machine."""
+    """Yield lines about what was measured and the client's machine."""
     server = result.server
     called = f"{server.name} {server.version}".strip() or "a server"
     inputs = ", ".join(f"{i.name} {i.datatype} {list(s)}" for i, s in zip(server.inputs, result.shapes, strict=True))
@@ -40,7 +40,7 @@ def headings(result: ServingResult) -> Iterator[str]:
 
 
 def tables(result: ServingResult) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
-    """Heads and rows of the times, "-" where the answers are too few to tell, and of the counts of requests."""
+    """Yield heads and rows of the times, with "-" if there are too few answers, and of the counts of requests."""
     steps = [(f"{step.value:,.5g}", step.outcome) for step in result.steps]
     steps += [(f"raw echo, {step.value:,.5g}", step.outcome) for step in result.floors]
     unit, late_ms = result.demand.unit, result.demand.late_ms
@@ -59,7 +59,7 @@ def _shown(out: Outcome, percent: float) -> str:
 
 
 def findings(result: ServingResult) -> Iterator[tuple[str, str]]:
-    """Sentences, each with "bad" where something is wrong."""
+    """Yield (kind, sentence); the kind is "bad" if something is wrong."""
     demand, outcomes = result.demand, [step.outcome for step in result.steps]
     if any(out.stopped for out in outcomes):
         yield "bad", "stopped before the end: the figures are of what was sent until then"
@@ -118,7 +118,7 @@ def _client(result: ServingResult) -> Iterator[tuple[str, str]]:
 
 
 def _server(result: ServingResult) -> Iterator[tuple[str, str]]:
-    """What the server has counted, beside what came."""
+    """Compare the server's counts with the answers that came."""
     grown = result.counted
     success, executions, inferences = (grown.get(name) for name in ("success", "executions", "inferences"))
     if success is None or executions is None or inferences is None:

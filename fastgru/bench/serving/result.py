@@ -1,4 +1,4 @@
-"""What a load has found at a server, as plain data."""
+"""The result of a load on a server, as plain data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ServingResult", "Step"]
 
 @dataclass(frozen=True)
 class Step:
-    """value: what was offered, as the demand counts it; words: the same for people."""
+    """value: the offered load in the demand's unit. words: the same for people."""
 
     value: float
     words: str
@@ -27,8 +27,9 @@ class Step:
 
 @dataclass(frozen=True)
 class ServingResult:
-    """shapes: of the inputs. message_bytes: of a request. counted: what the server has, between the first of `steps`
-    and the last. floors: the same load at a raw TCP echo on this machine."""
+    """shapes: those of the inputs. message_bytes: the size of a request. counted: the growth of the server's counts
+    between the first of `steps` and the last. floors: the same load on a raw TCP echo on this machine.
+    """
 
     server: Server
     demand: Demand
@@ -42,7 +43,7 @@ class ServingResult:
 
     @property
     def held(self) -> Step | None:
-        """The last step of a ramp that the server kept up with, as with all before it; None where there is none."""
+        """The last step before the first that the server could not sustain; None if it sustained none."""
         found = None
         for step in self.steps:
             if not step.outcome.holds(self.demand.late_ms):
@@ -56,13 +57,13 @@ class ServingResult:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the server has counted as many answers as came; None where it does not tell."""
+        """Whether the server counted as many answers as came; None if it does not tell."""
         counted = self.counted.get("success")
         return None if counted is None else counted == self.answered
 
     @property
     def errors_came(self) -> bool:
-        """Whether a request or a connection came to an error, or none was answered, or a ramp held nowhere."""
+        """True if a request or connection ended in an error, nothing was answered, or a ramp failed at once."""
         outcomes = [step.outcome for step in self.steps]
         ramp = self.demand.ramp is not None and self.held is None
         return ramp or not self.answered or any(outcome.failed or outcome.broken for outcome in outcomes)

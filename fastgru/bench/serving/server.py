@@ -1,4 +1,4 @@
-"""What a server tells of itself: its models, what it has counted, and the time that its process has taken."""
+"""Reads what a server reports: its models, its counts, and the CPU time of its process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _METRIC: Final = re.compile(rb"^(process_cpu_seconds_total|process_resident_memo
 
 @dataclass(frozen=True)
 class Counts:
-    """What a server has counted of a model so far; None for what it does not tell.
+    """The server's counts for a model so far; None for those that it does not report.
 
-    success and failure: requests. inferences: of these, rows; executions: of one inference or more. queue_ns and
-    compute_ns: of all requests. cpu_s and memory: of its process.
+    success, failure: requests. inferences: their rows. executions: runs of one inference or more. queue_ns, compute_ns:
+    sums over all requests. cpu_s, memory: those of its process.
     """
 
     success: int | None = None
@@ -36,7 +36,7 @@ class Counts:
     memory: int | None = None
 
     def since(self, before: Counts) -> dict[str, float | None]:
-        """By how much each has grown."""
+        """Return the growth of each count."""
         names = Counts.__dataclass_fields__
         pairs = {name: (getattr(before, name), getattr(self, name)) for name in names}
         return {name: None if None in pair else pair[1] - pair[0] for name, pair in pairs.items()}
@@ -44,7 +44,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Server:
-    """A model at a server. name, version, extensions: as the server calls itself."""
+    """A model on a server. name, version, extensions: as the server reports them."""
 
     target: Target
     model: str
@@ -54,7 +54,7 @@ class Server:
     extensions: tuple[str, ...] = ()
 
     def counts(self) -> Counts:
-        """What it tells now; nothing where it does not answer."""
+        """Return the counts now; all are None if the server does not answer."""
         found: dict[str, Any] = {}
         try:
             stats = self.target.json(f"/v2/models/{self.model}/stats")
@@ -70,7 +70,7 @@ class Server:
                 "queue_ns": int(counted["queue"]["ns"]), "compute_ns": int(counted["compute_infer"]["ns"]),
             }  # fmt: skip
         except (TypeError, KeyError, ValueError):
-            pass  # a server without the extension
+            pass  # the server lacks the extension
         metrics = dict(_METRIC.findall(text)) if status == 200 else {}
         if (cpu := metrics.get(b"process_cpu_seconds_total")) is not None:
             found["cpu_s"] = float(cpu)
@@ -80,9 +80,9 @@ class Server:
 
 
 def find_server(target: Target, url: str, model: str | None = None) -> Server:
-    """The server at `target`, and the model of that name, or its only one.
+    """Return the server at `target`, with the model of that name or its only one.
 
-    Raises `FastGRUError` where it cannot be reached, has no such model, or asks for a key.
+    Raises `FastGRUError` if it cannot be reached, has no such model, or requires a key.
     """
     try:
         about = _told(target, "/v2") or {}

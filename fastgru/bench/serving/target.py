@@ -1,4 +1,4 @@
-"""The server that is measured: where it listens, how it is reached, and what it is asked beside the load."""
+"""The address of the measured server, how to connect to it, and requests besides the load."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _UNIX: Final = ("unix", "http+unix")
 class Target:
     """An address, and what every request to it has.
 
-    host: the text of the header Host. address: what a socket of `family` connects to. prefix: of every path. headers:
-    of every request, each ending its line. tls: None for plain connections.
+    host: the text of the header Host. address: what a socket of `family` connects to. prefix: that of every path.
+    headers: those of every request, each with its line end. tls: None for plain connections.
     """
 
     host: str
@@ -40,18 +40,18 @@ class Target:
 
     @staticmethod
     def local(port: int) -> Target:
-        """A port of this machine, without encryption."""
+        """Return a port of this machine, without encryption."""
         return Target(f"127.0.0.1:{port}", ("127.0.0.1", port))
 
     @staticmethod
     def parse(
         url: str, *, unix: Path | None = None, key: str | None = None, tls: ssl.SSLContext | None = None
     ) -> Target:
-        """That of a URL: http, https, or a Unix socket's, as unix:/run/fastgru.sock.
+        """Return the target of a URL: http, https, or a Unix socket, as in unix:/run/fastgru.sock.
 
-        unix: connections go to this socket in place of the URL's host. key: an API key, sent as a bearer's. tls: in
-        place of the context by which Python verifies certificates. Raises `FastGRUError` for what is no such URL, and
-        for a host without an address.
+        unix: connect to this socket instead of the URL's host. key: an API key, sent as a bearer token. tls: a context
+            that
+        replaces Python's default one. Raises `FastGRUError` for another kind of URL, and for a host without an address.
         """
         scheme, _, rest = url.partition(":")
         headers = "" if key is None else f"Authorization: Bearer {key}\r\n"
@@ -74,20 +74,20 @@ class Target:
         return Target(parts.netloc, address, family, parts.path.rstrip("/"), headers, tls)
 
     def at_port(self, port: int) -> Target:
-        """Another port of the same host, plain. Raises `FastGRUError` where it has no ports, or TLS."""
+        """Return another port of the same host, without TLS. Raises `FastGRUError` if it has no ports, or has TLS."""
         if self.tls is not None or not isinstance(self.address, tuple):
             raise FastGRUError("--protocol grpc is for http://HOST:PORT: a Unix socket and TLS are for the others")
         name = self.host.rpartition(":")[0] or self.host
         return replace(self, host=f"{name}:{port}", address=(self.address[0], port, *self.address[2:]), prefix="")
 
     def begin(self) -> socket.socket:
-        """A socket that does not block and has begun to connect. Raises `OSError` where that is refused at once."""
+        """Return a non-blocking socket that has begun to connect. Raises `OSError` if that is refused at once."""
         made = self._socket()
         try:
             made.setblocking(False)
             status = made.connect_ex(self.address)
             going = (0, errno.EINPROGRESS, errno.EWOULDBLOCK if isinstance(self.address, tuple) else 0)
-            if status not in going:  # where a Unix socket would block, nothing has begun
+            if status not in going:  # a Unix socket that would block has begun nothing
                 raise OSError(status, os.strerror(status))
         except BaseException:
             made.close()
@@ -95,7 +95,7 @@ class Target:
         return made
 
     def wrapped(self, plain: socket.socket) -> socket.socket:
-        """`plain`, which is connected, behind TLS where the target has it; the handshake is still to be made."""
+        """Wrap `plain`, a connected socket, in TLS if the target has it. The handshake remains to be done."""
         if self.tls is None:
             return plain
         name = self.host.rpartition(":")[0] or self.host
@@ -103,7 +103,7 @@ class Target:
 
     @contextmanager
     def connected(self, timeout_s: float = 10.0) -> Iterator[socket.socket]:
-        """A connection that blocks, for so long at most. Raises `OSError`."""
+        """Open a blocking connection with a timeout. Raises `OSError`."""
         made = self._socket()
         try:
             made.settimeout(timeout_s)
@@ -116,7 +116,7 @@ class Target:
             made.close()
 
     def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """The status and the body of the answer to a GET, or to a POST of `body`, over a connection of its own."""
+        """Return the status and body of the answer to a GET, or to a POST of `body`, over a connection of its own."""
         headers = {"Host": self.host}
         for line in self.headers.splitlines():
             name, _, headers[name] = line.partition(": ")
@@ -130,7 +130,7 @@ class Target:
             raise ConnectionError(f"no answer of HTTP: {error!r}") from error
 
     def json(self, path: str, body: bytes | None = None) -> Any:
-        """What the answer's JSON says; None where the status is not 200 or there is no JSON."""
+        """Return the JSON of the answer; None if the status is not 200 or the body is not JSON."""
         status, text = self.ask(path, body)
         try:
             return json.loads(text) if status == 200 else None
@@ -145,7 +145,7 @@ class Target:
 
 
 def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """Whom to trust, and with which certificate to come; None where nothing is given. Raises `FastGRUError`."""
+    """Return a context with trusted authorities and a certificate; None if none are given. Raises `FastGRUError`."""
     if (cert is None) != (key is None):
         raise FastGRUError("--tls-cert and --tls-key go together")
     if ca is None and cert is None:
@@ -166,7 +166,7 @@ def _unix_family() -> int:
 
 
 def _resolved(host: str, port: int) -> tuple[int, Any]:
-    """The family and address of the first of the host's addresses that takes a connection, or of the first."""
+    """Return the family and address of the host's first address that accepts a connection, or else of the first."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:

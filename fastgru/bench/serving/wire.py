@@ -1,7 +1,7 @@
-"""What goes over the wire, encoded before the clock starts: V2 with binary tensors, V2 as JSON, WebSocket, raw TCP.
+"""Messages on the wire, encoded before the clock starts: V2 with binary tensors, V2 as JSON, WebSocket, raw TCP.
 
-A protocol encodes the frames of one session and cuts answers out of what has come. Its messages are those of any
-client of the protocol, so that the server may be another's.
+A protocol encodes the frames of one session and cuts answers out of received data. Its messages are those of any client
+of the protocol, so the server need not be ours.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
-Frame = Array | Sequence[Array]  # of a model with one input, or of one with several
-# The status, as HTTP has them or one of those below, the body, how many bytes the answer takes, and whether the server
-# closes the connection behind it.
+Frame = Array | Sequence[Array]  # for a model with one input, or with several
+# The status (that of HTTP or one of those below), the body, the number of bytes of the answer, and whether the server
+# closes the connection after it.
 Answer = tuple[int, bytes, int, bool]
-STREAM_ERROR: Final = -3  # of a protocol whose errors have no status
-UNASKED: Final = 0  # what a server says that answers no frame
+STREAM_ERROR: Final = -3  # for a protocol whose errors have no status
+UNASKED: Final = 0  # a message of the server that answers no frame
 PING: Final = -2
 
 DATATYPES: Final[Mapping[str, str]] = {
@@ -58,9 +58,9 @@ _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
 class Wire(ABC):
-    """One protocol at one server. window: how many frames a connection may have under way.
+    """One protocol with one server. window: how many frames a connection may have under way.
 
-    alike: a frame is the same message whatever the session.
+    alike: whether the message of a frame is the same for all sessions.
     """
 
     window, alike = 1, False
@@ -69,7 +69,7 @@ class Wire(ABC):
         self.target, self.model, self.inputs, self.timeout_us = target, model, tuple(inputs), timeout_us
 
     def hello(self, session: int) -> bytes:
-        """What a connection sends first, with an answer of its own that ends with a blank line; nothing by default."""
+        """Return what a connection sends first, with an answer that ends with a blank line; nothing by default."""
         return b""
 
     @abstractmethod
@@ -77,36 +77,36 @@ class Wire(ABC):
         """The request for a frame of a session."""
 
     def farewell(self, session: int, frame: Frame) -> bytes:
-        """What ends a session in order, with an answer of its own; b"" where sessions have no end."""
+        """Return the message that ends a session, which has an answer; b"" if sessions have no end."""
         return b""
 
     def fork(self) -> Wire:
-        """What a new connection uses: this, unless it has to remember something of each."""
+        """Return the protocol object for a new connection: this one, unless it keeps state for each connection."""
         return self
 
     def greeting(self) -> bytes:
-        """What a connection sends first, without an answer."""
+        """Return what a connection sends first, without an answer."""
         return b""
 
     def framed(self, message: bytes) -> bytes:
-        """An encoded message, or what of it may be sent now."""
+        """Return an encoded message, or the part of it that may be sent now."""
         return message
 
     def pong(self, body: bytes) -> bytes:
-        """The answer to a ping, whose body this is."""
+        """Return the answer to a ping with this body."""
         return b""
 
     @abstractmethod
     def cut(self, data: bytes) -> Answer | None:
-        """The first whole answer in `data`; None where more has to come. Raises `ConnectionError` for no answer."""
+        """Return the first whole answer in `data`; None if it is cut off. Raises `ConnectionError` for other data."""
 
     def tensor(self, body: bytes) -> bytes:
-        """The bytes of the output in the body of an answer."""
+        """Return the bytes of the output in the body of an answer."""
         return body
 
 
 class Echo(Wire):
-    """Raw TCP: as many bytes as a frame's message has, and the same back."""
+    """Raw TCP: sends as many bytes as a frame's message has, and receives the same bytes."""
 
     def __init__(self, target: Target, size: int) -> None:
         super().__init__(target)
@@ -120,7 +120,7 @@ class Echo(Wire):
 
 
 class Http(Wire):
-    """V2 with the binary extension, in and out. session 0 is a request without a sequence."""
+    """V2 with the binary extension, in both directions. Session 0 is a request without a sequence."""
 
     def farewell(self, session: int, frame: Frame) -> bytes:
         return self.encode(session, frame, end=True) if session else b""
@@ -204,7 +204,7 @@ class Json(Http):
 
 
 class Raw(Http):
-    """HTTP with the bytes of a tensor as the body both ways: what servers without a protocol are given."""
+    """HTTP with the bytes of a tensor as the body in both directions, for servers without a protocol."""
 
     path = "/"
 
@@ -214,7 +214,7 @@ class Raw(Http):
 
 
 class WebSocket(Http):
-    """One stream a connection: a binary frame, masked as a client's has to be, for each frame."""
+    """One stream per connection, with one binary message for each frame, masked as a client's must be."""
 
     window, alike = 64, True
 
@@ -237,7 +237,7 @@ class WebSocket(Http):
 
     @staticmethod
     def message(payload: bytes, opcode: int) -> bytes:
-        """One whole message of a client."""
+        """Return one whole message of a client."""
         size, mask = len(payload), os.urandom(4)
         if size < 126:
             head = bytes((0x80 | opcode, 0x80 | size))
@@ -266,12 +266,12 @@ class WebSocket(Http):
 
 
 def arrays_of(frame: Frame) -> Sequence[Array]:
-    """The arrays of a frame: one for each input of the model."""
+    """Return the arrays of a frame: one for each input of the model."""
     return (frame,) if isinstance(frame, np.ndarray) else frame
 
 
 def _raw(frame: Frame) -> bytes:
-    """The bytes of the arrays, one behind the other."""
+    """Return the bytes of the arrays, one after another."""
     return b"".join(array.tobytes() for array in arrays_of(frame))
 
 
@@ -280,13 +280,13 @@ def _compact(value: Any) -> bytes:
 
 
 def _unchunked(data: bytes, begin: int) -> tuple[bytes, int] | None:
-    """The body that is in chunks from `begin` on, and where it ends; None where more has to come."""
+    """Return the body in chunks that begins at `begin`, and its end; None if it is incomplete."""
     body = b""
     while (line := data.find(b"\r\n", begin)) >= 0:
         size = int(data[begin:line].partition(b";")[0], 16)
         if len(data) < line + 4 + size:
             return None
-        if not size:  # trailers would end with a blank line of their own
+        if not size:  # trailers would end with another blank line
             end = data.find(b"\r\n\r\n", line)
             return None if end < 0 else (body, end + 4)
         body += data[line + 2 : line + 2 + size]
