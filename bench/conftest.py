@@ -1,6 +1,6 @@
 """Fixtures of the benchmarks: `pytest bench/` times the cases of `fastgru.bench.cases`, each engine on its own.
 
-For ratios that can be trusted take `fastgru bench`, which times the engines in turn.
+For reliable ratios use `fastgru bench`, which times the engines in turns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", [NAME, *RIVALS])
 
 
-@lru_cache(maxsize=1)  # the engines of a case come one after the other
+@lru_cache(maxsize=1)  # the tests of one case run one after the other
 def _problem(case: Case) -> Problem:
     return gru_problem(case)
 
@@ -47,7 +47,7 @@ def _contender(problem: Problem, engine: str, threads: int) -> Contender:
 
 @pytest.fixture
 def measure(benchmark: Any, request: pytest.FixtureRequest, engine: str) -> Callable[[Case], None]:
-    """Verify, then time, a case on the engine of the test; skipped by name where the engine cannot run it."""
+    """Verify a case on the engine of the test, then time it. Skip the test if the engine cannot run the case."""
 
     def run(case: Case) -> None:
         try:

@@ -1,8 +1,8 @@
 """The figures of `predict`: python -m bench.predict [--sequences N] [--budget BYTES], from the folder of the clone.
 
-Sequences of 10 to 400 steps from a generator, H = 128, beside onnxruntime one by one (the better of 1 and 2 threads,
-on a sample) and with the memory that they take; then 2,000 log-normal lengths from 10 to 4,000, nearly all distinct,
-beside the least time that their multiply-adds take. The status is 1 where a bound is missed.
+First, sequences of 10 to 400 steps from a generator, H = 128, next to onnxruntime one by one (the better of 1 and 2
+threads, on a sample), and the memory that they take. Then, 2,000 log-normal lengths from 10 to 4,000, nearly all
+distinct, next to the least time of their multiply-adds. The exit status is 1 if a bound is missed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fastgru.bench.bounds import measure_peaks
 
 I = H = 128
 _SAMPLE = 400  # sequences that onnxruntime runs
-_EVERY = 50  # of those whose bits are compared with a call one by one
+_EVERY = 50  # distance of the results whose bits are compared with a single call
 
 
 def network(threads: int) -> fastgru.GRU:
@@ -33,7 +33,7 @@ def network(threads: int) -> fastgru.GRU:
 
 
 class Sequences:
-    """By number; cheap to make, so that it is not the generator that is timed."""
+    """Sequences by number. They are cheap to make, so that the generator is not what is timed."""
 
     def __init__(self, lengths: np.ndarray) -> None:
         self.lengths = lengths
@@ -52,7 +52,7 @@ class Sequences:
 
 
 def memory(word: str) -> int:
-    """VmRSS, or VmHWM, of this process, in bytes."""
+    """Return VmRSS or VmHWM of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(word))
 
@@ -62,10 +62,10 @@ def digest(result: tuple[np.ndarray, ...]) -> bytes:
 
 
 def run(net: fastgru.GRU, sequences: Sequences, budget: int) -> tuple[float, int, int]:
-    """Seconds, bytes beyond those before, and how many results of a sample have other bits than a call alone."""
+    """Return the seconds, the additional bytes, and how many results of a sample have other bits than a single call."""
     net.predict([sequences[0]])
     before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # begins VmHWM anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     kept: dict[int, bytes] = {}
     begun = time.perf_counter()
     for k, result in enumerate(net.predict(iter(sequences), budget=budget)):
@@ -78,7 +78,7 @@ def run(net: fastgru.GRU, sequences: Sequences, budget: int) -> tuple[float, int
 
 
 def one_by_one(sequences: Sequences) -> float:
-    """Seconds a sequence that onnxruntime takes, at its best."""
+    """Return the best seconds per sequence of onnxruntime."""
     import onnxruntime
 
     best, file = float("inf"), network(1).to_onnx()

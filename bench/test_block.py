@@ -1,4 +1,4 @@
-"""Many frames through a stream in one call; the rivals are called once a frame."""
+"""Many frames through a stream in one call; the rivals get one call per frame."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One training step beside torch: forward, backward and Adam of an embedding, a GRU and a linear layer.
+"""One training step next to torch: forward, backward and Adam of an embedding, a GRU and a linear layer.
 
 python -m bench.training [--hidden 64 128 256] [--vocabulary 64] [--repeats 15] [--threads 1]
 
-T = 100, N = 32. Both are checked to give the same losses over three steps first, then timed in turn in one process. The
-peak of the memory of three steps is that of a process each, beyond what it had when the network was made.
+T = 100, N = 32. The losses of both over three steps are compared first; then both are timed in turns in one process.
+The peak memory of three steps is measured in a process for each, beyond its memory when the network was made.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def batch(vocabulary: int) -> tuple[Any, Any]:
 
 
 def weights(hidden: int, vocabulary: int) -> dict[str, Any]:
-    """As torch names and draws them."""
+    """Return weights with torch's names and distributions."""
     rng = np.random.default_rng(1)
     bound = hidden**-0.5
     gates = 3 * hidden
@@ -94,7 +94,7 @@ def resident_bytes(peak: bool) -> int:
 
 
 def peak_of(name: str, hidden: int, vocabulary: int, threads: int) -> int:
-    """Bytes that three steps took at most, in a process of their own, which made one of a small network before."""
+    """Return the peak bytes of three steps in a process of their own, which made a small network before."""
     command = [sys.executable, "-m", "bench.training", "--peak", name, "--hidden", str(hidden)]
     command += ["--vocabulary", str(vocabulary), "--threads", str(threads)]
     return int(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))

@@ -1,7 +1,7 @@
 """What a million streams need: python -m bench.fleet [--streams N] [--rate HZ] [--hidden H], in a clone.
 
-It measures on this machine what a step, a frame on the wire, a session and a state take, and computes the rest from it:
-`bench.fleet.plan` has the arithmetic. `--page FILE` puts the tables into a page of the documents.
+It measures on this machine what a step, a frame on the wire, a session and a state cost, and computes the rest from
+that: `bench.fleet.plan` has the arithmetic. `--page FILE` puts the tables into a page of the documents.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main(words: list[str]) -> int:
 
 
 def placed(text: str, name: str, part: str) -> str:
-    """The page with this part between the comments of that name. Raises `ValueError` where they are not there."""
+    """Return the page with this part between the comments of that name. Raises `ValueError` if they are missing."""
     between = re.compile(rf"(<!-- fleet: {name}; [^\n]* -->\n).*?(<!-- fleet: end of {name} -->)", re.DOTALL)
     new, count = between.subn(lambda match: f"{match[1]}\n{part}\n\n{match[2]}", text)
     if count != 1:
@@ -74,7 +74,7 @@ def placed(text: str, name: str, part: str) -> str:
 
 
 def _said(fleet: Fleet, options: dict[str, object]) -> str:
-    """The options that are not the defaults."""
+    """Return the options that differ from the defaults."""
     given = {f.name: getattr(fleet, f.name) for f in fields(Fleet) if getattr(fleet, f.name) != f.default}
     if options["hidden"] != 128:
         given["hidden"] = options["hidden"]

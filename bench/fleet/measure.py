@@ -1,4 +1,4 @@
-"""What one machine takes for a step, a session and a state: the measurements of `python -m bench.fleet`."""
+"""Measures what a step, a session and a state cost on one machine, for `python -m bench.fleet`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["found_of", "state_sizes"]
 
 BATCH = 128
 CONNECTIONS = 64
-SESSIONS = 1_000  # whose memory is measured; a server takes 1,024 connections of one address
+SESSIONS = 1_000  # whose memory is measured; a server accepts 1,024 connections from one address
 KEPT = 10_000
 MOVED = 500
 STEPS = 5
@@ -31,7 +31,7 @@ ROUNDS = 9
 
 
 def found_of(setting: Setting, hidden: int, seconds: float) -> Found:
-    """Everything of a GRU with so many units and as many inputs, in float32."""
+    """Measure everything about a float32 GRU with so many units and inputs."""
     model = save_gru(setting.folder / "gru.safetensors", hidden)
     cpu_us, messages = _frames(setting, model, hidden, seconds)
     alone, batch = (_step_us(setting, model, hidden, sessions, seconds) for sessions in (1, BATCH))
@@ -46,7 +46,7 @@ def found_of(setting: Setting, hidden: int, seconds: float) -> Found:
 def _frames(
     setting: Setting, model: Path, hidden: int, seconds: float
 ) -> tuple[dict[str, float], dict[str, tuple[int, int]]]:
-    """Microseconds of the server's CPU time, and bytes, of a frame by protocol; medians over rounds of all in turn."""
+    """Return the server's CPU time in us, and the bytes, of a frame by protocol: medians over rounds in turns."""
     kinds = {
         "websocket": ("websocket", 1),
         "chunks": ("websocket", STEPS),
@@ -71,7 +71,7 @@ def _frames(
 
 
 def state_sizes(setting: Setting, streams: int) -> str:
-    """A table: bytes of the numbers of a state, of the state as it is sent, and of so many in the memory of a pool."""
+    """Return a table with the bytes of a state, of a state as it is sent, and of all states in the memory of a pool."""
     models = {
         f"GRU, H = {hidden}": save_gru(setting.folder / f"{hidden}.safetensors", hidden) for hidden in (64, 128, 256)
     }
@@ -93,7 +93,7 @@ def state_sizes(setting: Setting, streams: int) -> str:
 
 
 def _step_us(setting: Setting, path: Path, hidden: int, sessions: int, seconds: float) -> float:
-    """Of a session, in a push of so many."""
+    """Return the microseconds of one session in a push of `sessions`."""
     pool = fastgru.SessionPool(fastgru.load(path), sessions)
     handles = np.array([pool.open() for _ in range(sessions)], np.int64)
     x = np.random.default_rng(0).standard_normal((1, sessions, hidden), dtype=np.float32)
@@ -109,7 +109,7 @@ def _step_us(setting: Setting, path: Path, hidden: int, sessions: int, seconds: 
 
 
 def _answer(wire: Wire, frame: np.ndarray) -> int:
-    """Bytes of the answer to a frame that is not the first of its session."""
+    """Return the bytes of the answer to a frame that is not the first of its session."""
     session, size = 1 << 20, 0
     with wire.target.connected() as connection:
         if hello := wire.hello(session):
@@ -130,7 +130,7 @@ def _answer(wire: Wire, frame: np.ndarray) -> int:
 
 
 def _session(setting: Setting, model: Path, hidden: int) -> tuple[float, float]:
-    """Bytes of the server for a session with a WebSocket, and microseconds that a state takes to another server."""
+    """Return the server's bytes for a session with a WebSocket, and the us to move a state to another server."""
     with setting.server(model) as server, setting.server(model) as other:
         server_wire = setting.wire("websocket", server)
         with setting.load(server_wire, 8, frames_of(hidden)) as load:
@@ -145,7 +145,7 @@ def _session(setting: Setting, model: Path, hidden: int) -> tuple[float, float]:
 
 
 def _moved(server: Process, other: Process, ids: list[int]) -> Iterator[float]:
-    """Seconds of each state, over two connections that stay open."""
+    """Yield the seconds for each state, over two connections that stay open."""
     source, target = (http.client.HTTPConnection("127.0.0.1", each.port) for each in (server, other))
     for number in ids:
         path, begin = f"/v2/models/gru/sequences/{number}/state", time.perf_counter()

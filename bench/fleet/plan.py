@@ -1,4 +1,4 @@
-"""What many streams need, by arithmetic from what was measured on one machine. Nothing here measures anything."""
+"""Computes what many streams need from measurements on one machine. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from math import ceil, floor
 
 __all__ = ["HEADERS", "SEGMENT", "Fleet", "Found", "on_the_wire", "tables"]
 
-SEGMENT = 1_448  # bytes of a message in one packet of TCP, with an MTU of 1,500 and timestamps
-HEADERS = 66  # bytes of Ethernet, IPv4 and TCP in front of them
+SEGMENT = 1_448  # bytes of a message in one TCP packet, with an MTU of 1,500 and timestamps
+HEADERS = 66  # bytes of Ethernet, IPv4 and TCP headers in a packet
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """streams, each with `rate` frames a second; share: of a core, a link or a memory that may be in use.
+    """streams: their number, each with `rate` frames per second. share: of a core, link or memory that may be in use.
 
-    cores, gbit, gib: of one machine. machines: of one rack.
+    cores, gbit, gib: those of one machine. machines: those of one rack.
     """
 
     streams: int = 1_000_000
@@ -30,12 +30,14 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Found:
-    """What was measured of a model with `hidden` units.
+    """The measurements of a model with `hidden` units.
 
-    alone_us, batch_us: of a step in process, of one session and of each of many. cpu_us: of the server for a frame, by
-    protocol. steps: in each frame of "chunks". messages: bytes of a frame and of its answer. session_bytes: of memory,
-    with its connection. record_bytes: of a session in a folder of states. start_s, kept_s: until a server is ready
-    without sessions, and with `kept` in its folder. move_us: a state by GET and PUT, one after the other.
+    alone_us, batch_us: of a step in process, for one session alone and for each of many. cpu_us: of the server for a
+        frame,
+    by protocol. steps: in each frame of "chunks". messages: bytes of a frame and of its answer. session_bytes: of
+    memory, with its connection. record_bytes: of a session in a folder of states. start_s, kept_s: time until a server
+    is ready, without sessions and with `kept` sessions in its folder. move_us: of a state by GET and PUT, one after the
+    other.
     """
 
     hidden: int
@@ -53,22 +55,22 @@ class Found:
 
 
 def on_the_wire(size: int) -> int:
-    """Bytes of a message with the headers of its packets; packets that only acknowledge are not counted."""
+    """Return the bytes of a message with the headers of its packets; packets of acknowledgements are not counted."""
     return size + HEADERS * ceil(size / SEGMENT)
 
 
 def cores_for(fleet: Fleet, cpu_us: float, steps: int = 1) -> float:
-    """Cores that are in use for `share` of the time, where a frame of so many steps takes so much of one."""
+    """Return the cores in use for `share` of the time, if a frame of `steps` steps takes `cpu_us`."""
     return fleet.streams * fleet.rate / steps * cpu_us / 1e6 / fleet.share
 
 
 def gbit_for(fleet: Fleet, size: int, steps: int = 1) -> float:
-    """Gbit/s of all streams in one direction, where a frame of so many steps is a message of `size` bytes."""
+    """Return Gbit/s of all streams in one direction, if a frame of `steps` steps is a message of `size` bytes."""
     return fleet.streams * fleet.rate / steps * on_the_wire(size) * 8 / 1e9
 
 
 def streams_of(fleet: Fleet, found: Found, protocol: str, steps: int = 1) -> dict[str, int]:
-    """How many streams each part of one machine allows."""
+    """Return how many streams each part of one machine allows."""
     most = max(map(on_the_wire, found.messages[protocol]))
     return {
         "cores": floor(fleet.cores * fleet.share * 1e6 * steps / (fleet.rate * found.cpu_us[protocol])),
@@ -78,7 +80,7 @@ def streams_of(fleet: Fleet, found: Found, protocol: str, steps: int = 1) -> dic
 
 
 def tables(fleet: Fleet, found: Found) -> list[str]:
-    """The tables of the page, in Markdown."""
+    """Return the tables of the page, in Markdown."""
     return [_needs(fleet, found), _machine(fleet, found), _failure(fleet, found)]
 
 
@@ -113,7 +115,7 @@ def _machine(fleet: Fleet, found: Found) -> str:
 
 
 def _verdict(fleet: Fleet, found: Found) -> str:
-    """What the first bottleneck is, in a sentence."""
+    """Return a sentence about the first bottleneck."""
     each, cpu = streams_of(fleet, found, "websocket"), found.cpu_us["websocket"]
     first = min(each, key=lambda part: each[part])
     more = 100 * (found.cpu_us["chunks"] / found.steps / cpu - 1)
@@ -163,6 +165,6 @@ def _name(protocol: str, found: Found) -> str:
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown; all columns but the first are numbers."""
+    """Return a Markdown table; all columns but the first are numbers."""
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -1,8 +1,8 @@
 """The figures of `fastgru serve`: python -m bench.serve [WHAT]... [--full] [--json FILE], from the folder of the clone.
 
-The server is on one core and the client on another, with the floors and the rivals beside them in the same run. A
-figure that has a bound says whether it holds; the status is 1 where one is missed. Without --full each run takes a
-tenth of the time, and at least two seconds.
+The server runs on one core and the client on another; floors and rivals are measured in the same run. A figure with a
+bound says whether it holds, and the exit status is 1 if one is missed. Without --full, each run takes a tenth of the
+time, but at least two seconds.
 """
 
 from __future__ import annotations

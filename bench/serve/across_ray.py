@@ -1,7 +1,7 @@
-"""What a step costs through Ray Serve, beside `fastgru serve` asked directly: `python -m bench.serve.across_ray`.
+"""The cost of a step through Ray Serve, next to `fastgru serve` alone: `python -m bench.serve.across_ray`.
 
-It deploys the file of the page "Beyond one server". One client has one sequence and one connection, and sends its steps
-one after the other, in turn to both.
+It deploys the file of the page "Beyond one server". One client with one sequence and one connection sends its steps one
+after the other, in turns to both.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ROUNDS, STEPS, H = 5, 400, 64
 
 @contextmanager
 def deployed(model: Path, port: int) -> Iterator[None]:
-    """The file of the page, on a Ray of this machine that ends with the block."""
+    """Deploy the file of the page on a Ray of this machine, which ends with the block."""
     import ray
     from ray import serve
 
     (code,) = re.findall(
         r"^<!-- server: ray_app.py -->\n\n?```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S
     )
-    # Names of a main program are pickled by value: the replicas have no such file.
+    # Ray pickles names of a main program by value, which is needed because the replicas have no such file.
     names = {"__name__": "__main__"}
     exec(code.replace("/srv/models/model.onnx", str(model)), names)
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
@@ -49,7 +49,7 @@ def deployed(model: Path, port: int) -> Iterator[None]:
 
 
 def step(client: HTTPConnection, session: int, number: int, frame: bytes) -> tuple[int, bytes]:
-    """Send a numbered step of a sequence; the status, and the bytes that came back."""
+    """Send a numbered step of a sequence, and return the status and the received bytes."""
     start = "true" if number == 0 else "false"
     url = f"/v2/models/model/infer?sequence_id={session}&sequence_step={number}&sequence_start={start}"
     headers = {"Inference-Header-Content-Length": "0", "X-Session-Id": str(session)}

@@ -1,4 +1,4 @@
-"""What a folder of states costs: a step with and without it, in turn, and a start that finds many sessions there."""
+"""The cost of a folder of states: a step with and without it, in turns, and a start with many sessions in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close
 
 
 def durable(setting: Setting) -> None:
-    """p50 of one connection, H = 64, beside a server without a folder; then the time until the server is ready."""
+    """Measure p50 of one connection, H = 64, next to a server without a folder; then the time until it is ready."""
     model = save_gru(setting.folder / "gru.safetensors")
     with tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None) as ram:
         folders = {"on a RAM disk": Path(ram) / "states", "on disk": setting.folder / "states"}
@@ -71,7 +71,7 @@ def _start(setting: Setting, model: Path, folder: Path, where: str) -> None:
 
 
 def keep_sessions(model: Path, folder: Path, count: int) -> None:
-    """A folder of states with so many sessions of the model `gru`."""
+    """Make a folder of states with so many sessions of the model `gru`."""
     settings = Settings(state_dir=folder)
     kept = Folder(settings)
     sessions = Repository({"gru": model}, settings, folder=kept).get("gru").sessions
@@ -82,7 +82,7 @@ def keep_sessions(model: Path, folder: Path, count: int) -> None:
 
 
 def ready(model: Path, folder: Path) -> float:
-    """Seconds from the start of the process to its first 200; it is killed then."""
+    """Return the seconds from the start of the process to its first 200. The process is then killed."""
     port, began = free_port(), time.perf_counter()
     words = [sys.executable, "-m", "fastgru", "serve", f"gru={model}", "--port", str(port), "--state-dir", str(folder)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,7 +1,7 @@
-"""What a server costs without a protocol: floors and rivals, each a process of its own.
+"""The cost of a server without a protocol: floors and rivals, each in a process of its own.
 
-python -m bench.serve.floors raw PORT            uvicorn: the body goes back, through raw ASGI
-python -m bench.serve.floors numpy PORT          uvicorn: a GRU step in NumPy, through raw ASGI, state by connection
+python -m bench.serve.floors raw PORT            uvicorn returns the body, through raw ASGI
+python -m bench.serve.floors numpy PORT          uvicorn does a GRU step in NumPy, through raw ASGI, state by connection
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def application(make: Callable[[tuple[str, int], bytes], bytes]) -> Callable[..., Awaitable[None]]:
-    """A raw ASGI function that answers a body with what `make` makes of it for this client."""
+    """Return a raw ASGI function that answers a body with the result of `make` for this client and body."""
 
     async def run(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,7 +42,7 @@ def application(make: Callable[[tuple[str, int], bytes], bytes]) -> Callable[...
 
 
 def numpy_step(hidden: int = 64) -> Callable[[tuple[str, int], bytes], bytes]:
-    """A GRU step as a script writes it, with a state for each connection."""
+    """Return a function that does a GRU step as in a script, with a state for each connection."""
     given = weights(hidden)
     states: dict[tuple[str, int], Array] = {}
 

@@ -1,6 +1,7 @@
-"""A client of gRPC in a process of its own: grpc_client.py PORT KIND SECONDS SESSION, with bytes that are made before.
+"""A gRPC client in a process of its own: grpc_client.py PORT KIND SECONDS SESSION, with requests that are encoded
+first.
 
-KIND is unary or stream. It prints an object of JSON: how many steps, and the median and the 99th percentile in
+KIND is unary or stream. It prints a JSON object: the number of steps, and the median and 99th percentile in
 microseconds.
 """
 
@@ -24,7 +25,7 @@ _WARM = 300
 
 
 def requests(session: int) -> tuple[bytes, list[bytes]]:
-    """The request that begins the sequence, and those that follow it."""
+    """Return the request that begins the sequence, and those that follow it."""
     made = []
     for k, frame in enumerate(frames_of()):
         given = message("ModelInferRequest")(model_name="gru", raw_input_contents=[frame.tobytes()])

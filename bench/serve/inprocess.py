@@ -1,4 +1,4 @@
-"""The pool without a server: a push of many sessions in one call, beside a loop of streams."""
+"""The pool without a server: a push of many sessions in one call, next to a loop of streams."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pool(setting: Setting) -> None:
 
 
 def _beside(setting: Setting, hidden: int, sessions: int) -> tuple[float, float]:
-    """Microseconds of a push of a pool, and of a loop of streams, in turn: medians over the same rounds."""
+    """Return the microseconds of a push of a pool and of a loop of streams, in turns: medians over the same rounds."""
     model = fastgru.load(save_gru(setting.folder / f"gru{hidden}.safetensors", hidden))
     return _compared(
         setting, model, np.random.default_rng(0).standard_normal((1, sessions, hidden), dtype=np.float32), 1
@@ -54,7 +54,7 @@ def _beside(setting: Setting, hidden: int, sessions: int) -> tuple[float, float]
 
 
 def _compared(setting: Setting, model: fastgru.Model, x: Array, axis: int) -> tuple[float, float]:
-    """x: a frame for each session, along the axis. What each gets has the shape of its frame."""
+    """x: a frame for each session along the axis. Each session's output has the shape of its frame."""
     sessions, y = x.shape[axis], np.empty_like(x)
     many = fastgru.SessionPool(model, sessions)
     handles = np.array([many.open() for _ in range(sessions)], np.int64)
@@ -86,7 +86,7 @@ def _time(call: Callable[[], None], repeats: int) -> float:
 
 
 def _realtime(setting: Setting) -> None:
-    """8,000 sessions with a frame every 10 ms on one core: a tick every millisecond, with those that are due in it."""
+    """Run 8,000 sessions with a frame every 10 ms on one core: a tick every millisecond, for the sessions due in it."""
     model = fastgru.load(save_gru(setting.folder / "gru64.safetensors", 64))
     many = fastgru.SessionPool(model, SESSIONS)
     handles = np.array([many.open() for _ in range(SESSIONS)], np.int64).reshape(10, -1)

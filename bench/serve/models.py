@@ -1,4 +1,4 @@
-"""The models of the measurements, made on the spot, and the frames that sessions send."""
+"""The models of the measurements, made on demand, and the frames that sessions send."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 
 def save_gru(path: Path, hidden: int = 64, seed: int = 0) -> Path:
-    """A GRU as wide as its input, x (T, N, H), h0 (1, N, H) -> y (T, N, H), hn."""
+    """Save a GRU with H inputs: x (T, N, H), h0 (1, N, H) -> y (T, N, H), hn."""
     given, H = weights(hidden, seed), hidden
     node = Node("gru", ("x", "h0", "", "", *given), ("y", "hn"), {"spec": GRUSpec(H, H).to_dict()})
     inputs = (
@@ -34,7 +34,7 @@ def save_gru(path: Path, hidden: int = 64, seed: int = 0) -> Path:
 
 
 def frames_of(hidden: int = 64, steps: int = 1, count: int = 61, seed: int = 1) -> list[Array]:
-    """Frames (steps, 1, H), of which sessions send one after the other, each from a place of its own on."""
+    """Return frames (steps, 1, H), which sessions send in turn, each beginning with another frame."""
     x = np.random.default_rng(seed).standard_normal((count, steps, 1, hidden), dtype=np.float32)
     return list(x)
 

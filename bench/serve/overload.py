@@ -1,4 +1,4 @@
-"""Twice as much as the server can do: what it refuses, how soon, and what those wait that it takes."""
+"""Twice the load that the server can handle: what it refuses, how soon, and how long admitted requests wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fastgru.bench.serving.schedule import periodic, poisson
 
 __all__ = ["overload"]
 
-_DEADLINE = 1.5  # of steps, by the p99 of a calm server: what no server foresees has room up to twice as much
+# The timeout of steps over the p99 of a calm server. The bound of 2 leaves room for delays that no server can foresee.
+_DEADLINE = 1.5
 STEPS = 200  # of the long request, at H = 256: some milliseconds
 
 
@@ -25,7 +26,7 @@ def overload(setting: Setting) -> None:
 
 
 def _long_requests(setting: Setting) -> None:
-    """Requests without a sequence that take over a millisecond each, at random, at twice the capacity."""
+    """Send requests without a sequence that take over a millisecond each, at random times, at twice the capacity."""
     model = save_gru(setting.folder / "wide.safetensors", 256)
     frames = frames_of(256, STEPS, 5)
     with setting.server(model) as server:
@@ -42,8 +43,9 @@ def _long_requests(setting: Setting) -> None:
 
 
 def _steps(setting: Setting, protocol: str) -> None:
-    """Twice as many sessions with a step every 10 ms as one core serves. The client is no faster than the server with
-    binary tensors, and sends no more than it can; with JSON it is.
+    """Run twice as many sessions, with a step every 10 ms, as one core can serve.
+
+    With binary tensors the client is no faster than the server, and sends only what it can. With JSON it is faster.
     """
     title = f"2x overload, steps, {protocol}"
     model, frames = save_gru(setting.folder / "gru.safetensors"), frames_of()

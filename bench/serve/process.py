@@ -1,4 +1,4 @@
-"""A server as a process of its own, on a core of its own, and what it takes: CPU time, memory, descriptors."""
+"""A server as a process of its own, on a core of its own, with its CPU time, memory and descriptors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """This thread on one core only, as long as this lasts; on machines of one core, nothing."""
+    """Pin this thread to one core inside the block. It does nothing if the process may not use the core."""
     before = os.sched_getaffinity(0)
     if core in before:
         os.sched_setaffinity(0, {core})
@@ -35,9 +35,9 @@ def on_core(core: int) -> Iterator[None]:
 
 
 class Process:
-    """Started, and listening on `port`, when it is entered; ended when it is left.
+    """A process that listens on `port` when the block is entered, and is ended when the block is left.
 
-    ready: of HTTP, a path that is 200 when requests may come.
+    ready: a path that answers 200 over HTTP when requests may come.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Process:
 
     @staticmethod
     def pinned(core: int | None) -> list[str]:
-        """What goes before the words of a process that is to be on one core."""
+        """Return the words before a command that pin its process to a core."""
         return ["taskset", "-c", str(core)] if core is not None and shutil.which("taskset") else []
 
     def __enter__(self) -> Process:
@@ -75,13 +75,13 @@ class Process:
         raise RuntimeError(f"{' '.join(self.words)}: does not listen on port {self.port}\n{self.said()}")
 
     def said(self) -> str:
-        """The end of its log, and how it ended, if it did."""
+        """Return the end of its log, and how it ended, if it did."""
         ended = self.process.poll()
         end = "" if ended is None else f"it has ended with {ended}\n"
         return end + (self.log.read_text(errors="replace")[-2000:] if self.log else "")
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """SIGTERM, and SIGKILL to those that stay; `ended` is the status."""
+        """Send SIGTERM, and SIGKILL if the process stays. `ended` is its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -93,7 +93,7 @@ class Process:
             self.output.close()
 
     def pids(self) -> list[int]:
-        """Of the process and all that it has started."""
+        """Return the ids of the process and of all that it has started."""
         found = [self.pid]
         for pid in found:
             for task in Path(f"/proc/{pid}/task").iterdir():
@@ -104,7 +104,7 @@ class Process:
         return found
 
     def cpu_s(self) -> float:
-        """Of all threads of its processes, from the scheduler, in nanoseconds' resolution."""
+        """Return the CPU time of all threads of its processes, as counted by the scheduler in nanoseconds."""
         total = 0
         for pid in self.pids():
             for task in Path(f"/proc/{pid}/task").iterdir():
@@ -115,7 +115,7 @@ class Process:
         return total / 1e9
 
     def memory(self, what: str = "Private_Dirty") -> int:
-        """Bytes that are resident and its own, or with "Rss" all that are resident, of all its processes."""
+        """Return the resident bytes of all its processes: only private ones, or with "Rss" all."""
         total = 0
         for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -128,14 +128,15 @@ class Process:
 
 
 def fastgru_server(model: Path, port: int, *options: str, core: int | None = None, log: Path | None = None) -> Process:
-    """`fastgru serve` of this Python."""
+    """Return `fastgru serve` of this Python as a process."""
     words = [sys.executable, "-m", "fastgru", "serve", str(model), "--port", str(port), *options]
     return Process(words, port, core=core, log=log, ready="/v2/health/ready")
 
 
 def floor(kind: str, port: int, *arguments: str, core: int | None = None) -> Process:
-    """A process of `bench.serve.floors`; of kind "echo", raw TCP: whatever comes goes back."""
-    from fastgru.bench.serving.echo import echo_words  # others, such as Triton, need nothing of this package
+    """Return a process of `bench.serve.floors`; the kind "echo" is a raw TCP echo."""
+    # Imported here, because other servers, such as Triton, need nothing of this package.
+    from fastgru.bench.serving.echo import echo_words
 
     words = (
         echo_words(port, int(arguments[0]))

@@ -1,4 +1,4 @@
-"""Sessions in real time, and the tail of an open loop."""
+"""Sessions in real time, and the latency tail of an open loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GTCRN = ("websocket", 120, 62.5)
 
 
 def realtime(setting: Setting) -> None:
-    """So many sessions on one core, each with a frame every 10 ms (GTCRN: 16), for a minute; how many are late."""
+    """Run sessions on one core, each with a frame every 10 ms (GTCRN: 16), for a minute, and count the late frames."""
     gru = save_gru(setting.folder / "gru.safetensors")
     for protocol, sessions in SESSIONS.items():
         if setting.wants(protocol):
@@ -61,7 +61,7 @@ def _realtime(
 
 
 def _echo(setting: Setting, size: int, sessions: int, schedule: Schedule) -> Outcome:
-    """The same schedule against a raw echo."""
+    """Run the same schedule against a raw echo."""
     with (
         floor("echo", free_port(), str(size), core=setting.server_core) as process,
         setting.load(Echo(Target.local(process.port), size), sessions, [np.zeros(size, np.uint8)]) as load,
@@ -72,7 +72,7 @@ def _echo(setting: Setting, size: int, sessions: int, schedule: Schedule) -> Out
 
 
 def capacity(setting: Setting, protocol: str, sessions: int, run: Callable[[], Outcome]) -> float:
-    """Answers a second in a closed loop of so many connections."""
+    """Return the answers per second in a closed loop of so many connections."""
     run()
     outcome = run()
     rate = outcome.statuses[200] / outcome.seconds
@@ -81,9 +81,9 @@ def capacity(setting: Setting, protocol: str, sessions: int, run: Callable[[], O
 
 
 def busy_rate(setting: Setting, server: Process, load: Load, share: float) -> float:
-    """The frames a second, at random, that keep the core of the server busy for this share of the time.
+    """Return the frames per second, at random times, that keep the server's core busy for this share of the time.
 
-    A frame takes less of it when more come at once, so that it is no share of what a closed loop gets through.
+    A frame takes less CPU time when more come at once, so this is not a share of the rate of a closed loop.
     """
     outcome = load.closed_loop(2.0)
     rate = 0.5 * outcome.statuses[200] / outcome.seconds
@@ -97,7 +97,7 @@ def busy_rate(setting: Setting, server: Process, load: Load, share: float) -> fl
 
 
 def tail(setting: Setting) -> None:
-    """Frames that arrive at random and keep the core of the server busy for 70 % of the time, beside an echo."""
+    """Send frames at random times that keep the server's core busy for 70 % of the time, and compare with an echo."""
     model, frames, sessions = save_gru(setting.folder / "gru.safetensors"), frames_of(), 64
     for protocol in filter(setting.wants, SESSIONS):
         title = f"{protocol} at 70 % load"

@@ -1,4 +1,4 @@
-"""Connections that remember what came back, so that it can be compared with a stream in process."""
+"""Connections that remember the answers, so that they can be compared with a stream in process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Replayed(Connection):
-    """digest: a checksum over all outputs that came back. refused: which answers said that a frame was not taken."""
+    """digest: a checksum over all received outputs. refused: the numbers of the answers that refused a frame."""
 
     def __init__(self, wire: Wire, session: int, frames: Sequence[Array], at: int = 0) -> None:
         super().__init__(wire, session, frames, at)
@@ -32,7 +32,7 @@ class Replayed(Connection):
         super().take(status, body)
 
     def replay(self, stream: Any) -> int:
-        """The digest of the same frames, without those refused, pushed into `stream`."""
+        """Push the same frames, without the refused ones, into `stream`, and return the digest."""
         digest, refused = 0, set(self.refused)
         for i in range(self.answers):
             if i not in refused:

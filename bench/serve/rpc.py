@@ -1,4 +1,4 @@
-"""Steps over gRPC, by a client of grpcio: ours, and with `--triton` Triton's own beside it, in turn."""
+"""Steps over gRPC with a client of grpcio: ours and, with `--triton`, Triton's own, in turns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["rpc"]
 
 
 def rpc(setting: Setting) -> None:
-    """The median of one client's steps, each a call or a message of a stream, and the server's CPU time for one."""
+    """Measure the median of one client's steps, as calls or in a stream, and the server's CPU time for a step."""
     if find_spec("grpc") is None:
         print("    grpcio is not installed: no client")
         return

@@ -1,4 +1,4 @@
-"""What every measurement shares: where the server and the client run, for how long, and what was found."""
+"""What all measurements share: where the server and the client run, for how long, and the figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """A number and what it should be. `holds` is None for what stands beside without a bound of its own."""
+    """A number and its bound. `holds` is None for a number without a bound."""
 
     name: str
     value: float
@@ -43,9 +43,10 @@ class Figure:
 
 @dataclass
 class Setting:
-    """The server on one core, the client on another; `full` takes the times of the promise, else a tenth.
+    """The server runs on one core, the client on another. `full` takes the full times, otherwise a tenth.
 
-    part: what of a measurement is wanted, all of it by default. sessions: how many, where not those of the promise.
+    part: the part of a measurement that is wanted; all of it by default. sessions: their number, instead of the
+        default.
     """
 
     folder: Path
@@ -67,7 +68,7 @@ class Setting:
         return full if self.full else max(2.0, full / 10)
 
     def found(self, name: str, value: float, unit: str, bound: float | None = None, *, least: bool = False) -> None:
-        """Print a figure; it holds where it is at most, or with `least` at least, its bound."""
+        """Print a figure. It holds if it is at most its bound, or with `least` at least its bound."""
         holds = None if bound is None else bool(value >= bound if least else value <= bound)
         figure = Figure(name, value, unit, bound, holds)
         self.figures.append(figure)
@@ -92,9 +93,9 @@ class Setting:
 
     @contextmanager
     def load(self, wire: Wire, sessions: int, frames: Sequence[Array], *, alone: bool = False) -> Iterator[Load]:
-        """So many sessions, each with a connection, from a core of its own; no garbage is collected.
+        """Open so many sessions, each with a connection, from the client's core; no garbage is collected in the block.
 
-        alone: requests without a sequence.
+        alone: send requests without a sequence.
         """
         with on_core(self.client_core):
             ids = [0 if alone else next(self.ids) for _ in range(sessions)]
@@ -113,7 +114,7 @@ class Setting:
         return PROTOCOLS[protocol](Target.local(process.port), model, **more)
 
     def replay(self, load: Load, model: Path, name: str, most: int = 16) -> None:
-        """Push what up to so many sessions sent into a stream in process: how many got other bits."""
+        """Push what at most `most` sessions sent into a stream in process, and count those with other bits."""
         loaded = fastgru.load(model)
         some = load.connections[:: max(1, len(load.connections) // most)]
         wrong = sum(connection.replay(loaded.stream(1)) != connection.digest for connection in some)

@@ -1,4 +1,4 @@
-"""Sessions that come and go by the thousand, over every protocol, and leave in every way: what stays in the server."""
+"""Thousands of sessions over every protocol, which end in every way: what remains in the server."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def soak(setting: Setting, sessions: int | None = None) -> None:
-    """Waves of 50 sessions, 20 steps each, that say good-bye, close, or vanish; 10,000 of them take ten minutes.
+    """Run waves of 50 sessions with 20 steps each, which end, close or vanish. 10,000 sessions take ten minutes.
 
-    Memory is compared from a tenth of the way on, once every buffer and every table has been as large as it gets.
+    Memory is compared from a tenth of the run on, when every buffer and every table has reached its largest size.
     """
     sessions = sessions or (10_000 if setting.full else 1_000)
     pause = 600 * WAVE / 10_000 if setting.full else 0.0
@@ -65,13 +65,13 @@ def soak(setting: Setting, sessions: int | None = None) -> None:
 
 
 def _growth(memory: Sequence[int]) -> float:
-    """The last tenth over the first, each by its median."""
+    """Return the median of the last tenth minus that of the first."""
     few = max(1, len(memory) // 10)
     return float(np.median(memory[-few:]) - np.median(memory[:few]))
 
 
 def _leave(connections: Sequence[Connection], wave: int) -> None:
-    """A third ends its session, a third closes the connection, a third vanishes with a reset."""
+    """End a third of the sessions, close the connections of a third, and let a third vanish with a reset."""
     for way, connection in zip(_ways(wave), connections, strict=False):
         if way == "ends":
             connection.socket.setblocking(True)

@@ -1,4 +1,4 @@
-"""What the server adds: to the latency of a raw TCP echo, and in CPU time a step."""
+"""What the server adds to the latency of a raw TCP echo, and its CPU time per step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU_US = {"binary": 45, "websocket": 30, "json": None}
 
 
 def added(setting: Setting) -> None:
-    """p50 of one connection beside an echo of as many bytes, in turn, in rounds."""
+    """Measure p50 of one connection, next to an echo of as many bytes, in turns."""
     frames, model = frames_of(), save_gru(setting.folder / "gru.safetensors")
     rounds, seconds = (30, 0.3) if setting.full else (8, 0.15)
     with setting.server(model) as server, ExitStack() as stack:
@@ -52,7 +52,7 @@ def added(setting: Setting) -> None:
 
 
 def cpu(setting: Setting) -> None:
-    """CPU time of the server for a step, 64 connections in a closed loop, ours and others' in one run."""
+    """Measure the server's CPU time per step with 64 connections in a closed loop, for ours and others in one run."""
     frames, model, seconds = frames_of(), save_gru(setting.folder / "gru.safetensors"), setting.seconds(20)
     with floor("echo", free_port(), "256", core=setting.server_core) as process:
         _step(setting, process, Echo(Target.local(process.port), 256), "raw TCP echo", seconds, None)

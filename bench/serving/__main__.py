@@ -1,8 +1,8 @@
 """Servers side by side: python -m bench.serving [--triton PYTHON] [--mlserver PYTHON], from the folder of the clone.
 
-Every server answers steps of the same GRU (H = 64, float32, a state for each session) on one core, and the client is on
-another; servers and protocols take turns, in rounds. The outputs of each are compared with those of NumPy before
-anything counts. Over gRPC the client is Triton's own, for every server.
+Every server answers steps of the same GRU (H = 64, float32, a state for each session) on one core, with the client on
+another. Servers and protocols take turns, in rounds. The outputs of each are compared with those of NumPy before
+anything is timed. Over gRPC, Triton's own client is used for every server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GRPC = ("unary", "stream")
 
 
 def rows_of(peers: list[Peer], stack: ExitStack, client: GrpcClient | None, core: int, wanted: str) -> list[Row]:
-    """With all servers started, of the protocols that are wanted."""
+    """Start all servers, and return the rows of the protocols that are wanted."""
     rows: list[Row] = []
     for peer in peers:
         wants = ("", "grpc"), ("", "http")
@@ -44,7 +44,7 @@ def rows_of(peers: list[Peer], stack: ExitStack, client: GrpcClient | None, core
 
 
 def measure(rows: list[Row], rounds: int, seconds: float) -> None:
-    """In rounds, each of which has a turn of every row."""
+    """Measure in rounds, each with a turn for every row."""
     for _ in range(rounds):
         for row in rows:
             row.one(seconds)

@@ -1,8 +1,8 @@
-"""Triton's own client over gRPC, in a closed loop, in the environment that has tritonclient.
+"""Triton's own gRPC client, in a closed loop, in the environment that has tritonclient.
 
-It reads jobs, one object of JSON a line: {"port", "streams", "sessions", "first", "seconds"}, and answers each with
-{"latencies", in ns, "outputs"}, or {"error"}. One session waits for each answer before the next frame, through the
-client that blocks. Several do the same with grpcio's bytes and asyncio, since Triton's client takes more time for a
+It reads jobs, one JSON object per line: {"port", "streams", "sessions", "first", "seconds"}. It answers each with
+{"latencies", in ns, "outputs"} or {"error"}. A single session uses the blocking client, and waits for each answer
+before the next frame. Several sessions use grpcio with bytes and asyncio, because Triton's client takes more time for a
 message than the servers do. outputs: the first ones of the first session.
 """
 
@@ -28,7 +28,7 @@ Found = tuple[list[int], list[list[float]]]
 
 
 def frames(count: int = 61) -> list[Any]:
-    """As `bench.serve.models.sentof` makes them."""
+    """Return the same frames as `bench.serve.models.frames_of`, as inputs of the client."""
     x = np.random.default_rng(1).standard_normal((count, 1, 1, HIDDEN), dtype=np.float32)
     made = []
     for each in x:
@@ -39,7 +39,7 @@ def frames(count: int = 61) -> list[Any]:
 
 
 def alone(client: Any, session: int, streams: bool, seconds: float) -> Found:
-    """One session, through the client that blocks."""
+    """Run one session through the blocking client."""
     inputs, took, kept = frames(), [], []
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
     if streams:
@@ -66,7 +66,7 @@ def alone(client: Any, session: int, streams: bool, seconds: float) -> Found:
 
 
 async def together(port: int, first: int, sessions: int, streams: bool, seconds: float) -> Found:
-    """Several sessions, each with a channel of its own."""
+    """Run several sessions, each with a channel of its own."""
     took: list[int] = []
     kept: list[list[float]] = []
     end, clock = time.perf_counter() + seconds, time.perf_counter_ns
@@ -93,7 +93,7 @@ async def together(port: int, first: int, sessions: int, streams: bool, seconds:
         await call.done_writing()
         await call.read()
 
-    options = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each channel
+    options = [("grpc.use_local_subchannel_pool", 1)]  # a separate connection for each channel
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(sessions)]
     await asyncio.gather(*[(stream if streams else unary)(k, channel) for k, channel in enumerate(channels)])
     for channel in channels:
@@ -102,7 +102,7 @@ async def together(port: int, first: int, sessions: int, streams: bool, seconds:
 
 
 def encoded(session: int, count: int = 61) -> list[bytes]:
-    """Messages of a session; the first one begins it, also when it comes again."""
+    """Return the messages of a session. The first one begins the sequence, also when it is sent again."""
     x = np.random.default_rng(1).standard_normal((count, 1, 1, HIDDEN), dtype=np.float32)
     made = []
     for k, each in enumerate(x):
@@ -116,7 +116,7 @@ def encoded(session: int, count: int = 61) -> list[bytes]:
 
 
 def output(answer: bytes, streams: bool) -> list[float]:
-    """The numbers of an answer. Raises `ValueError` where it is an error."""
+    """Return the numbers of an answer. Raises `ValueError` if the answer is an error."""
     if streams:
         told = messages.ModelStreamInferResponse.FromString(answer)
         if told.error_message:
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def run(job: dict[str, Any]) -> Found:
-    """One job."""
+    """Run one job."""
     if job["sessions"] == 1:
         with blocking.InferenceServerClient(f"127.0.0.1:{job['port']}") as client:
             return alone(client, job["first"], job["streams"], job["seconds"])

@@ -1,4 +1,4 @@
-"""The peers: servers that answer steps of the same GRU, with a state for every session, as processes of their own."""
+"""The peers: servers that answer steps of the same GRU, with a state for every session, each in its own process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Peer:
-    """A server. start: makes its process. protocols: over which it is asked, gRPC at a port of its own."""
+    """A server. start: makes its process. protocols: the ones to measure; gRPC uses grpc_port."""
 
     name: str
     start: Callable[[], Process]
@@ -35,10 +35,10 @@ def ours(model: Path, core: int, folder: Path) -> Peer:
 
 
 def triton(python: Path, core: int, folder: Path) -> list[Peer]:
-    """With the settings that serve it best here: steps of up to 64 sequences in one execution, no control tensors.
+    """Return Triton with its best settings here: steps of up to 64 sequences in one execution, no control tensors.
 
-    Streams have a server of their own, with one step in an execution: several that come from streams end Triton 2.51
-    with a fault of memory in its Python backend within seconds.
+    Streams have a server of their own with one step per execution, because several steps from streams crash the Python
+    backend of Triton 2.51 with a memory fault within seconds.
     """
     return [
         _triton(python, core, folder / "batches", 64, ("binary", "json", "unary")),
@@ -54,7 +54,7 @@ def _triton(python: Path, core: int, folder: Path, batch: int, protocols: tuple[
 
 
 def mlserver(python: Path, core: int, folder: Path) -> Peer:
-    """One process: workers of their own would have states of their own."""
+    """Return MLServer as one process, because workers would have states of their own."""
     folder.mkdir(exist_ok=True)
     for name in ("mlserver_model.py", "gru.py"):
         shutil.copy(_HERE / name, folder)
@@ -68,5 +68,5 @@ def mlserver(python: Path, core: int, folder: Path) -> Peer:
 
 
 def uvicorn(core: int) -> Peer:
-    """No protocol, no checks, no names: the bytes of a frame, and a state for each connection."""
+    """Return a server without a protocol, checks or names: the bytes of a frame, and a state for each connection."""
     return Peer("uvicorn, NumPy", lambda: floor("numpy", free_port(), core=core), ("raw",))

@@ -30,12 +30,12 @@ NAMES = {
 }  # fmt: skip
 SESSIONS = 64
 _KEPT = 4
-_WARM = 0.1  # seconds; connections that a server has closed between two turns are opened anew
+_WARM = 0.1  # seconds in which connections that a server has closed between two turns are opened again
 _IDS = count(1)
 
 
 class Row:
-    """latencies: of one session in a closed loop, ns. answered, seconds, cpu_s (of the server): of 64 sessions."""
+    """latencies: of one session in a closed loop, in ns. answered, seconds, cpu_s (of the server): of 64 sessions."""
 
     def __init__(self, server: str, protocol: str, process: Process) -> None:
         self.server, self.protocol, self.process = server, protocol, process
@@ -43,26 +43,26 @@ class Row:
         self.answered, self.seconds, self.cpu_s, self.rss = 0, 0.0, 0.0, 0
 
     def one(self, seconds: float) -> None:
-        """A turn of one session."""
+        """Measure one session for a turn."""
         raise NotImplementedError
 
     def many(self, seconds: float) -> None:
-        """A turn of 64 sessions."""
+        """Measure 64 sessions for a turn."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Connections; what the server has in memory is noted before."""
+        """Note the memory of the server. Subclasses then close their connections."""
         self.rss = self.process.memory("Rss")
 
     def figures(self) -> dict[str, Any]:
-        """p50 of one session, steps a second and CPU time a step of 64, memory of all processes after them."""
+        """Return p50 of one session, steps per second and CPU time per step of 64, and the memory after them."""
         p50 = float(np.median(np.concatenate(self.latencies))) / 1e3
         cpu, rate = 1e6 * self.cpu_s / max(1, self.answered), self.answered / self.seconds
         given = {"server": self.server, "protocol": NAMES[self.protocol]}
         return {**given, "p50_us": p50, "steps": rate, "cpu_us": cpu, "rss": self.rss}
 
     def check(self, outputs: list[Any]) -> None:
-        """Raises `ValueError` where the server gives other numbers than NumPy."""
+        """Raise `ValueError` if the server's numbers differ from NumPy's."""
         h = np.zeros(HIDDEN, np.float32)
         wanted = [h := step(weights(HIDDEN), x.ravel(), h) for x in frames_of(HIDDEN)[:_KEPT]]
         got = np.asarray(outputs, np.float32)
@@ -71,7 +71,7 @@ class Row:
 
 
 class HttpRow(Row):
-    """Over HTTP or WebSocket, by the load generator of this package."""
+    """A row over HTTP or WebSocket, with the load generator of this package."""
 
     def __init__(self, server: str, protocol: str, process: Process, core: int) -> None:
         super().__init__(server, protocol, process)
@@ -107,7 +107,7 @@ class HttpRow(Row):
 
 
 class _Kept(Replayed):
-    """Keeps its first outputs."""
+    """A connection that keeps its first outputs."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -120,7 +120,7 @@ class _Kept(Replayed):
 
 
 class GrpcClient:
-    """The process with Triton's client, of another environment."""
+    """The process of Triton's client, in another environment."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -139,7 +139,7 @@ class GrpcClient:
 
 @contextmanager
 def grpc_client(python: Path, core: int) -> Iterator[GrpcClient]:
-    """Triton's client in the environment of this Python, on this core."""
+    """Start Triton's client in the environment of this Python, on this core."""
     words = ["taskset", "-c", str(core), str(python), str(Path(__file__).with_name("grpc_client.py"))]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -148,7 +148,7 @@ def grpc_client(python: Path, core: int) -> Iterator[GrpcClient]:
 
 
 class GrpcRow(Row):
-    """Over gRPC, by Triton's own client; the connections of a turn are its own."""
+    """A row over gRPC, with Triton's own client, which opens new connections for every turn."""
 
     def __init__(self, server: str, protocol: str, process: Process, port: int, client: GrpcClient) -> None:
         super().__init__(server, protocol, process)

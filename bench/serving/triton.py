@@ -1,6 +1,6 @@
-"""The real Triton, without a container: the server that the wheel of nvidia-pytriton carries, and its Python backend.
+"""Runs the real Triton without a container: the server in the wheel of nvidia-pytriton, with its Python backend.
 
-`pip install nvidia-pytriton` in an environment of its own is all that it needs; no GPU.
+It needs only `pip install nvidia-pytriton` in an environment of its own, and no GPU.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ _HERE = Path(__file__).parent
 
 
 def find_triton(python: Path | str) -> dict[str, Any] | None:
-    """Where the server and its libraries are in the environment of this Python; None where it is not installed."""
+    """Return where the server and its libraries are in the environment of this Python; None if it is not installed."""
     found = json.loads(subprocess.run([str(python), "-c", _FIND], capture_output=True, text=True, check=True).stdout)
     return found if found["server"] else None
 
 
 def gru_config(hidden: int, *, batch: int = 0, sequences: int = 64, controls: str = "", strategy: str = "") -> str:
-    """Of a GRU with a state for each sequence.
+    """Return the configuration of a GRU with a state for each sequence.
 
-    batch: 0 takes frames (T, 1, H), other numbers one step each, so many in one execution. controls: the type of
-    CORRID, "" for no control tensors. strategy: of the sequence batcher, `oldest` by default.
+    batch: 0 for frames (T, 1, H); otherwise the number of single steps in one execution. controls: the type of CORRID,
+        ""
+    for no control tensors. strategy: of the sequence batcher, `oldest` by default.
     """
     dims = f"1, {hidden}" if batch else f"-1, -1, {hidden}"
     made = [
@@ -64,7 +65,7 @@ parameters {{ key: "kind" value {{ string_value: "gru" }} }}
 
 
 def write_models(folder: Path, configs: Mapping[str, str]) -> Path:
-    """A model repository, whose models are all those of `triton_model.py`."""
+    """Write a model repository in which every model is `triton_model.py`."""
     for name, config in configs.items():
         version = folder / name / "1"
         version.mkdir(parents=True, exist_ok=True)
@@ -78,9 +79,9 @@ def write_models(folder: Path, configs: Mapping[str, str]) -> Path:
 def triton_server(
     python: Path | str, folder: Path, models: Path, *options: str, core: int | None = None, grpc_port: int = 0
 ) -> Process:
-    """The server over a repository of models, in which `folder` is for its backend and its log.
+    """Return the server of a model repository. folder: for its backend and its log.
 
-    Raises `FileNotFoundError` where this Python has no nvidia-pytriton.
+    Raises `FileNotFoundError` if this Python has no nvidia-pytriton.
     """
     found = find_triton(python)
     if found is None:

@@ -1,8 +1,8 @@
-"""A model of Triton's Python backend; the parameter `kind` in its config.pbtxt tells which.
+"""A model for Triton's Python backend; the parameter `kind` in its config.pbtxt selects it.
 
-gru: a GRU in NumPy with a state for each sequence; the steps of requests that come together are one step of a batch.
-Whose a request is, and what begins, stands in the tensors CORRID and START where the sequence batcher is told to make
-them, and in the request else. identity: x -> y. pair: a, b -> total, ratio.
+gru: a GRU in NumPy with a state for each sequence; requests that come together are computed as one batched step. The
+sequence and its start are in the tensors CORRID and START if the sequence batcher makes them, otherwise in the request.
+identity: x -> y. pair: a, b -> total, ratio.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Calls to a server of the Open Inference Protocol, and what is kept of their answers for a comparison.
+"""Calls to a server of the Open Inference Protocol, and observations of the answers for a comparison.
 
-An observation is {"status", "type", "body"}: the status; the media type; and the body with its values, floats rounded,
-or with the types of its fields alone. Bytes behind a JSON object are read by its datatypes. Whatever an error says, the
-sentence is a text.
+An observation is {"status", "type", "body"}: the status, the media type, and the body with its values (floats rounded)
+or only with the types of its fields. Bytes after a JSON object are read by its datatypes. Of an error, only the types
+of its fields are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DTYPES = {
 
 
 class Asker:
-    """Asks one server, and keeps an observation for every call, by its name, in `seen`."""
+    """Calls one server, and keeps an observation for every call, by its name, in `seen`."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -49,12 +49,12 @@ class Asker:
         *,
         show: Callable[[Json], Json] | None = None,
     ) -> None:
-        """request: "METHOD /path". body: bytes, or what becomes JSON. show: what is kept of a body of status 200."""
+        """request: "METHOD /path". body: bytes, or data for JSON. show: returns what to keep of a 200 body."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.keep(name, _seen(*self._exchange(request, data, headers), show))
 
     def until(self, request: str, body: bytes, holds: Callable[[Json], bool]) -> None:
-        """Ask until this holds of the answer, for what a server goes on with after it has answered."""
+        """Ask until the answer meets a condition, for work that a server continues after it has answered."""
         for _ in range(100):
             if holds(json.loads(self._exchange(request, body)[2])):
                 return
@@ -106,7 +106,7 @@ def _tensors(outputs: Iterable[Json], data: bytes) -> dict[str, Json]:
 
 
 def numbers(datatype: str, data: bytes) -> Json:
-    """The numbers of a tensor as a list, of many their count and check sum; of other datatypes, the bytes as a text."""
+    """Return the numbers of a tensor as a list, or for many a text with a checksum; other datatypes as text."""
     if len(data) > _MOST_BYTES:
         return f"{len(data)} bytes with the CRC-32 {zlib.crc32(data):08x}"
     if datatype not in DTYPES:
@@ -115,7 +115,7 @@ def numbers(datatype: str, data: bytes) -> Json:
 
 
 def rounded(value: Json) -> Json:
-    """With floats of four digits, and those that JSON does not have as texts."""
+    """Return the value with floats rounded to four digits, and with texts for floats that JSON lacks."""
     if isinstance(value, float):
         return repr(value) if value != value or abs(value) == np.inf else round(value, 4) + 0.0
     if isinstance(value, dict):
@@ -126,7 +126,7 @@ def rounded(value: Json) -> Json:
 
 
 def types_of(value: Json) -> Json:
-    """Fields with the types of their values; lists by their different elements."""
+    """Return fields with the types of their values, and lists with their different elements."""
     if isinstance(value, dict):
         return {name: types_of(each) for name, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The differences between two records of answers, and the list of those that have a reason."""
+"""Finds the differences between two records of answers, and those that have no known reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAKEN = 200, "OK"
 
 @dataclass(frozen=True)
 class Difference:
-    """At a place of an observation: "status", "body.outputs.0.name"..."""
+    """A difference at a place of an observation: "status", "body.outputs.0.name"..."""
 
     call: str
     place: str
@@ -32,7 +32,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Row:
-    """Calls by patterns, places by one, and why they differ. triton, ours: what a side has there, where it matters.
+    """An expected difference: patterns of calls, a pattern of places, and the reason. triton, ours: the values that a
+    side must have there, if they matter.
 
     said: what differs, for the page.
     """
@@ -59,7 +60,7 @@ def read_exceptions(path: Path = EXCEPTIONS) -> list[Row]:
 
 
 def differences(call: str, triton: Json, ours: Json) -> list[Difference]:
-    """Where one side refuses what the other takes, the status alone."""
+    """Return all differences, or only that of the status if one side refuses what the other accepts."""
     both = triton.get("status"), ours.get("status")
     if both[0] != both[1] and (both[0] in TAKEN or both[1] in TAKEN):
         return [Difference(call, "status", *both)]
@@ -82,7 +83,7 @@ def _differ(place: str, triton: Json, ours: Json) -> Iterator[tuple[str, Json, J
 
 
 def unexplained(found: list[Difference], exceptions: list[Row]) -> tuple[list[Difference], list[Row]]:
-    """Differences that no row is for, and rows that are for none."""
+    """Return the differences that no row explains, and the rows that explain none."""
     used: set[int] = set()
     left = []
     for difference in found:

@@ -1,6 +1,6 @@
-"""The script of calls over gRPC, message by message, as grpcio sends them.
+"""A script of gRPC calls, message by message, as grpcio sends them.
 
-messages: the class of a message by its name, as Triton's client or this package has it.
+messages: returns the class of a message by its name, from Triton's client or from this package.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Caller:
     def call(
         self, name: str, method: str, data: bytes, answer: str, show: Callable[[Json], Json] | None = None
     ) -> None:
-        """A call of one message, of its bytes. answer: the message that comes. show: what is kept of it."""
+        """Make a call with the bytes of one message. answer: the reply's message. show: returns what is kept."""
         try:
             got = self.channel.unary_unary(method)(data, timeout=30)
         except grpc.RpcError as error:
@@ -49,7 +49,7 @@ class Caller:
         self.ask.keep(f"grpc/{name}", {"status": "OK", "body": rounded(value) if show is None else show(value)})
 
     def method(self, call: str, method: str, show: Callable[[Json], Json] | None = None, /, **fields: Json) -> None:
-        """One of Triton's service, named as its messages are."""
+        """Call a method of Triton's service, whose messages have its name."""
         request = self.messages(f"{method}Request")(**fields)
         self.call(call, f"{_SERVICE}/{method}", request.SerializeToString(), f"{method}Response", show)
 
@@ -57,7 +57,7 @@ class Caller:
         self.call(name, f"{_SERVICE}/ModelInfer", request.SerializeToString(), "ModelInferResponse")
 
     def stream(self, name: str, requests: Sequence[Message]) -> None:
-        """All of them in one stream, the next when the one before is answered. Every answer is kept, and the end."""
+        """Send all requests in one stream, each after the answer to the one before. Keep every answer, and the end."""
         call = self.channel.stream_stream(f"{_SERVICE}/ModelStreamInfer")
         answers: list[Json] = []
         sent: SimpleQueue[bytes | None] = SimpleQueue()
@@ -87,7 +87,7 @@ class Caller:
         return made
 
     def tensor(self, name: str, datatype: str, array: Any, *, raw: bool = True) -> Message:
-        """An input, and its bytes, or None where its numbers are in fields."""
+        """Return an input with its bytes, or with None if its numbers are in fields."""
         array = np.asarray(array, DTYPES.get(datatype, "<f4"))
         made = self.messages("ModelInferRequest.InferInputTensor")(name=name, datatype=datatype, shape=array.shape)
         if raw:
@@ -101,7 +101,7 @@ class Caller:
 
 
 def as_json(message: Message) -> Json:
-    """All fields that are there, by their names; bytes of outputs as numbers."""
+    """Return all fields that are set, by their names, with the bytes of outputs as numbers."""
     found: dict[str, Json] = {}
     for field, value in message.ListFields():
         if field.name == "raw_output_contents":
@@ -120,7 +120,7 @@ def as_json(message: Message) -> Json:
 
 
 def run(ask: Asker, port: int, messages: Messages) -> None:
-    """All of them."""
+    """Make all calls of the script."""
     caller = Caller(ask, port, messages)
     for part in (_server, _models, _datatypes, _requests, _sequences, _streams, _repository):
         part(caller)
@@ -131,7 +131,7 @@ def _server(c: Caller) -> None:
     for what in ("ServerLive", "ServerReady"):
         c.method(f"server/{what}", what)
     c.method("server/metadata", "ServerMetadata", types_of)
-    check = "/grpc.health.v1.Health/Check"  # its answer has the form of the other
+    check = "/grpc.health.v1.Health/Check"  # its answer has the form of the other method
     c.call("server/health", check, b"", "ServerLiveResponse")
     c.call("server/health/other", check, b"\n\5other", "ServerLiveResponse")
     for name, method in {
@@ -156,7 +156,7 @@ def _models(c: Caller) -> None:
 
 
 def _stats(answer: Json) -> Json:
-    """Fields that are 0 are not there, so that only names of models are kept."""
+    """Return only the names of models, because fields that are 0 are absent."""
     return sorted({model["name"] for model in answer["model_stats"]})
 
 
@@ -172,7 +172,7 @@ def _pair(c: Caller) -> Message:
 
 
 def _requests(c: Caller) -> None:
-    """Forms of requests, and what may be wrong with them."""
+    """Try forms of requests, and faults in them."""
 
     def changed(name: str, change: Callable[[Message], Any]) -> None:
         request = _pair(c)

@@ -1,6 +1,6 @@
-"""The script of calls over HTTP. It runs in order: what a call does to the server is there for those after it.
+"""The script of calls over HTTP. They run in order, because a call changes the server for those after it.
 
-One call is not made, since it ends the process of Triton 2.51: a shape of 2**43 values with data of eight.
+One call is left out because it ends the process of Triton 2.51: a shape of 2**43 values with data of eight.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ __all__ = ["OF_MODELS", "VALUES", "run"]
 Json = Any
 BINARY = "Inference-Header-Content-Length"
 GRU, PAIR = "POST /v2/models/gru/infer", "POST /v2/models/pair/infer"
-OF_MODELS = [name for name in DTYPES if name not in ("FP16", "UINT32", "UINT64")]  # those that models here may have
+# The datatypes that models here may have.
+OF_MODELS = [name for name in DTYPES if name not in ("FP16", "UINT32", "UINT64")]
 VALUES = {"BOOL": [True, False, True], "FP32": [0.5, -1.25, 3.0], "FP64": [0.5, -1.25, 3.0]}
 
 
@@ -39,7 +40,7 @@ def of_sequence(sequence: Json, step: int = 0, *, steps: int = 1, rows: int = 1,
 
 
 def alone(x: dict[str, Json] | None = None, **members: Json) -> dict[str, Json]:
-    """A request to the GRU that begins a sequence and ends it."""
+    """Return a request to the GRU that begins a sequence and ends it."""
     parameters = {"sequence_id": 9, "sequence_start": True, "sequence_end": True}
     return {"parameters": parameters, "inputs": [frame() if x is None else x], **members}
 
@@ -50,13 +51,13 @@ def pair(**members: Json) -> dict[str, Json]:
 
 
 def binary(request: Json, *arrays: Any) -> tuple[bytes, dict[str, str]]:
-    """The object, and bytes behind it: body and headers."""
+    """Return the body and headers of a request with bytes after its JSON object."""
     text = json.dumps(request).encode()
     return text + b"".join([np.ascontiguousarray(a).tobytes() for a in arrays]), {BINARY: str(len(text))}
 
 
 def run(ask: Asker) -> None:
-    """All of them."""
+    """Make all calls of the script."""
     for part in (_server, _models, _datatypes, _forms, _members, _tensors, _bytes, _sequences, _misuse, _statistics):
         part(ask)
     _repository(ask)
@@ -104,7 +105,7 @@ def _models(ask: Asker) -> None:
 
 
 def _fields(answer: Json) -> Json:
-    """The first model's; batch_stats are there once something has run."""
+    """Return the fields of the first model. batch_stats is emptied, because it has entries only after a run."""
     (first, *_) = answer["model_stats"]
     first["batch_stats"] = []
     return {"model_stats": [types_of(first)]}
@@ -143,7 +144,7 @@ def _datatypes(ask: Asker) -> None:
 
 
 def _forms(ask: Asker) -> None:
-    """What a request may look like."""
+    """Try the forms that a request may have."""
     ask.http("form/pair", PAIR, pair())
     ask.http("form/order", PAIR, {"inputs": pair()["inputs"][::-1]})
     ask.http("form/id", PAIR, pair(id="a"))
@@ -218,7 +219,7 @@ def _members(ask: Asker) -> None:
 
 
 def _tensors(ask: Asker) -> None:
-    """What is wrong with a tensor."""
+    """Try faults of a tensor."""
     x = frame()
     for name, change in {
         "datatype": {"datatype": "FP64"}, "datatype-int": {"datatype": "INT32"},
@@ -325,7 +326,7 @@ def _misuse(ask: Asker) -> None:
 
 
 def _statistics(ask: Asker) -> None:
-    """After three requests, one of them refused, to a model that had none."""
+    """Ask for statistics after three requests, one of which is refused, to a model that had none before."""
     path = "POST /v2/models/counted/infer"
     for k in range(2):
         ask.http(f"statistics/infer/{k}", path, {"inputs": [tensor("x", "FP32", [2, 3], [k] * 6)]})
@@ -334,7 +335,7 @@ def _statistics(ask: Asker) -> None:
 
 
 def _counts(answer: Json) -> Json:
-    """Counts as they are, times by their type."""
+    """Return the counts as they are, without the times."""
     (model,) = answer["model_stats"]
     stats = {name: each["count"] for name, each in model["inference_stats"].items()}
     batches = [

@@ -1,6 +1,6 @@
-"""Ask the real Triton all that the differential asks, and write its answers down.
+"""Makes all calls of the differential to the real Triton, and writes its answers to a file.
 
-It runs in an environment of its own, from the folder of a clone, on any Linux machine on x86 and without a GPU:
+It runs in an environment of its own, from the folder of a clone, on any x86 machine with Linux, without a GPU:
 
     python3 -m venv triton && triton/bin/pip install nvidia-pytriton 'tritonclient[all]'
     triton/bin/python -m bench.serving.differential.record
@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).with_name("triton.json")
 
 
 def configs() -> dict[str, str]:
-    """The models, by name. A text as CORRID is beyond the Python backend: such sequences are told by the request."""
+    """Return the models by name. The Python backend takes no text as CORRID, so requests tell such sequences."""
 
     def kind(name: str) -> str:
         return f'parameters {{ key: "kind" value {{ string_value: "{name}" }} }}'
@@ -49,7 +49,7 @@ def configs() -> dict[str, str]:
 
 
 def triton_messages(name: str) -> Any:
-    """The class of a message, as Triton's client has it."""
+    """Return the class of a message, from Triton's client."""
     from tritonclient.grpc import service_pb2
 
     found: Any = service_pb2
@@ -59,7 +59,7 @@ def triton_messages(name: str) -> Any:
 
 
 def record() -> dict[str, Any]:
-    """What Triton answers, from the environment of this process."""
+    """Return the answers of Triton in the environment of this process."""
     with tempfile.TemporaryDirectory() as folder:
         models = write_models(Path(folder, "models"), configs())
         port = free_port()
