@@ -1,4 +1,4 @@
-"""What make_architecture_golden.py writes of single layers: the cases, and those without weights of a matrix."""
+"""The cases of single layers for make_architecture_golden.py, and those cases that have no weight matrix."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ Layer = dict[str, Any]
 
 
 class Cases:
-    """What layers.json and layers.safetensors will hold."""
+    """Collects the contents of layers.json and layers.safetensors."""
 
     def __init__(self) -> None:
         self.descriptions: dict[str, Any] = {}
@@ -30,7 +30,7 @@ class Cases:
         free: bool = True,
         outputs: Any = None,
     ) -> None:
-        """A network of `layer` at the prefix "m", which is compute(*inputs), a module or a function of torch."""
+        """Add a network of `layer` at the prefix "m". compute: the same network as a module or function of torch."""
         layers = [layer] if isinstance(layer, dict) else layer
         if isinstance(compute, nn.Module):
             for entry in layers:
@@ -45,7 +45,7 @@ class Cases:
             self.arrays |= {f"{name}/state/m.{key}": t.numpy().copy() for key, t in compute.state_dict().items()}
             compute.eval()
             compute.double()
-        # The first axis is free, under one name.
+        # The first axis is free, with one name.
         shapes = {
             n: {"shape": ["N" if free else t.shape[0], *t.shape[1:]], "dtype": _dtype(t)} for n, t in inputs.items()
         }

@@ -1,4 +1,4 @@
-"""The layers with weights of make_architecture_golden.py: convolutions, norms, matrices, recurrent ones."""
+"""The layers with weights of make_architecture_golden.py: convolutions, norms, matrices, recurrent layers."""
 
 import warnings
 from collections.abc import Callable
@@ -103,7 +103,7 @@ def matrices(cases: Cases) -> None:
 
 
 def _called(module: nn.Module, compute: Callable[..., Any]) -> nn.Module:
-    """The module, whose call becomes compute(its own forward, *inputs)."""
+    """Replace the call of a module by compute(its own forward, *inputs), and return the module."""
     module.forward = partial(compute, module.forward)  # type: ignore[method-assign]
     return module
 

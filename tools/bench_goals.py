@@ -1,9 +1,9 @@
-"""The ratios that the project holds itself to, beside what a run of the bench has found.
+"""Compares the results of the bench with the ratios that the project sets as goals.
 
     fastgru bench --suite full --threads 1,2 --json result.json
     python tools/bench_goals.py result.json...
 
-Prints a line for each goal that is missed; exit status 1 where there is one.
+It prints a line for each missed goal; the exit status is 1 if there is one.
 """
 
 import sys
@@ -17,10 +17,10 @@ from fastgru.errors import FastGRUError
 
 __all__ = ["GOALS", "OVER", "OWN", "main", "misses"]
 
-_NOISE: Final = 0.03  # of a ratio that is to be 1, "no slower"
+_NOISE: Final = 0.03  # of a ratio whose goal is 1, "no slower"
 _LOWP: Final = ("int8", "bfloat16")
 
-# The time of the best rival over ours, at least: by case, on one thread, two threads...
+# The least time of the best rival over ours: by case, on one thread, two threads...
 GOALS: Final[Mapping[str, tuple[float, ...]]] = {
     **{f"step-h{H}": (5.0, 1.0) for H in (8, 16, 32)},
     "step-h64": (4.5, 1.0),
@@ -69,15 +69,15 @@ GOALS: Final[Mapping[str, tuple[float, ...]]] = {
         for precision in _LOWP
     },
 }
-# Of every other case on one and two threads: nobody is faster.
+# The goal of all other cases on one and two threads: no rival is faster.
 _ELSE: Final = (1.0, 1.0)
-# Over whom a goal is, where that is not the best rival in float32.
+# The contender that a goal is about, if it is not the best rival in float32.
 OVER: Final[Mapping[str, str]] = {
     **{slug: "onnxruntime" for slug in GOALS if slug.startswith("block")},
     **{slug: "fastgru bfloat16" for slug in GOALS if slug.startswith("sequence-t50") and slug.endswith("int8")},
     **{slug: "openvino bfloat16" for slug in GOALS if slug.startswith("sequence-t50") and slug.endswith("bfloat16")},
 }
-# Our own time on one thread over that on two, at least.
+# The least time of ours on one thread over that on two.
 OWN: Final[Mapping[str, float]] = {
     "sequence-t100-n1-h512": 3.0,
     **{f"sequence-t100-n1-h1024-{precision}": 2.0 for precision in _LOWP},
@@ -85,7 +85,7 @@ OWN: Final[Mapping[str, float]] = {
 
 
 def misses(row: Row) -> Iterator[str]:
-    """What is wrong with a row, and the goals that it misses, each in a few words."""
+    """Yield the fault of a row and the goals that it misses, each in a few words."""
     if row.trouble:
         yield row.trouble
     goals = GOALS.get(row.slug, _ELSE)
@@ -103,7 +103,7 @@ def misses(row: Row) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 0, 1 where a goal is missed, or 2 with a line on standard error."""
+    """Return exit status 0, 1 if a goal is missed, or 2 with a line on standard error."""
     if not arguments or any(argument.startswith("-") for argument in arguments):
         print("usage: python tools/bench_goals.py RESULT.json...", file=sys.stderr)
         return 2

@@ -1,12 +1,12 @@
-"""What the documents say about speed, written from measurements and never by hand.
+"""Writes the figures about speed in the documents from measurements, never by hand.
 
     fastgru bench --suite full --threads 1,2 --spin-us 50 --json result.json
     fastgru bench --suite steady --json steady.json
     python tools/bench_pages.py result.json steady.json
 
-The tables of docs/pages/performance.md stand between pairs of comments, and what is between them is replaced. The plot
-of the README is drawn twice, for light and dark pages: docs/pages/step-light.svg and docs/pages/step-dark.svg. A suite
-may be measured in parts, by `--case`: the rows of all results are put together, and have to be of one machine.
+The tables of docs/pages/performance.md are between pairs of comments, and are replaced. The plot of the README is drawn
+for light and dark pages: docs/pages/step-light.svg and docs/pages/step-dark.svg. A suite may be measured in parts with
+`--case`: the rows of all results are merged, and must come from one machine.
 """
 
 import re
@@ -45,7 +45,7 @@ PLOTS: Final = {"step-light.svg": LIGHT, "step-dark.svg": DARK}
 _WIDTH: Final = 640
 _FRAME_S: Final = 0.01
 
-# Each with what its rows are, in order.
+# The kinds of cases in order, with their titles.
 _KINDS: Final = {
     "step": "One step of a stream",
     "sequence": "A whole sequence in one call",
@@ -54,19 +54,19 @@ _KINDS: Final = {
 
 
 def begin(name: str) -> str:
-    """The comment before a section."""
+    """Return the comment before a section."""
     return f"<!-- bench: {name}; written by tools/bench_pages.py, do not edit -->"
 
 
 def end(name: str) -> str:
-    """The comment after it."""
+    """Return the comment after a section."""
     return f"<!-- bench: end of {name} -->"
 
 
 def merged(results: Sequence[Result]) -> Result:
-    """One result with the rows of all, a row that was measured twice as it was the last time, in the suite's order.
+    """Return one result with the rows of all, in the suite's order. The last measurement of a row counts.
 
-    Raises `InvalidModelError` where they are of different machines or versions.
+    Raises `InvalidModelError` if the results are of different machines or versions.
     """
     first = results[0]
     for other in results[1:]:
@@ -85,7 +85,7 @@ def merged(results: Sequence[Result]) -> Result:
 
 
 def update(text: str, result: Result) -> str:
-    """`text` with its sections replaced. Raises `InvalidModelError` where one has not both of its comments, once."""
+    """Return `text` with its sections replaced. Raises `InvalidModelError` if a comment is missing or repeated."""
     for name, write in SECTIONS.items():
         first, last = begin(name), end(name)
         if text.count(first) != 1 or text.count(last) != 1 or text.index(first) > text.index(last):
@@ -97,7 +97,7 @@ def update(text: str, result: Result) -> str:
 
 
 def plot(result: Result, colours: dict[str, str]) -> str:
-    """One step by H, ours and the rivals, on the fewest threads of the result, as a file."""
+    """Return a plot of one step by H, ours and the rivals, on the fewest threads of the result, as an SVG file."""
     least = min(row.threads for row in result.rows)
     chart = step_chart([row for row in result.rows if row.threads == least], bound=False)
     if not chart:
@@ -116,7 +116,7 @@ def _where(result: Result, threads: str) -> str:
 
 
 def _summary(result: Result) -> Iterator[str]:
-    """One step of a stream on one thread, in terms of a frame every 10 ms."""
+    """One step of a stream on one thread, relative to a frame every 10 ms."""
     rows = [row for row in result.rows if (c := row.case) and row.threads == 1 and c.kind == "step" and c.I == c.H]
     rivals = _rivals(rows)
     yield _where(result, "1 thread")
@@ -131,7 +131,7 @@ def _summary(result: Result) -> Iterator[str]:
 
 
 def _steady(result: Result) -> Iterator[str]:
-    """Calls at an interval, and the start of a process; nothing is left of it where it was not measured."""
+    """Calls at an interval, and the start of a process. Raises `InvalidModelError` if they were not measured."""
     if result.steady is None:
         raise InvalidModelError("no result is of the suite 'steady'")
     yield (
@@ -149,7 +149,7 @@ def _steady(result: Result) -> Iterator[str]:
 
 
 def _threads(result: Result) -> Iterator[str]:
-    """What more threads make of one step of a stream."""
+    """The speed-up of one step of a stream by more threads."""
     rows = [
         row
         for row in result.rows
@@ -210,13 +210,13 @@ def _cells(row: Row, rivals: Sequence[str], *, reduced: bool) -> list[str]:
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], *, right: int) -> str:
-    """right: how many of the last columns are of numbers."""
+    """right: how many of the last columns have numbers."""
     rule = ["---"] * (len(heads) - right) + ["---:"] * right
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))
 
 
 def main(arguments: Sequence[str], pages: Path = PAGES) -> int:
-    """Exit status 0, or 2 with a line on standard error."""
+    """Return exit status 0, or 2 with a line on standard error."""
     if not arguments or any(argument.startswith("-") for argument in arguments):
         print("usage: python tools/bench_pages.py RESULT.json...", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""The network of train_demo.py in torch, and what is written of it into fastgru/data."""
+"""The network of train_demo.py in torch, and its export into fastgru/data."""
 
 import json
 import math
@@ -43,7 +43,7 @@ class CharModel(nn.Module):
 
 @torch.no_grad()
 def bits_per_character(model: CharModel, ids: np.ndarray, *, rows: int = 64) -> float:
-    """Mean -log2 p of each next symbol, the text cut into `rows` streams that each start from the zero state."""
+    """Return the mean -log2 p of each next symbol. The text is cut into `rows` streams that start from zero states."""
     length = (len(ids) - 1) // rows
     x = torch.from_numpy(ids[: rows * length].reshape(rows, length))
     y = torch.from_numpy(ids[1 : rows * length + 1].reshape(rows, length))
@@ -89,7 +89,7 @@ result, not at the same weights.
 
 
 def read_saved(work: Path) -> dict[str, Any]:
-    """What was trained last, with either library."""
+    """Return the result of the last training, with either library."""
     found = [path for path in (work / "latest.pt", work / "latest.npz") if path.exists()]
     if not found:
         raise SystemExit(f"{work}: nothing was trained there")

@@ -1,4 +1,4 @@
-"""The text and the network of train_demo.py, without torch: batches, first weights, the graph, bits per character."""
+"""The text and the network of train_demo.py without torch: batches, first weights, the graph, bits per character."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from fastgru.spec import GRUSpec
 EMBEDDING_SIZE, HIDDEN_SIZE, NUM_LAYERS = 48, 192, 2
 HELD_OUT_EVERY = 20
 BATCH, WINDOW = 32, 96
-# A row starts from the zero state now and then, so that the model learns to begin as well as to continue.
+# A row sometimes starts from the zero state, so that the model learns to begin as well as to continue.
 COLD_START_PROBABILITY = 1 / 24
 
 
@@ -28,7 +28,7 @@ class Corpus:
 
 
 def read_chapters() -> list[str]:
-    """The text of the Debian package, one string a chapter, verses joined by a space."""
+    """Return the text of the Debian package, one string per chapter, with verses joined by a space."""
     verses = subprocess.run(
         ["bible", "-f", "gen1:1-rev22:21"], check=True, capture_output=True, text=True, encoding="ascii"
     ).stdout
@@ -54,11 +54,11 @@ def read_corpus() -> Corpus:
 
 
 def read_batches(text: np.ndarray, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, BATCH, WINDOW + 1) symbols, of which the last is only a target; (steps, BATCH) rows that begin anew."""
+    """Return symbols (steps, BATCH, WINDOW + 1), the last of which is only a target, and resets (steps, BATCH)."""
     per_row = len(text) // BATCH
     windows = (per_row - 1) // WINDOW - 1
     epoch, window = np.divmod(np.arange(steps), windows)
-    # Each epoch cuts the windows elsewhere.
+    # Each epoch cuts the windows at other places.
     begin = (epoch * 37) % WINDOW + window * WINDOW
     at = begin[:, None, None] + (np.arange(BATCH) * per_row)[:, None] + np.arange(WINDOW + 1)
     cold = np.random.default_rng(seed).random((steps, BATCH)) < COLD_START_PROBABILITY
@@ -66,7 +66,7 @@ def read_batches(text: np.ndarray, steps: int, seed: int) -> tuple[np.ndarray, n
 
 
 def first_weights(symbols: int, seed: int) -> dict[str, np.ndarray]:
-    """What torch's modules begin with: the same distributions, the names of a state dict."""
+    """Return the initial weights of torch's modules: the same distributions, the names of a state dict."""
     rng = np.random.default_rng(seed)
     bound = HIDDEN_SIZE**-0.5
     shapes: dict[str, tuple[int, ...]] = {}
@@ -82,7 +82,7 @@ def first_weights(symbols: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def bits_of_graph(graph: Graph, ids: np.ndarray, *, rows: int = 64) -> float:
-    """Mean -log2 p of each next symbol, the text cut into `rows` streams that each start from the zero state."""
+    """Return the mean -log2 p of each next symbol. The text is cut into `rows` streams that start from zero states."""
     model, length = Model(graph), (len(ids) - 1) // rows
     x, y = (ids[k : rows * length + k].reshape(rows, length) for k in (0, 1))
     h, total = np.zeros((NUM_LAYERS, rows, HIDDEN_SIZE), np.float32), 0.0
@@ -96,7 +96,7 @@ def bits_of_graph(graph: Graph, ids: np.ndarray, *, rows: int = 64) -> float:
 
 
 def build_graph(weights: Mapping[str, np.ndarray], alphabet: str, meta: dict[str, str]) -> Graph:
-    """The network in the package's own operators: torch's weights are in its gate order already."""
+    """Return the network in the package's own operators. Torch's weights already have its gate order."""
     constants = dict(weights)
     constants |= {f"at{i}": np.array([i], np.int64) for i in range(NUM_LAYERS + 1)}
     nodes = [Node("embedding", ("tokens", "embedding.weight"), ("x0",), name="embedding")]

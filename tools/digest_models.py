@@ -1,4 +1,4 @@
-"""Golden models and files for tools/digests, and models that others trained, where they are there."""
+"""Golden models and files for tools/digests, and models that others trained, if they are available."""
 
 import io
 import itertools
@@ -25,12 +25,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def under(arrays: Any, start: str) -> Arrays:
-    """Those whose names begin so, by the rest of their names."""
+    """Return the arrays whose names begin with `start`, by the rest of their names."""
     return {name.removeprefix(start): arrays[name] for name in arrays if name.startswith(start)}
 
 
 def models(teller: "Teller") -> None:
-    """The golden models, with the inputs stored with them; models that others trained, where they are there."""
+    """Run the golden models on their stored inputs, and models that others trained, if they are available."""
     for folder, start in (("networks", ".in."), ("onnx", ".in."), ("onnx_tensorflow", ".")):
         golden = dict(np.load(DATA / folder / "golden.npz"))
         for path in sorted((DATA / folder).glob("*.onnx")):
@@ -80,7 +80,7 @@ def shared_models(teller: "Teller") -> None:
 
 
 def files(teller: "Teller") -> None:
-    """Weights alone: what is read of each file, and the layers and networks that are made of them."""
+    """Read files of weights alone, and build layers and networks from them."""
     formats = {".pt", ".pth", ".tar", ".npz", ".safetensors", ".hdf5"}
     for path in sorted(p for folder in (DATA, SHARED) for p in folder.rglob("*") if p.suffix in formats):
         teller.tell(f"{path.parent.name}/{path.name}", lambda path=path: dict(fastgru.read_weights(path)))

@@ -17,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def recurrent_graph(spec: Any, op: str, given: Arrays, *, absent: tuple[str, ...]) -> fastgru.Graph:
-    """A graph of one layer with weights as torch initialises them; `given` names the inputs it has besides x."""
+    """Return a graph of one layer with weights initialised as in torch. given: its inputs by name, including x."""
     rng = np.random.default_rng(spec.hidden_size)
     optional = ["h0", "lengths", "mask", *(["c0"] if op == "lstm" else [])]
     inputs, constants = ["x", *(name if name in given else "" for name in optional)], {}
@@ -36,7 +36,7 @@ def recurrent_graph(spec: Any, op: str, given: Arrays, *, absent: tuple[str, ...
 
 
 def recurrent_forms() -> list[tuple[str, str, Any, dict[str, Any]]]:
-    """(name, operator, class of the spec, fields) of every form that is told apart."""
+    """Return (name, operator, class of the spec, fields) of every form."""
     forms: list[tuple[str, str, Any, dict[str, Any]]] = []
     for after in (True, False):
         each: dict[str, dict[str, Any]] = {
@@ -56,7 +56,7 @@ def recurrent_forms() -> list[tuple[str, str, Any, dict[str, Any]]]:
     return forms + [(f"rnn {k}", "rnn", RNNSpec, f) for k, f in plain.items()]
 
 
-# (I, H, T, N); the forms with other functions run at the first two alone.
+# (I, H, T, N). Forms with other activations run only at the first two sizes.
 SIZES: Final = (
     (5, 17, 9, 3),
     (40, 64, 6, 1),
@@ -69,7 +69,7 @@ SIZES: Final = (
 
 
 def recurrent(teller: "Teller") -> None:
-    """Every form of the recurrent layers, in sizes that fit vectors and tiles and that do not, with every input."""
+    """Run every form of the recurrent layers, in sizes that fit vectors and tiles or do not, with every input."""
     for name, op, kind, fields in recurrent_forms():
         functions = any("activations" in field for field in fields)
         for I, H, T, N in SIZES[:2] if functions else SIZES:
@@ -101,7 +101,7 @@ def recurrent_case(teller: "Teller", name: str, spec: Any, op: str, given: Array
 
 
 def layers(teller: "Teller") -> None:
-    """Stacks of GRU layers by the class: called, with lengths, without a batch, and as models that stream."""
+    """Run stacks of GRU layers by the class: called, with lengths, without a batch, and as models that stream."""
     rng = np.random.default_rng(1)
     for I, H, T, N in SIZES:
         for depth, directions, batch_first in itertools.product((1, 2), (1, 2), (False, True)):
@@ -147,7 +147,7 @@ def layers(teller: "Teller") -> None:
 
 
 def operators(teller: "Teller") -> None:
-    """The cases of onnx's own suite of operators, in float32 and float64."""
+    """Run the cases of onnx's own suite of operators, in float32 and float64."""
     from onnx import TensorProto, numpy_helper
     from onnx.backend.test.loader import load_model_tests
 

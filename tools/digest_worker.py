@@ -1,10 +1,10 @@
-"""One side of tools/digests: runs the cases on the fastgru that this interpreter finds, and prints what came out.
+"""One side of tools/digests: runs the cases on the fastgru that this interpreter finds, and prints the results.
 
     python tools/digest_worker.py [--only PART] [--match REGEX] ...
 
-A line is a name, a tab and a word: the start of a SHA-256 over dtypes, shapes and bytes of what a case computes;
-"refused" for an error of fastgru's tree; "failed:" and its type for any other. Only fastgru's public interface is used,
-so that checkouts far apart can be held against each other. Inputs are fixed: those of the golden files, or seeded.
+A line is a name, a tab and a word: the start of a SHA-256 over dtypes, shapes and bytes of the results of a case;
+"refused" for an error of fastgru's tree; "failed:" with the type of any other error. Only fastgru's public interface is
+used, so that very different checkouts can be compared. Inputs are fixed: those of the golden files, or seeded.
 """
 
 import argparse
@@ -30,13 +30,13 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Teller:
-    """Runs what goes by a name that `match` finds, and prints how it ends."""
+    """Runs the cases whose names `match` finds, and prints their results."""
 
     def __init__(self, match: str, precisions: Iterable[str], threads: Iterable[int]) -> None:
         self.match, self.precisions, self.threads = re.compile(match), tuple(precisions), tuple(threads)
 
     def tell(self, name: str, compute: Callable[[], Any], *, loads: bool = False) -> Any:
-        """Print the digest of what `compute` gives, or how it ends; with `loads`, hand back the model that it gives."""
+        """Print the digest of the result of `compute`, or how it failed. loads: return the result, a model."""
         if not self.match.search(name):
             return None
         value = None
@@ -51,7 +51,7 @@ class Teller:
         return value if loads else None
 
     def tell_model(self, name: str, load: Callable[..., Any], given: Arrays) -> None:
-        """A model in every precision, on one thread and on more: whole, saved, exported, as streams and as a pool."""
+        """Run a model in every precision, on one thread and more: whole, saved, exported, as streams and as a pool."""
         for precision, threads in itertools.product(self.precisions, self.threads):
             label = f"{name} {precision} x{threads}"
             model = self.tell(label, partial(load, precision=precision, threads=threads), loads=True)
@@ -65,7 +65,7 @@ class Teller:
                 self.tell_streams(label, model, given)
 
     def tell_streams(self, label: str, model: fastgru.Model, given: Arrays) -> None:
-        """Chunks, frames along each of the first axes, and sessions of a pool whose rows lie along one of them."""
+        """Run chunks, frames along each of the first axes, and sessions of a pool with rows along one of these axes."""
         feeds = fitted(model, given)
         frames = {name: a for name, a in feeds.items() if name not in model.graph.states}
         states = [
@@ -86,7 +86,7 @@ class Teller:
 
 
 def digest(value: Any) -> str:
-    """Of arrays, however they lie in tuples and dicts."""
+    """Return a digest of arrays in nested tuples, lists and dicts."""
     found = hashlib.sha256()
     todo = [value]
     while todo:
@@ -104,7 +104,7 @@ def digest(value: Any) -> str:
 
 
 def fitted(model: fastgru.Model, given: Arrays) -> dict[str, np.ndarray]:
-    """The inputs in the dtypes of the model; by order where it calls them other names, its states beginning at zero."""
+    """Return the inputs in the dtypes of the model, by order if it names them differently. States begin with zeros."""
     free = [spec.name for spec in model.inputs if spec.name not in given and spec.name not in model.graph.states]
     spare = [array for name, array in given.items() if name not in {spec.name for spec in model.inputs}]
     arrays = {**given, **dict(zip(free, spare, strict=True))}
@@ -128,13 +128,13 @@ def saved(model: fastgru.Model) -> fastgru.Model:
 
 
 def pushed(model: fastgru.Model, free: set[int], frames: list[dict[str, np.ndarray]]) -> list[Any]:
-    """What a stream gives for these frames, and the state that it ends in."""
+    """Return the outputs of a stream for these frames, and its last state."""
     stream = model.stream(*free)
     return [*[stream.push(*frame.values()) for frame in frames], stream.state]
 
 
 def pooled(model: fastgru.Model, cuts: list[list[np.ndarray]]) -> list[Any]:
-    """What three sessions of a pool get, pushed together and apart; each is given other rows."""
+    """Return the outputs of three sessions of a pool, pushed together and apart, each with other rows."""
     pool = fastgru.SessionPool(model, 4)
     sessions = [pool.open() for _ in range(3)]
     got = []

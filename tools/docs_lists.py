@@ -1,4 +1,4 @@
-"""Docstrings on the site: a paragraph of lines `name: what it is` becomes a list. The site's generator calls this."""
+"""Makes lists of docstrings' paragraphs with lines `name: what it is`. The site's generator uses it."""
 
 import re
 from typing import Any, Final
@@ -20,7 +20,7 @@ class DocstringLists(Extension):
 
 
 def as_list(paragraph: str) -> str | None:
-    """The lines `name: what it is` of a paragraph as a list of Markdown; None if the paragraph is of another form.
+    """Return the lines `name: what it is` of a paragraph as a Markdown list, or None for another paragraph.
 
     A line of another form continues the entry before it.
     """

@@ -1,4 +1,4 @@
-"""The tables in the documents that come from the code, so that none is typed by hand.
+"""The tables in the documents that are made from the code, so that none is typed by hand.
 
 A page has a table between `<!-- table: NAME -->` and `<!-- end of table -->`. `tools/update_readme.py PAGE` fills it.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 __all__ = ["TABLES", "fill", "tables"]
 
-# Methods that importers themselves call, and no author of an operator or a layer.
+# Methods that the importers call themselves, but that authors of operators and layers do not.
 _INTERNAL: Final = {
     "attrs.unread",
     *(f"build.{name}" for name in ("add", "add_many", "apart", "graph", "input", "needed", "read", "sharing")),
@@ -29,7 +29,7 @@ _TABLE: Final = re.compile(
 
 
 def onnx_operators() -> str:
-    """Every ONNX operator that is read: since which opset, in which versions of its definition, and what is refused."""
+    """Every ONNX operator that is read: from which opset, in which versions of its definition, with which limits."""
     from onnx import defs
 
     from fastgru.importers.onnx import operators
@@ -60,7 +60,7 @@ def onnx_of_optimisers() -> str:
 
 
 def onnx_refused() -> str:
-    """The operators that are refused, with the way round where each has one of its own."""
+    """The operators that are refused, with a workaround for those that have one of their own."""
     from fastgru.importers.onnx import operators
     from fastgru.importers.onnx.refusals import _OF_MICROSOFT, _WAYS
 
@@ -75,7 +75,7 @@ def onnx_refused() -> str:
 
 
 def onnx_fallback() -> str:
-    """The forms of operators that onnx's reference implementation may carry out."""
+    """The forms of operators that onnx's reference implementation may run."""
     from fastgru.reference.audited import AUDITED
 
     rows = []
@@ -128,7 +128,7 @@ def keras_layers() -> str:
 
 
 def keras_masks() -> str:
-    """What each layer does with a mask, before Keras 3 and from it on."""
+    """What each layer does with a mask, before Keras 3 and since."""
     from fastgru.importers.keras.masks import MASKS
 
     kinds: dict[tuple[str, str], list[str]] = {}
@@ -142,7 +142,7 @@ def keras_masks() -> str:
 
 
 def architecture_types() -> str:
-    """The types of layers that a description may have, and what each may be told."""
+    """The types of layers in a description, with their options."""
     from fastgru.importers.architecture import types
 
     rows = []
@@ -155,7 +155,7 @@ def architecture_types() -> str:
 
 
 def onnx_helpers() -> str:
-    """What the function of an ONNX operator calls, with the first sentence of each docstring."""
+    """What the function of an ONNX operator may call, with the first sentence of each docstring."""
     from fastgru.importers.onnx.attributes import Attributes
     from fastgru.importers.onnx.builder import OnnxGraphBuilder
     from fastgru.importers.onnx.registry import OnnxNode
@@ -164,7 +164,7 @@ def onnx_helpers() -> str:
 
 
 def keras_helpers() -> str:
-    """What the function of a Keras layer calls, with the first sentence of each docstring."""
+    """What the function of a Keras layer may call, with the first sentence of each docstring."""
     from fastgru.importers.keras.call import Call, KerasGraphBuilder
     from fastgru.importers.keras.config import LayerConfig
 
@@ -172,7 +172,7 @@ def keras_helpers() -> str:
 
 
 def _helpers(objects: Mapping[str, type]) -> str:
-    """A row for each public method and property that the classes of fastgru define, by the name of an object."""
+    """Return a row for each public method and property that fastgru's classes define, under the name of an object."""
     rows = []
     for name, kind in objects.items():
         found: dict[str, Any] = {}
@@ -191,7 +191,7 @@ def _helpers(objects: Mapping[str, type]) -> str:
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """All but `self`."""
+    """Return all parameters except `self`."""
     return list(inspect.signature(function).parameters.values())[1:]
 
 
@@ -202,7 +202,7 @@ def _first_sentence(documented: Any) -> str:
 
 
 def floors() -> str:
-    """The floors of the house, from the contract that import-linter holds, each with the first sentence of its code."""
+    """The layers of the package, from the contract that import-linter checks, with their modules' first sentences."""
     text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     contract = tomllib.loads(text)["tool"]["importlinter"]["contracts"][0]
     rows = []
@@ -239,16 +239,16 @@ def _default(value: Any, unit: str) -> str:
 
 
 def serve_errors() -> str:
-    """The statuses with which the server refuses, and the reasons that each has, from the places that do so."""
+    """The statuses with which the server refuses, and their reasons, found in the code that raises them."""
     folder = Path(__file__).resolve().parents[1] / "fastgru" / "serve"
     found: dict[int, set[str]] = {}
     for path in sorted(folder.rglob("*.py")):
         tree = ast.parse(text := path.read_text(encoding="utf-8"))
-        # `bad` of messages of a WebSocket is another one than that of requests.
+        # `bad` for messages of a WebSocket is another function than `bad` for requests.
         word = "message" if path.name == "lease.py" or "from fastgru.serve.lease import" in text else "request"
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             name, given = getattr(call.func, "id", None), [*call.args, None, None, None]
-            name = name or getattr(call.func, "attr", "")  # `__init__`, of a kind of error
+            name = name or getattr(call.func, "attr", "")  # `__init__` of an error class
             if name in ("Fault", "ServeError", "refusal", "__init__"):
                 status, _, reason = given[:3]
                 reason = next((word.value for word in call.keywords if word.arg == "reason"), reason)
@@ -264,7 +264,7 @@ def serve_errors() -> str:
 
 
 def serve_grpc_methods() -> str:
-    """The calls that there are, and those of Triton's that are not, with the way round."""
+    """The calls that exist, and those of Triton's that do not, with workarounds."""
     from fastgru.serve.grpc.methods import METHODS, NOT_HERE
 
     rows = [(f"`{name}`", text) for name, text in METHODS.items()]
@@ -276,7 +276,7 @@ def serve_grpc_methods() -> str:
 
 
 def serve_grpc_codes() -> str:
-    """The status of gRPC for each of HTTP."""
+    """The gRPC status for each HTTP status."""
     from fastgru.serve.grpc.codes import CODES
 
     names: dict[str, list[str]] = {}
@@ -286,21 +286,21 @@ def serve_grpc_codes() -> str:
 
 
 def triton_differences() -> str:
-    """Where answers are others than Triton's, and why, from the list that tests hold them to."""
+    """Where answers differ from Triton's, and why, from the list that the tests check."""
     path = Path(__file__).resolve().parents[1] / "bench" / "serving" / "differential" / "exceptions.toml"
     rows = tomllib.loads(path.read_text(encoding="utf-8"))["differs"]
     return _table(("what differs", "in fastgru"), [(row["said"], row["reason"]) for row in rows])
 
 
 def _constants(node: ast.expr | None) -> list[Any]:
-    """The values of a constant, or of both sides of a choice between two."""
+    """Return the value of a constant, or the values of both sides of a conditional expression."""
     if isinstance(node, ast.IfExp):
         return [*_constants(node.body), *_constants(node.orelse)]
     return [node.value] if isinstance(node, ast.Constant) else []
 
 
 def example(path: Path) -> str:
-    """A program of docs/examples/, as a block that its own test runs."""
+    """Return a program of docs/examples/ as a code block. A test of its own runs it."""
     kind = {".py": "python", ".html": "html"}[path.suffix]
     return f"<!-- example: {path.name} -->\n```{kind}\n{path.read_text(encoding='utf-8')}```"
 
@@ -328,12 +328,12 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def fill(markdown: str) -> str:
-    """The text with every table in its place; `KeyError` for a name that `TABLES` lacks."""
+    """Return the text with every table filled in. Raises `KeyError` for a name that `TABLES` lacks."""
     return _TABLE.sub(lambda match: f"{match['begin']}\n\n{TABLES[match['name']]()}\n\n{match['end']}", markdown)
 
 
 def tables(markdown: str) -> list[str]:
-    """What stands in the tables of a page."""
+    """Return the contents of the tables of a page."""
     return [match["rows"] for match in _TABLE.finditer(markdown)]
 
 

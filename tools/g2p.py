@@ -1,4 +1,4 @@
-"""English words to phoneme ids by the network of Kyubyong/g2p: python tools/g2p.py checkpoint20.npz WORD..."""
+"""English words to phoneme ids with the network of Kyubyong/g2p: python tools/g2p.py checkpoint20.npz WORD..."""
 
 import sys
 

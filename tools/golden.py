@@ -1,4 +1,4 @@
-"""What the makers of golden files share: archives whose bytes depend on their members alone, and arrays by name."""
+"""What the makers of golden files share: archives whose bytes depend only on their members, and arrays by name."""
 
 import io
 import sys
@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-# The networks that tests export anew stand beside those tests.
+# The networks that tests export again are in the folder of those tests.
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "networks"))
 
 
 @contextmanager
 def golden_zip(path: Path) -> Iterator[Callable[[str, bytes | Mapping[str, np.ndarray]], None]]:
-    """A function that puts members into a new archive: bytes as they are, arrays as an .npz."""
+    """Yield a function that puts members into a new archive: bytes as they are, arrays as an .npz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
 
@@ -33,7 +33,7 @@ def golden_zip(path: Path) -> Iterator[Callable[[str, bytes | Mapping[str, np.nd
 
 
 def arrays_of(name: str, inputs: Mapping[str, Any], outputs: Sequence[str], results: Any) -> dict[str, np.ndarray]:
-    """`<name>.in.<input>` and `<name>.out.<output>` of what torch was given and gave, one tensor or several."""
+    """Return `<name>.in.<input>` and `<name>.out.<output>` for torch's inputs and results, one tensor or several."""
     given = {f"{name}.in.{key}": value.numpy() for key, value in inputs.items()}
     made = zip(outputs, results if isinstance(results, tuple) else (results,), strict=True)
     return given | {f"{name}.out.{key}": value.numpy() for key, value in made}

@@ -1,4 +1,4 @@
-"""The models with code of one's own of make_keras_golden.py; tests/importers/test_keras_custom.py says what it is."""
+"""The models with custom code of make_keras_golden.py; tests/importers/test_keras_custom.py has their definitions."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def own_code(k: Any, L: Any, x: Any) -> Any:
         return x * x * x
 
     y = MyGRU(4, return_sequences=True, name="rnn")(Gain(name="gain")(x))
-    # Compiled here, so that the file that is saved does not hold the path of this one.
+    # Compiled here, so that the saved file does not contain the path of this file.
     scale, same = (eval(compile(f"lambda {text}", "own_code", "eval")) for text in ("t, by: t * by + 1", "s: s"))
     z = L.Lambda(scale, arguments={"by": 2.0}, name="scaled", output_shape=same)(y)
     return L.GRU(2, name="last")(L.Dense(3, activation=cube, name="head")(Blend(name="blend")([y, z])))

@@ -1,7 +1,7 @@
-"""What the sweep over Keras goes through: layers and the forms of their calls, each from a sequence to what it makes.
+"""The layers and forms of calls of the sweep over Keras, each from a sequence to a result.
 
-A form is called with Keras, the sequence (N, T, D), which may have a mask, and the other tensors of the model. What a
-version of Keras does not have, or does not take, raises there, and is left out.
+A form is called with Keras's layers, the sequence (N, T, D), which may have a mask, and the other tensors of the model.
+A form that a version of Keras does not have, or does not accept, raises an error and is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HIDDEN: Final = -1.0
 
 @dataclass(frozen=True)
 class Tensors:
-    """x and its masked self m; another masked sequence n; ids (N, T), a state h (N, D), a mask b (N, T); all inputs."""
+    """x, and m, which is x with a mask; another masked sequence n; ids (N, T), a state h (N, D), a mask b (N, T)."""
 
     k: Any
     inputs: Mapping[str, Any]
@@ -40,7 +40,7 @@ def make_tensors(k: Any) -> Tensors:
 
 
 def make_inputs() -> dict[str, np.ndarray]:
-    """Steps hidden at the start, at the end, inside, everywhere and nowhere."""
+    """Return inputs with steps hidden at the start, at the end, inside, everywhere and nowhere."""
     rng = np.random.default_rng(7)
     x, z = (np.round(rng.normal(0, 1, (N, T, D)), 3).astype(np.float32) for _ in "xz")
     shown = np.array([[0, 1, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]], bool)
@@ -54,7 +54,7 @@ def make_inputs() -> dict[str, np.ndarray]:
 
 Form = Callable[[Any, Any, Tensors], Any]
 FORMS: Final[dict[str, Form]] = {}
-# Those of one layer and one tensor: what makes the layer.
+# For forms of one layer and one tensor: the functions that make the layer.
 LAYERS: Final[dict[str, Callable[[Any], Any]]] = {}
 
 
@@ -67,7 +67,7 @@ def form(name: str) -> Callable[[Form], Form]:
 
 
 def fit(L: Any, y: Any) -> Any:
-    """y of D features: Dense hands its mask on."""
+    """Return y with D features. Dense passes its mask on."""
     return y if y.shape[-1] == D else L.Dense(D)(y)
 
 
@@ -262,7 +262,7 @@ for _label, _make in {
 
 
 def _twice(label: str, make: Callable[[Any], Any]) -> None:
-    """Every step spread over two, so that what stands inside sees a sequence."""
+    """Add a form that spreads every step over two, so that the inner layer gets a sequence."""
     FORMS[f"TimeDistributed-{label}"] = lambda L, y, e: L.TimeDistributed(make(L))(
         L.TimeDistributed(L.Reshape((2, 2)))(fit(L, y))
     )
@@ -482,7 +482,7 @@ def _flat(L: Any, y: Any) -> Any:
     return L.TimeDistributed(L.Flatten())(y) if len(y.shape) == 4 else y
 
 
-# What shows a mask that arrives.
+# Ends of models that reveal whether a mask arrives.
 SINKS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "itself": lambda L, y: y,
     "GRU": lambda L, y: L.GRU(2)(_flat(L, y)),
@@ -490,7 +490,7 @@ SINKS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Attention": lambda L, y: L.Attention()([_flat(L, y), _flat(L, y)]),
 }
 
-# The forms of which each is tried after each: of every way that there is to treat a mask.
+# Forms that are tried after each other in all pairs. They cover every way to treat a mask.
 PAIRED: Final = (
     "Dropout-0.3", "BatchNormalization", "LayerNormalization", "PReLU", "RMSNormalization", "Identity", "Dense-3",
     "Rescaling-0.5", "GroupNormalization-2", "UnitNormalization", "Activation-softmax", "Masking-0.0",
@@ -511,7 +511,7 @@ PAIRED: Final = (
     "ops-add",
 )  # fmt: skip
 
-# Of these the tests have each form of PAIRED after each as a file, with what Keras gave.
+# The tests have files, with Keras's results, of each form in PAIRED after each of these.
 STORED: Final = (
     "Identity", "Masking-0.0", "GRU-4-return_sequences=True", "GRU-state-name-return_sequences=True",
     "GRU-state-list-return_sequences=True", "mask=", "Bidirectional-GRU-None-plain-return_sequences=True",

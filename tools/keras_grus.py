@@ -1,4 +1,4 @@
-"""The models around GRUs of make_keras_golden.py, by name."""
+"""The models with GRUs of make_keras_golden.py, by name."""
 
 from typing import Any
 

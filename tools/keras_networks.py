@@ -1,4 +1,4 @@
-"""The networks of make_keras_golden.py: convolutions, pools, attention, and models inside of models."""
+"""The networks of make_keras_golden.py: convolutions, pools, attention, and nested models."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ import numpy as np
 INTEGERS = ("hierarchical", "seq2seq_attention")
 T, F = 6, 3
 
-# Of each group of cases the functions (keras, keras.layers) -> model by name; None where this Keras has no such model.
+# For each group of cases, functions (keras, keras.layers) -> model by name; they return None if Keras lacks a layer.
 CASES: dict[str, dict[str, Any]] = {"grus": {}, "custom": {}, "networks": {}, "recurrent": {}}
 
 
 def case(group: str, **shapes: Any) -> Any:
-    """The decorated function gives a model, or with `shapes` of inputs the outputs that it makes of these."""
+    """Register a function that returns a model or, with `shapes` of inputs, the outputs for these inputs."""
 
     def register(build: Any) -> Any:
         def model(k: Any, L: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The models around LSTM and SimpleRNN of make_keras_golden.py, by name."""
+"""The models with LSTM and SimpleRNN of make_keras_golden.py, by name."""
 
 from typing import Any
 

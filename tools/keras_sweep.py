@@ -1,11 +1,11 @@
-"""Keras against this package, over layers, forms of calls and containers: equal, refused by name, or wrong.
+"""Compares this package with Keras, over layers, forms of calls and containers: equal, refused by name, or wrong.
 
-    python tools/keras_sweep.py files           # forms in a .keras, in a .h5, as weights alone; layers as chains
-    python tools/keras_sweep.py pairs           # each form of PAIRED after each
+    python tools/keras_sweep.py files           # forms in a .keras, in a .h5, as weights alone; layers in a Sequential
+    python tools/keras_sweep.py pairs           # each form of PAIRED after each other one
     python tools/keras_sweep.py pairs NAME...   # after these only
     python tools/keras_sweep.py table           # the pairs after STORED, into tests/data/keras/masks-<major>.zip
 
-Runs where Keras 2 or 3 is installed. `KERAS_BACKEND` chooses Keras 3's backend. Exit status 1 where a number is wrong.
+It needs Keras 2 or 3. `KERAS_BACKEND` chooses Keras 3's backend. The exit status is 1 if a number is wrong.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ keras: Any = importlib.import_module("keras")
 L: Any = keras.layers
 HERE = Path(__file__).resolve().parent.parent / "tests" / "data" / "keras"
 INPUTS = make_inputs()
-Outcome = tuple[str, str, str]  # what was tried, how it ended, and why
+Outcome = tuple[str, str, str]  # what was tried, the result, and the reason
 
 
 def plain_loops() -> None:
-    """Have Keras 2 build its GRU and LSTM without the way for GPUs, which takes most of the time."""
+    """Make Keras 2 build its GRU and LSTM without the branch for GPUs, which takes most of the time."""
     for layer in (L.GRU, L.LSTM) if keras.__version__ < "3" else ():
 
         def initialise(self: Any, *args: Any, first: Any = layer.__init__, **keys: Any) -> None:
@@ -53,7 +53,7 @@ def plain_loops() -> None:
 
 
 def filled(model: Any) -> Any:
-    """`model` with weights of few bits that no initialiser would give."""
+    """Give `model` weights of few bits that no initialiser would make."""
     rng = np.random.default_rng(5)
     model.set_weights([
         (np.abs(rng.integers(2, 7, a.shape)) / 8 if a.ndim == 1 else rng.integers(-6, 7, a.shape) / 8).astype(a.dtype)
@@ -63,17 +63,17 @@ def filled(model: Any) -> Any:
 
 
 def built(first: str, names: Sequence[str], sinks: Sequence[str]) -> tuple[list[str], Any]:
-    """A model that goes through every form that Keras takes, after the first, and what its outputs are called."""
+    """Return a model of all forms that Keras accepts, each after `first`, and the names of its outputs."""
     tensors = make_tensors(keras)
     start, made = tensors.m, []
-    with contextlib.suppress(AttributeError, ValueError):  # not in this version
+    with contextlib.suppress(AttributeError, ValueError):  # this version lacks it
         start = FORMS[first](L, start, tensors) if first else start
         first = ""
     for name in () if first else names:
         try:
             y = FORMS[name](L, start, tensors)
             made += [(f"{name} > {sink}", SINKS[sink](L, y)) for sink in sinks if len(y.shape) == 3 or sink == "itself"]
-        except Exception:  # not in this version, or not for such an input
+        except Exception:  # this version lacks it, or it does not accept this input
             continue
     if not made:
         return [], None
@@ -86,14 +86,14 @@ def outputs_of(model: Any, inputs: Any) -> list[np.ndarray]:
 
 
 def compared(label: str, names: Sequence[str], want: Sequence[np.ndarray], read: Any) -> Iterator[Outcome]:
-    """How each output of a model ends; `read` gives the same model as this package reads it."""
+    """Yield the outcome of each output of a model. read: loads the model with this package."""
     try:
         model = read()
     except UnsupportedModelError as error:
         for name in names:
             yield f"{label}: {name}", "refused", str(error)
         return
-    except Exception as error:  # a file that Keras reads is not damaged
+    except Exception as error:  # an error, because a file that Keras reads is not damaged
         for name in names:
             yield f"{label}: {name}", "wrong", repr(error)
         return
@@ -106,7 +106,7 @@ def compared(label: str, names: Sequence[str], want: Sequence[np.ndarray], read:
 
 
 def split(first: str, names: Sequence[str], sinks: Sequence[str], folder: Path) -> Iterator[Outcome]:
-    """The forms in one model if Keras runs it and this package reads it, else in halves."""
+    """Run all forms in one model if Keras runs it and this package reads it, otherwise in halves."""
     keras.backend.clear_session()
     labels, model = built(first, names, sinks)
     if model is None:
@@ -115,7 +115,7 @@ def split(first: str, names: Sequence[str], sinks: Sequence[str], folder: Path) 
     try:
         model.save(path)
         want = outputs_of(model, list(INPUTS.values()))
-    except Exception:  # a mask that Keras itself does not run with
+    except Exception:  # Keras itself does not run with this mask
         want = []
     found = list(compared(first or "x", labels, want, lambda: fastgru.load(path))) if want else []
     if len(names) > 1 and (not want or found[0][1] == "refused"):
@@ -127,7 +127,7 @@ def split(first: str, names: Sequence[str], sinks: Sequence[str], folder: Path) 
 
 
 def saved(label: str, model: Any, folder: Path) -> Iterator[Outcome]:
-    """One model in each container, against what Keras gives when it has loaded the file."""
+    """Compare one model in each container with what Keras returns after it has loaded the file."""
     want = outputs_of(model, [INPUTS[t.name.split(":")[0]] for t in model.inputs])
     newer = keras.__version__ >= "3"
     text = {**json.loads(model.to_json()), "keras_version": keras.__version__}
@@ -161,7 +161,7 @@ def files(folder: Path) -> Iterator[Outcome]:
 
 
 def table(folder: Path) -> None:
-    """Pairs as files: what Keras writes, and what it gives; without what is refused."""
+    """Write pairs as files, with Keras's results, without pairs that are refused."""
     kind = keras.__version__.split(".")[0]
     with zipfile.ZipFile(HERE / f"masks-{kind}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
 

@@ -1,11 +1,11 @@
-"""Write tests/data/architecture: descriptions of networks, their weights as torch saves them, torch's outputs.
+"""Writes tests/data/architecture: descriptions of networks, their weights as torch saves them, and torch's outputs.
 
     python tools/make_architecture_golden.py
 
-Needs torch. layers.json and layers.safetensors hold one small network for every type of layer: its description, its
-state dict, its inputs, and what torch computes from these in float64, rounded to float32. The networks (a recogniser of
-text lines, a mask for speech, a recommender) are a .yaml, a .pt and the arrays of networks.npz. Values depend on
-torch's generator, so another version of torch may write others; they are right all the same.
+It needs torch. layers.json and layers.safetensors have one small network for every type of layer: its description, its
+state dict, its inputs, and torch's outputs in float64, rounded to float32. The networks (a recogniser of text lines, a
+mask for speech, a recommender) are a .yaml file, a .pt file and arrays in networks.npz. Values depend on torch's
+generator, so another version of torch may write other values, which are equally right.
 """
 
 import json
@@ -23,7 +23,7 @@ F = nn.functional
 
 
 class Recogniser(nn.Module):
-    """Lines of text: convolutions, a GRU of two layers and directions over the columns, a softmax a column."""
+    """A recogniser of text lines: convolutions, a GRU with two layers and directions over the columns, a softmax."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Recogniser(nn.Module):
 
 
 class Mask(nn.Module):
-    """A mask for a frame of a spectrum: a convolution over frequency, a GRU over time, the way back with a skip."""
+    """A mask for a frame of a spectrum: a convolution over frequency, a GRU over time, and the way back with a skip."""
 
     def __init__(self) -> None:
         super().__init__()

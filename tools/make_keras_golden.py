@@ -1,15 +1,15 @@
-"""Write tests/data/keras/<name>.zip: small models saved by Keras, in both its formats, with its own outputs.
+"""Writes tests/data/keras/<name>.zip: small models saved by Keras in both of its formats, with Keras's outputs.
 
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3     # Keras 3
-    python tools/make_keras_golden.py tf_keras keras2                      # Keras 2, as pip install tf_keras gives it
+    python tools/make_keras_golden.py tf_keras keras2                      # Keras 2, from pip install tf_keras
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3_recurrent   # LSTM and SimpleRNN
     KERAS_BACKEND=torch python tools/make_keras_golden.py keras keras3_networks    # convolutions, pools, attention
     python tools/make_keras_golden.py tf_keras keras2_networks
-    python tools/make_keras_golden.py keras keras3_custom          # layers and functions of one's own
+    python tools/make_keras_golden.py keras keras3_custom          # custom layers and functions
     python tools/make_keras_golden.py tf_keras keras2_custom
 
-The zip holds <case>.keras, <case>.h5 and <case>.npz: the inputs by name, the outputs as out0, out1..., and for a
-stateful model those of a second call as again0...
+The zip has <case>.keras, <case>.h5 and <case>.npz: the inputs by name, the outputs as out0, out1..., and for a
+stateful model the outputs of a second call as again0...
 """
 
 import importlib
@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent.parent / "tests" / "data" / "keras"
 
 
 def randomise(model: Any, rng: np.random.Generator) -> None:
-    """Weights that no initialiser would give, so that one in the wrong place is seen."""
+    """Set weights that no initialiser would make, so that a misplaced weight is noticed."""
     values = []
     for array in model.get_weights():
         scale = 1.0 / np.sqrt(array.shape[0]) if array.ndim == 2 else 0.3
@@ -48,7 +48,7 @@ def make_input(tensor: Any, stem: str, rng: np.random.Generator) -> np.ndarray:
         x[0, -2:], x[1, :1] = (0, 0) if stem == "embedding" else (x[0, -2:], x[1, :1])
         return x.astype(np.float32)
     x = rng.normal(0, 1, shape).astype(np.float32)
-    if len(shape) == 3 and shape[1] == T:  # steps that Masking(-1) and Masking(0.5) hide: at both ends, and inside
+    if len(shape) == 3 and shape[1] == T:  # hide steps for Masking(-1) and Masking(0.5), at both ends and inside
         x[0, 0], x[0, 3], x[1, 4:] = -1.0, -1.0, 0.5 if tensor.name.startswith("z") else -1.0
         x[1, 1] = 0.5
     return x

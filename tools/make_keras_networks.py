@@ -1,9 +1,9 @@
-"""Write tests/data/networks/keras.zip: networks around GRUs saved by Keras, and exported by it as ONNX.
+"""Writes tests/data/networks/keras.zip: networks with GRUs saved by Keras, and exported by it as ONNX.
 
     KERAS_BACKEND=torch python tools/make_keras_networks.py
 
-Needs keras, torch, onnx and onnxscript. `<network>.keras`, `<network>.onnx`, and `<network>.npz` with the inputs as
-in:<name> and Keras's own outputs as out0, out1...
+It needs keras, torch, onnx and onnxscript. Members are `<network>.keras`, `<network>.onnx`, and `<network>.npz` with
+the inputs as in:<name> and Keras's own outputs as out0, out1...
 """
 
 import tempfile

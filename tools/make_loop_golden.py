@@ -1,11 +1,11 @@
-"""Write GRUs in loops as exporters make them, and their frameworks' numbers, for `tests/importers/test_loop_golden.py`.
+"""Writes GRUs in loops from several exporters, with their frameworks' outputs, for tests/importers/test_loop_golden.py.
 
     python tools/make_loop_golden.py tests/data/onnx_loops torch        needs torch and onnxscript
     python tools/make_loop_golden.py tests/data/onnx_loops keras        needs keras 3, tensorflow and tf2onnx
     python tools/make_loop_golden.py tests/data/onnx_loops tensorflow   needs tensorflow 2.15 and tf2onnx
 
-Torch's old exporter writes a scripted loop as Loop, its new one `scan` as Scan; keras.Model.export and tf2onnx write
-Loop, and tf2onnx Scan of TensorFlow 1's dynamic_rnn.
+Torch's old exporter writes a scripted loop as Loop, and its new exporter writes `scan` as Scan. keras.Model.export and
+tf2onnx write Loop, but tf2onnx writes TensorFlow 1's dynamic_rnn as Scan.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RNG = np.random.default_rng(0)
 
 
 def strip(graph):
-    """Without what the exporter says of the source it read, paths among it, and what follows from the graph."""
+    """Remove what the exporter says about its source, such as paths, and everything that follows from the graph."""
     for node in graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
@@ -40,7 +40,7 @@ def strip(graph):
 
 
 def shorten(graph, names):
-    """Every value and node by a short name, those of the model's inputs and outputs aside."""
+    """Give every value and node a short name, except the model's inputs and outputs."""
 
     def short(name):
         return names.setdefault(name, f"v{len(names)}") if name else ""
@@ -56,7 +56,7 @@ def shorten(graph, names):
 
 
 def keep(folder, name, model, inputs, outputs):
-    """The model, and what it is given and gives."""
+    """Save the model with its inputs and outputs."""
     model.ClearField("metadata_props")
     strip(model.graph)
     shorten(model.graph, {value.name: value.name for value in (*model.graph.input, *model.graph.output)})
@@ -82,7 +82,7 @@ def of_torch(folder):
             return z * h + (1 - z) * n
 
     class Columns(torch.nn.Module):
-        """Reset before; a column a row of the batch."""
+        """A GRU cell with the reset before the product, and with one column per row of the batch."""
 
         def __init__(self):
             super().__init__()

@@ -1,9 +1,9 @@
-"""Write the small networks that the tests of whole models read, as both of PyTorch's exporters write them.
+"""Writes the small networks that the tests of whole models read, with both of PyTorch's exporters.
 
     python tools/make_network_golden.py tests/data/networks
 
-Needs torch, onnx and onnxscript. `<network>_<exporter>_<free or static>.onnx`; `golden.npz` holds torch's own
-`<network>.in.<input>` and `<network>.out.<output>`, the same for all of them.
+It needs torch, onnx and onnxscript. Files are `<network>_<exporter>_<free or static>.onnx`. `golden.npz` has torch's
+own `<network>.in.<input>` and `<network>.out.<output>`, the same for all files of a network.
 """
 
 import sys

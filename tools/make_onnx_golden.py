@@ -1,9 +1,9 @@
-"""Write the small PyTorch exports that the tests of the ONNX importer read, with torch's own inputs and outputs.
+"""Writes the small PyTorch exports that the tests of the ONNX importer read, with torch's own inputs and outputs.
 
     python tools/make_onnx_golden.py tests/data/onnx
 
-Needs torch, onnx and onnxscript. Every model is written by the exporter that traces and by the one built on
-torch.export; `golden.npz` holds `<model>.in.<input>` and `<model>.out.<output>`, the same for both.
+It needs torch, onnx and onnxscript. Every model is written by the tracing exporter and by the one based on
+torch.export. `golden.npz` has `<model>.in.<input>` and `<model>.out.<output>`, the same for both.
 """
 
 import sys
@@ -35,7 +35,7 @@ class Classifier(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """A frame and a state in, a gain and the next state out: what streams."""
+    """A frame and a state -> a masked frame and the next state: a model for streams."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Denoiser(nn.Module):
 
 
 class Forecaster(nn.Module):
-    """x (N, T, 3) -> (N, 2): normalised by batch statistics, a GRU without bias, the mean over time."""
+    """x (N, T, 3) -> (N, 2): batch normalisation, a GRU without bias, the mean over time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Tagger(nn.Module):
 
 
 class LastStep(nn.Module):
-    """x (N, T, 4) and lengths (N,) -> scores (N, 3): a GRU, of each row its last valid step."""
+    """x (N, T, 4) and lengths (N,) -> scores (N, 3): a GRU, and the last valid step of each row."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +131,8 @@ class Case:
 
 
 def _cases() -> dict[str, Case]:
-    normal, own = torch.randn, torch.Generator().manual_seed(21)  # new cases draw from `own`: files stay as they are
+    # New cases draw from `own`, so that existing files stay the same.
+    normal, own = torch.randn, torch.Generator().manual_seed(21)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=own)

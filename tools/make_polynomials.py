@@ -1,9 +1,9 @@
-"""Print `fastgru/simd/coefficients.py`: near-minimax polynomials, fitted in 60 digits.
+"""Prints `fastgru/simd/coefficients.py`: near-minimax polynomials, fitted in 60 digits.
 
     python tools/make_polynomials.py > fastgru/simd/coefficients.py      (needs mpmath)
 
-Each is a Chebyshev fit (mpmath.chebyfit) of the named function over the named interval; the error printed beside
-it is that of the polynomial before its coefficients are rounded.
+Each polynomial is a Chebyshev fit (mpmath.chebyfit) of the named function on the named interval. The error printed
+with it is that of the polynomial before its coefficients are rounded.
 """
 
 import mpmath as mp
@@ -37,7 +37,7 @@ def table(name: str, what: tuple[object, list[mp.mpf], str], dtype: str, degree:
 
 
 def split_ln2(dtype: str, bits: int) -> tuple[float, float]:
-    """A high part of so few bits that whole multiples of it are exact, with or without fma, and the rest."""
+    """Return a high part with so few bits that integer multiples of it are exact, with or without fma, and the rest."""
     high = mp.nint(mp.log(2) * 2**bits) / 2**bits
     return float(high), float(np.dtype(dtype).type(str(mp.log(2) - high)))
 

@@ -1,9 +1,9 @@
-"""Write GRUs as tf2onnx exports them from Keras 2, and TensorFlow's numbers, for `tests/importers/test_onnx_tf.py`.
+"""Writes GRUs as tf2onnx exports them from Keras 2, with TensorFlow's outputs, for `tests/importers/test_onnx_tf.py`.
 
     python tools/make_tf_golden.py tests/data/onnx_tensorflow
 
-Needs tensorflow, tf_keras and tf2onnx. A GRU of the cuDNN form becomes ONNX's operator; any other stays a loop, whose
-weights and bounds are taken through it as states.
+It needs tensorflow, tf_keras and tf2onnx. A GRU of the cuDNN form becomes ONNX's operator. Any other GRU stays a loop
+that carries its weights and bounds as states.
 """
 
 import os

@@ -1,11 +1,11 @@
-"""Write tests/data/torch: GRU state dicts as torch saves them, with torch's outputs. Needs torch.
+"""Writes tests/data/torch: GRU state dicts as torch saves them, with torch's outputs. It needs torch.
 
     python tools/make_torch_golden.py
 
-One to three layers, one and two directions, with and without bias, in float16, bfloat16, float32 and float64, as zip
-and as legacy files; a GRUCell; a checkpoint that nests the state dict beside an optimiser's. golden.npz holds, by
-case, the inputs and what torch computes from the stored weights in float64. Values depend on torch's generator, so
-another version of torch may write others; they are right all the same.
+The files have one to three layers, one and two directions, with and without bias, in float16, bfloat16, float32 and
+float64, as zip and as legacy files; a GRUCell; and a checkpoint with a state dict next to an optimiser's. golden.npz
+has, by case, the inputs and torch's outputs for the stored weights in float64. Values depend on torch's generator, so
+another version of torch may write other values, which are equally right.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Write tests/data/weights: small files that torch itself made, for the tests of `fastgru.importers.weights`.
+"""Writes tests/data/weights: small files made by torch itself, for the tests of `fastgru.importers.weights`.
 
     python tools/make_weight_files.py        # needs torch; the files are committed, so the tests do not
 
-Every tensor is `arange(24) / 8` in some dtype, seen through some view, so that the tests can say what they expect.
+Every tensor is `arange(24) / 8` in some dtype, through some view, so that the tests know what to expect.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def gru(**options: Any) -> torch.nn.GRU:
 
 
 def checkpoint() -> dict[str, Any]:
-    """What a training loop leaves behind: DataParallel, an optimizer with state, settings, metrics."""
+    """Return what a training loop saves: a model in DataParallel, an optimizer with state, settings, metrics."""
     model = torch.nn.DataParallel(torch.nn.ModuleDict({"gru": gru(num_layers=2), "fc": torch.nn.Linear(4, 2)}))
     optimizer = torch.optim.Adam(model.parameters())
     sum(p.sum() for p in model.parameters()).backward()
@@ -91,7 +91,7 @@ def main() -> None:
         *((f"protocol{n}", gru().state_dict(), both, {"pickle_protocol": n}) for n in (3, 4, 5)),
         ("complex", {"weight": base(), "phase": base(torch.complex64)}, both, {}),
         ("float8", {"weight": base(), "small": base().to(torch.float8_e4m3fn)}, both, {}),
-        ("module", gru(), zipped, {}),  # the legacy form would carry the source of torch, and paths
+        ("module", gru(), zipped, {}),  # the legacy form would contain torch's source code, and paths
         ("tensor", base(), both, {}),
         ("numpy", OrderedDict(array=np.arange(3.0), weight=base()), both, {}),
         ("unchecked", gru().state_dict(), zipped, {}),

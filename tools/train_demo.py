@@ -1,14 +1,14 @@
-"""Train the model that `fastgru demo` runs: a character-level language model on the King James Bible.
+"""Trains the model that `fastgru demo` runs: a character-level language model on the King James Bible.
 
     apt-get install bible-kjv bible-kjv-text
-    python tools/train_demo.py train --work DIR      # needs torch; checkpoints into DIR, may be stopped and resumed
+    python tools/train_demo.py train --work DIR      # needs torch; checkpoints in DIR, may be stopped and resumed
     python tools/train_demo.py train --work DIR --with fastgru      # the same without torch
     python tools/train_demo.py export --work DIR     # needs torch and fastgru; writes fastgru/data/
 
-The network is embedding, two GRU layers, linear, in torch's own modules and conventions. Both libraries begin with the
-same weights and read the same batches. The text comes from the
-`bible` command of the Debian package bible-kjv, verse references removed, one chapter a paragraph. One chapter in
-twenty is held out of training; bits per character are measured on those only.
+The network is embedding, two GRU layers, linear, with torch's own modules and conventions. Both libraries start with
+the same weights and read the same batches. The text comes from the `bible` command of the Debian package bible-kjv,
+with verse references removed and one chapter per paragraph. One chapter in twenty is held out of training; bits per
+character are measured only on those chapters.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def train_with_torch(work: Path, corpus: Corpus, *, steps: int, seed: int) -> No
 
 
 def train_with_fastgru(work: Path, corpus: Corpus, *, steps: int, seed: int) -> None:
-    """All steps are one epoch over a text that is as long as they are."""
+    """Train in one epoch over a text that has the length of all steps."""
     batches, cold = read_batches(corpus.train, steps, seed)
     x, targets = (a.swapaxes(0, 1).reshape(BATCH, steps * WINDOW) for a in (batches[..., :-1], batches[..., 1:]))
     reset = np.zeros((BATCH, steps * WINDOW), bool)

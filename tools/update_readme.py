@@ -1,13 +1,13 @@
-"""Run the commands that the README and the pages of docs/ show, and put what they print below them; fill the tables.
+"""Runs the commands that the README and the pages of docs/ show, puts their output below them, and fills the tables.
 
     python tools/update_readme.py [PAGE]...            # rewrite the pages, by default all of them
-    python tools/update_readme.py --check [PAGE]...    # exit status 1 where what no machine changes is out of date
+    python tools/update_readme.py --check [PAGE]...    # exit status 1 if a part that is the same everywhere is out of
+    date
 
-In a block of the kind `console`, a line that begins with `$` is a command and the lines below it are its output. Only
-commands of `fastgru` are run, in a folder with the files of tests/readme_files.py, those that the page's Python has
-written so far, and those that stand in blocks of the kind `yaml`; each twice, so that nothing is compiled in the second
-run, which is the one that is shown. What tools/bench_pages.py writes is not
-touched.
+In a block of the kind `console`, a line that begins with `$` is a command, and the lines below it are its output. Only
+commands of `fastgru` are run. They run in a folder with the files of tests/readme_files.py, the files that the page's
+Python has written so far, and the files in blocks of the kind `yaml`. Each command runs twice, so that the second run,
+which is the one shown, compiles nothing. The output of tools/bench_pages.py is not changed.
 """
 
 import contextlib
@@ -38,9 +38,9 @@ _MACHINE = re.compile(r"\d[\d.,]*(?:e[+-]\d+)?(?: (?:s|ms|us|ns)\b)?|[▁▂▃�
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its kind ("python"), its text, the line of the page on which the text begins.
+    """A fenced block: its kind ("python"), its text, and the line of the page on which the text begins.
 
-    needs: the packages that the comment above it names, `<!-- needs: torch -->`, without which it is not run.
+    needs: the packages in the comment above it, `<!-- needs: torch -->`. Without them it is not run.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """Every fenced block, in order, but for those of tests/test_guide.py and tests/test_examples.py, or of a server."""
+    """Return every fenced block in order, without those of tests/test_guide.py, tests/test_examples.py and servers."""
     return [
         Block(match["kind"], match["body"], text.count("\n", 0, match.start("body")) + 1, _needs(match))
         for match in _FENCE.finditer(text)
@@ -63,12 +63,12 @@ def _needs(match: re.Match[str]) -> tuple[str, ...]:
 
 
 def can_run(block: Block) -> bool:
-    """Whether everything that it needs is installed."""
+    """Return True if all packages that the block needs are installed."""
     return all(importlib.util.find_spec(name) for name in block.needs)
 
 
 def commands(body: str) -> list[tuple[str, str]]:
-    """(command, output) of a block of the kind `console`."""
+    """Return (command, output) pairs of a block of the kind `console`."""
     found: list[tuple[str, list[str]]] = []
     for line in body.splitlines():
         if line.startswith("$ "):
@@ -79,14 +79,14 @@ def commands(body: str) -> list[tuple[str, str]]:
 
 
 def write_file(body: str, folder: Path) -> None:
-    """The file of a block of the kind `yaml`, whose first line is its name in a comment."""
+    """Write the file of a block of the kind `yaml`. Its first line has the name in a comment."""
     match = re.match(r"# (\S+)\n", body)
     assert match is not None, body
     (folder / match[1]).write_text(body, encoding="utf-8")
 
 
 def run(command: str, folder: Path) -> str:
-    """What a command of `fastgru` prints on standard output, without blank lines around and blanks at line ends."""
+    """Return the standard output of a command of `fastgru`, without blank lines around it and spaces at line ends."""
     dropped = ("COLUMNS", "FASTGRU_TARGET", "FASTGRU_TUNE")
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
     words = shlex.split(command)
@@ -104,7 +104,7 @@ def run(command: str, folder: Path) -> str:
 
 
 def same_everywhere(command: str, output: str) -> str:
-    """The part of an output that another machine prints, too: no times and errors, no text that the model writes."""
+    """Return the part of an output that is the same on every machine: no times, no errors, no text of the model."""
     what = command.split()[1]
     if what == "demo":
         output = "\n".join(output.splitlines()[:2])
@@ -119,7 +119,7 @@ def same_everywhere(command: str, output: str) -> str:
 
 
 def updated(text: str, folder: Path) -> str:
-    """`text` with every output as it is now. The page's Python is run, too: commands read the files that it writes."""
+    """Return `text` with current outputs. The page's Python is run, too, because commands read files that it writes."""
     names: dict[str, object] = {"__name__": "page"}
 
     def replace(match: re.Match[str]) -> str:
@@ -138,7 +138,7 @@ def updated(text: str, folder: Path) -> str:
                 before = {*folder.iterdir()}
                 run(command, folder)
                 for path in {*folder.iterdir()} - before:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()  # in the way of the second run
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()  # would be in the way of the second run
                 output = run(command, folder)
             lines += [f"$ {command}", *([output] if output else [])]
         return "```console\n" + "\n".join(lines) + "\n```"
@@ -156,7 +156,7 @@ def main(arguments: list[str]) -> int:
 
 
 def update(page: Path, *, check: bool) -> int:
-    """Write the page anew; with `check`, only tell how many of its outputs are out of date."""
+    """Rewrite the page, or with `check` only report how many of its outputs are out of date."""
     sys.path.insert(0, str(ROOT / "tests"))
     sys.path.insert(0, str(ROOT / "tools"))
     from docs_tables import fill

@@ -1,4 +1,4 @@
-"""Hatchling's hook for wheels: what `tools/build_wheels` asks for makes it a wheel of a platform, all else a pure one.
+"""Hatchling's hook for wheels: a wheel is for a platform if `tools/build_wheels` asks for it, otherwise pure Python.
 
 FASTGRU_WHEEL_PLATFORM   the platform's tag, such as manylinux_2_17_x86_64
 FASTGRU_WHEEL_KERNELS    the folder that becomes `fastgru/prebuilt`
@@ -11,7 +11,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class WheelHook(BuildHookInterface):
-    """A platform's tag, and the kernels that are built for it."""
+    """Adds a platform's tag, and the kernels that were built for it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         platform, kernels = (os.environ.get(f"FASTGRU_WHEEL_{name}", "") for name in ("PLATFORM", "KERNELS"))
