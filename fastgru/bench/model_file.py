@@ -22,8 +22,8 @@ from fastgru.packing.aligned import empty
 from fastgru.precisions import WEIGHT_BYTES, float_dtype_of
 from fastgru.records import dataclass
 from fastgru.reference import run_graph
+from fastgru.reference.domains import Domain, find_domains
 from fastgru.reference.operator import numpy_dtype
-from fastgru.verify.cases import Domain, find_domains
 
 __all__ = ["ModelCase", "file_problem", "model_cases", "model_problem", "parse_shapes"]
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import isfinite
 
+from fastgru.errors import FastGRUError
 from fastgru.graph import Array
 from fastgru.serve.cost import LONG_NS, Cost
 from fastgru.serve.cutting import Time, cuts, joined, part
@@ -102,9 +103,7 @@ class Group:
         For a model without a state, also try whether its rows are independent; a pool only takes models whose rows are.
         """
         assert self.axes is not None
-        rng = np.random.default_rng(0)
-        other = tuple([rng.permuted(a.ravel()).reshape(a.shape) for a in frames])
-        beside = self._whole(np.array(handles, np.int64), self._batch([frames, other]))
+        beside = self._whole(np.array(handles, np.int64), self._batch([frames, frames]))
         found = []
         for one, two in zip(alone, beside, strict=True):
             grown = [i for i, (m, n) in enumerate(zip(one.shape, two.shape, strict=False)) if n != m]
@@ -116,15 +115,29 @@ class Group:
         if self.is_stateless and self.cost.one_ns > LONG_NS:
             self.axes = None  # a batch would gain little, and the proof would take long
         elif self.is_stateless:
-            self._grow(frames, other, alone)
+            self._try_batches(frames, alone)
 
-    def _grow(self, frames: Frames, other: Frames, alone: Frames) -> None:
-        """Find the largest batch that keeps the bits and is not too slow; set `axes` to None if rows are dependent."""
-        count = 2
+    def _try_batches(self, frames: Frames, alone: Frames) -> None:
+        """Try batches of these frames and others. Set `axes` to None if no others run, or if rows are dependent."""
+        assert isinstance(self._pool, Stateless)
+        for other in self._pool.others(frames):
+            try:
+                self._grow([frames, other], [alone, self._whole(np.empty(0, np.int64), other)])
+                return
+            except FastGRUError:  # frames that the model does not take
+                continue
+        self.axes = None
+
+    def _grow(self, frames: Sequence[Frames], alone: Sequence[Frames]) -> None:
+        """Find the largest batch that keeps the bits and is not too slow; set `axes` to None if rows are dependent.
+
+        frames: those of two requests. alone: the outputs of each.
+        """
+        count, bits = 2, [_bits(made) for made in alone]
         while count <= 32:
-            batch = self._batch([frames, other] * (count // 2))
+            batch = self._batch([*frames] * (count // 2))
             got = self._split(self._whole(np.empty(0, np.int64), batch), count)
-            if any(a.tobytes() != b.tobytes() for made in got[::2] for a, b in zip(made, alone, strict=True)):
+            if [_bits(made) for made in got] != bits * (count // 2):
                 if count == 2:
                     self.axes = None
                 return
@@ -199,6 +212,10 @@ class Group:
         """Return the outputs of each request as contiguous arrays."""
         each = [_split(array, axis, count) for array, axis in zip(made, self._axes_out, strict=True)]
         return list(zip(*each, strict=True))
+
+
+def _bits(arrays: Frames) -> list[bytes]:
+    return [array.tobytes() for array in arrays]
 
 
 def _all_finite(arrays: Frames) -> bool:

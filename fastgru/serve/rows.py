@@ -5,7 +5,7 @@ is fixed and not 1. All are called like a pool: with handles of sessions and fra
 batch axis; outputs have the same axis.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, Protocol
 
@@ -15,6 +15,7 @@ from fastgru.errors import SessionError
 from fastgru.graph import Array
 from fastgru.model import Model
 from fastgru.streaming import Stream
+from fastgru.streaming.proof import draw_others
 
 __all__ = ["Pool", "Stateless", "Streams", "row_counts"]
 
@@ -131,7 +132,7 @@ class Stateless:
         self.inputs = tuple([spec.name for spec in model.inputs if spec.name not in states])
         self.outputs = tuple(dict.fromkeys([s.name for s in model.outputs if s.name not in states.values()]))
         self._states = [spec for spec in model.inputs if spec.name in states]
-        self._run, self._axes, self._start = model.run, axes or {}, model.graph.start
+        self._run, self._axes, self._graph = model.run, axes or {}, model.graph
 
     def push_rows(self, sessions: Any, frames: Any, out: Any = None) -> Any:
         given = frames if isinstance(frames, tuple) else (frames,)
@@ -139,12 +140,16 @@ class Stateless:
         if self._states:
             rows = given[0].shape[self._axes[self.inputs[0]]]
             for spec in self._states:
-                feeds[spec.name] = self._start(
+                feeds[spec.name] = self._graph.start(
                     spec.name, [rows if n is None else n for n in spec.shape or ()], spec.dtype
                 )
         results = self._run(feeds)
         made = tuple([results[name] for name in self.outputs])
         return made[0] if len(made) == 1 else made
+
+    def others(self, frames: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
+        """Yield a few draws of random frames that differ from these."""
+        return draw_others(self._graph, dict(zip(self.inputs, frames, strict=True)))
 
 
 def row_counts(rows: int, most: int) -> Sequence[int]:

@@ -100,7 +100,7 @@ class Plans:
         else:
             made = plan = RowsPlan(runnable, self.store, self._states, self._rows, shapes, one)
         if made.together and self.store.capacity > 1:
-            prove(made, Store(self._single, 2, self._start), first)
+            prove(made, runnable.graph, partial(Store, self._single, 2, self._start), first)
         if plan is not None:
             plan.choose_teams(first)
         with lock:

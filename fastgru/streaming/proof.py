@@ -1,17 +1,28 @@
 """Find out whether the rows of a model depend on one another, by a trial on sessions that nobody uses."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from fastgru.errors import UnsupportedModelError
-from fastgru.graph import Array
+from fastgru.errors import FastGRUError, UnsupportedModelError
+from fastgru.graph import Array, Graph
 from fastgru.modules import late
+from fastgru.reference.domains import Domain, find_domains
 from fastgru.streaming.push_frame import End, PushFrame
 from fastgru.streaming.store import Store
 
-__all__ = ["Plan", "prove", "rehearse"]
+__all__ = ["Plan", "Row", "draw_others", "prove", "rehearse"]
+
+_DRAWS: Final = 4
+
+
+class Row(NamedTuple):
+    """What a session has after its pushes. made: the bytes of its outputs and its state, by name."""
+
+    made: dict[str, bytes]
+    state: dict[str, Array]
 
 
 class Plan(Protocol):
@@ -30,12 +41,18 @@ class Plan(Protocol):
     def run(self, frame: PushFrame, sessions: Array, frames: tuple[Array, ...]) -> tuple[Array, ...]: ...
 
 
-def rehearse(plan: Plan, store: Store, rows: Sequence[tuple[Array, ...]], pushes: int = 1) -> list[dict[str, bytes]]:
+def rehearse(
+    plan: Plan,
+    store: Store,
+    rows: Sequence[tuple[Array, ...]],
+    starts: Sequence[Mapping[str, Array] | None] | None = None,
+    pushes: int = 1,
+) -> list[Row]:
     """Push each of `rows` `pushes` times in a new session of `store`, side by side, and close the sessions.
 
-    Returns, for each session, the bytes of its outputs and of its last state, by name.
+    starts: the state in which each session begins, None for the start of the model.
     """
-    sessions = np.array([store.open() for _ in rows], np.int64)
+    sessions = np.array([store.open(start) for start in starts or [None] * len(rows)], np.int64)
     joined = [
         np.ascontiguousarray(np.concatenate(arrays, end.axis), end.dtype)
         for end, arrays in zip(plan.inputs, zip(*rows, strict=True), strict=True)
@@ -52,24 +69,39 @@ def rehearse(plan: Plan, store: Store, rows: Sequence[tuple[Array, ...]], pushes
                 about[end.name] = about.get(end.name, b"") + np.take(array, row, end.axis).tobytes()
     frame.use(own)
     plan.give_back(frame)
-    for session, about in zip(sessions.tolist(), found, strict=True):
-        about |= {f"state {name}": array.tobytes() for name, array in store.take(session).items()}
+    states = [store.take(session) for session in sessions.tolist()]
+    for session, about, state in zip(sessions.tolist(), found, states, strict=True):
+        about |= {f"state {name}": array.tobytes() for name, array in state.items()}
         store.close(session)
-    return found
+    return [Row(about, state) for about, state in zip(found, states, strict=True)]
 
 
-def prove(plan: Plan, store: Store, first: tuple[Array, ...]) -> None:
+def prove(plan: Plan, graph: Graph, new_store: Callable[[], Store], first: tuple[Array, ...]) -> None:
     """Refuse a model whose rows depend on one another: two pushes alone and side by side must give the same bits.
 
-    first: frames of one row. store: has room for two sessions, with none open.
+    The second row has other frames, and a state that such frames have made.
 
-    Raises `UnsupportedModelError`.
+    first: frames of one row. new_store: makes stores with room for two sessions.
+
+    Raises `UnsupportedModelError`, also if the model takes no other frames, and what a push of `first` raises.
     """
-    rng = late("numpy.random").default_rng(0)
-    other = tuple(rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for a in first)
-    both = rehearse(plan, store, [first, other], 2)
-    for row, alone in zip(both, (rehearse(plan, store, [each], 2)[0] for each in (first, other)), strict=True):
-        _compare(row, alone)
+    alone = rehearse(plan, new_store(), [first], pushes=2)
+    failure: FastGRUError | None = None
+    for other in draw_others(graph, dict(zip([end.name for end in plan.inputs], first, strict=True))):
+        try:
+            (before,) = rehearse(plan, new_store(), [other])
+            alone += rehearse(plan, new_store(), [other], [before.state], 2)
+            break
+        except FastGRUError as error:
+            failure = error
+    else:
+        raise UnsupportedModelError(
+            "a trial with random frames shows whether the rows of a model depend on one another, but this model takes"
+            f" none of those that were drawn ({failure}); keep a stream for each session"
+        )
+    both = rehearse(plan, new_store(), [first, other], [None, before.state], 2)
+    for row, single in zip(both, alone, strict=True):
+        _compare(row.made, single.made)
 
 
 def _compare(row: Mapping[str, bytes], alone: Mapping[str, bytes]) -> None:
@@ -79,3 +111,32 @@ def _compare(row: Mapping[str, bytes], alone: Mapping[str, bytes]) -> None:
                 f"output {name!r}: a row of a batch of 2 differs from the same row alone, so the rows of this model"
                 " depend on one another; keep a stream for each session"
             )
+
+
+def draw_others(graph: Graph, frames: Mapping[str, Array]) -> Iterator[tuple[Array, ...]]:
+    """Yield a few draws of random frames that differ from these in every input, wherever its domain allows this.
+
+    frames: those of all inputs that are no states.
+    """
+    shapes = {name: array.shape for name, array in frames.items()}
+    inputs = tuple([replace(s, shape=shapes.get(s.name, s.shape), dims=()) for s in graph.inputs])
+    domains = find_domains(replace(graph, inputs=inputs))
+    for seed in range(_DRAWS):
+        rng = late("numpy.random").default_rng(seed)
+        yield tuple([_other(array, domains[name], rng) for name, array in frames.items()])
+
+
+def _other(array: Array, domain: Domain, rng: Any) -> Array:
+    """Return an array of other values. Integers without a known domain stay between 0, 1 and those of the array."""
+    counts = array.dtype.kind in "iu"
+    if not (counts or array.dtype.kind == "b" or domain.kind in ("ids", "lengths")):
+        return np.asarray(rng.standard_normal(array.shape).astype(array.dtype))
+    low, high = 0, 1
+    if domain.kind == "ids":
+        high = domain.size - 1
+    elif counts and array.size:
+        low, high = min(low, int(array.min())), max(high, int(array.max()))
+    drawn = rng.integers(low, high, array.shape, endpoint=True)
+    if np.array_equal(drawn, array):
+        drawn = np.where(drawn < high, drawn + 1, low)
+    return np.asarray(drawn.astype(array.dtype))

@@ -12,56 +12,20 @@ from typing import Any
 import numpy as np
 
 from fastgru.errors import FastGRUError, ShapeError
-from fastgru.graph import Array, Graph, TensorSpec, inlined
+from fastgru.graph import Array, Graph, TensorSpec
 from fastgru.records import dataclass
 from fastgru.reference import run_graph
+from fastgru.reference.domains import Domain, find_domains
 from fastgru.reference.evaluate import with_plain_weights
-from fastgru.reference.facts import ValueFacts, infer_graph, sources
-from fastgru.reference.facts import domains as domains_of
 from fastgru.spec import RECURRENT
 from fastgru.verify.roles import AxisRoles
 
-__all__ = ["Case", "Domain", "draw_cases", "draw_long", "find_domains"]
+__all__ = ["Case", "draw_cases", "draw_long"]
 
 
 # (N, T) of a case: one of the sizes is odd, one is a power of two, and none is a multiple of the other.
 _SIZES = ((1, 1), (3, 7), (2, 33))
 _CALLS_WITH_TIME, _CALLS_WITHOUT_TIME = 4, 12
-
-
-@dataclass(frozen=True)
-class Domain:
-    """kind: "ids" (integers from 0 to size - 1), "lengths", "mask" or "any"."""
-
-    kind: str = "any"
-    size: int = 2
-
-
-def find_domains(graph: Graph) -> dict[str, Domain]:
-    """Return what the integers and bools of each input mean, according to the nodes that the input reaches.
-
-    An input that reaches two tables takes the size of the smaller one.
-    """
-    facts = infer_graph(graph)
-    origin: dict[str, set[str]] = {spec.name: {spec.name} for spec in graph.inputs}
-    found = {spec.name: Domain() for spec in graph.inputs}
-
-    def note(value: str, domain: Domain) -> None:
-        for name in origin.get(value, ()):
-            known = found[name]
-            if known.kind != "ids" or domain.kind != "ids" or domain.size < known.size:
-                found[name] = domain
-
-    for node in inlined(graph.nodes):
-        inputs = [facts.get(name, ValueFacts()) if name else None for name in node.inputs]
-        for i, (kind, size) in domains_of(node.op, inputs, node.attrs).items():
-            if kind != "ids":
-                note(node.inputs[i], Domain(kind))
-            elif isinstance(size, int) and size:
-                note(node.inputs[i], Domain(kind, size))
-        carried = set().union(*(origin.get(name, set()) for name in sources(node.op, node.inputs)))
-        origin.update(dict.fromkeys(node.outputs, carried))
-    return found
 
 
 @dataclass(frozen=True)

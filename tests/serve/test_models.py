@@ -99,6 +99,30 @@ def test_rows_that_depend_on_one_another_do_not():
         np.testing.assert_array_equal(done.outputs[0], served.model(x))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_rows_that_depend_on_one_another_do_not_where_zeros_hide_it(dtype):
+    """The frames of the trial before the first request are zeros, and so is what their mean is taken off."""
+    nodes = (
+        Node("cast", ("x",), ("f",), {"to": "float32"}),
+        Node("reduce", ("f",), ("mean",), {"kind": "mean", "axes": [0], "keepdims": True}),
+        Node("binary", ("f", "mean"), ("y",), {"kind": "sub"}),
+    )
+    graph = Graph((TensorSpec("x", dtype, (None, 4)),), (TensorSpec("y", "float32", None),), nodes, {})
+    frames = [np.full((1, 4), k, dtype) for k in range(5)]
+    for done in answers(serve(Model(graph)), *frames):
+        np.testing.assert_array_equal(done.outputs[0], np.zeros((1, 4), np.float32))
+
+
+def test_rows_of_ids_run_together():
+    nodes = (Node("gather", ("table", "x"), ("y",), {"axis": 0}),)
+    specs = TensorSpec("x", "int64", (None, 2)), TensorSpec("y", "float32", None)
+    served = serve(Model(Graph(specs[:1], specs[1:], nodes, {"table": normal(3, 4)})))
+    frames = [np.full((1, 2), k, np.int64) for k in range(3)]
+    for done, x in zip(answers(served, *frames), frames, strict=True):
+        np.testing.assert_array_equal(done.outputs[0], normal(3, 4)[x])
+    assert served.statistics.batches.keys() == {3}
+
+
 def summing(*shape: int) -> Model:
     """y is the sum of all frames."""
     nodes = (

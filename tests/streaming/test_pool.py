@@ -243,6 +243,51 @@ def test_a_model_whose_rows_depend_on_one_another_is_refused(kind, value):
     assert pool.save(session) == before
 
 
+def centred(dtype: str, entries: int, shift: int = 0) -> Model:
+    """y is row `x` + `shift` of a table, less the mean over the batch; s_out = s + y."""
+    made = {"table": normal(entries, 2), "shift": np.array(shift, np.int64)}
+    nodes = (
+        Node("cast", ("x",), ("n",), {"to": "int64"}),
+        *([Node("binary", ("n", "shift"), ("ids",), {"kind": "add"})] if shift else []),
+        Node("gather", ("table", "ids" if shift else "n"), ("e",), {"axis": 0}),
+        Node("reduce", ("e",), ("mean",), {"kind": "mean", "axes": [0], "keepdims": True}),
+        Node("binary", ("e", "mean"), ("y",), {"kind": "sub"}),
+        Node("binary", ("s", "y"), ("s_out",), {"kind": "add"}),
+    )
+    specs = TensorSpec("x", dtype, (None,)), TensorSpec("s", "float32", (None, 2))
+    outputs = tuple(TensorSpec(name, "float32", None) for name in ("y", "s_out"))
+    return Model(Graph(specs, outputs, nodes, made, {"s": "s_out"}))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool", "float32"])
+@pytest.mark.parametrize("value", [0, 1])
+def test_rows_of_integers_that_depend_on_one_another_are_refused(dtype, value):
+    pool = SessionPool(centred(dtype, 2), 2)
+    with pytest.raises(UnsupportedModelError, match="rows of this model depend on one another"):
+        pool.push({pool.open(): np.array([value], dtype)})
+
+
+def test_a_model_that_takes_no_other_frames_is_refused():
+    pool = SessionPool(centred("int64", 8, 7), 2)  # only 0 and negative numbers are ids
+    with pytest.raises(UnsupportedModelError, match="takes none of those that were drawn"):
+        pool.push({pool.open(): np.array([0])})
+
+
+def test_rows_whose_states_depend_on_one_another_are_refused():
+    """The frames do not count, and the state of each row is the number of its steps."""
+    nodes = (
+        Node("binary", ("s", "one"), ("s_out",), {"kind": "add"}),
+        Node("reduce", ("s",), ("mean",), {"kind": "mean", "axes": [0], "keepdims": True}),
+        Node("binary", ("s", "mean"), ("off",), {"kind": "sub"}),
+        Node("binary", ("off", "x"), ("y",), {"kind": "add"}),
+    )
+    specs = tuple(TensorSpec(name, "float32", (None, 1)) for name in ("x", "s"))
+    outputs = tuple(TensorSpec(name, "float32", None) for name in ("y", "s_out"))
+    pool = SessionPool(Model(Graph(specs, outputs, nodes, {"one": np.ones((1, 1), np.float32)}, {"s": "s_out"})), 2)
+    with pytest.raises(UnsupportedModelError, match="rows of this model depend on one another"):
+        pool.push({pool.open(): np.zeros((1, 1), np.float32)})
+
+
 def test_a_batch_that_is_not_1_or_not_known_is_refused():
     def model(*shape):
         nodes = (

@@ -9,8 +9,9 @@ import pytest
 
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
+from fastgru.reference.domains import Domain, find_domains
 from fastgru.spec import GRUSpec
-from fastgru.verify.cases import Domain, draw_cases, find_domains
+from fastgru.verify.cases import draw_cases
 from fastgru.verify.check import verify_graph
 from fastgru.verify.roles import AxisRoles
 

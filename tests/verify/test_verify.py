@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from fastgru.errors import ShapeError, UnsupportedModelError, VerificationError
 from fastgru.graph import Graph, Node, TensorSpec
 from fastgru.reference import run_graph
+from fastgru.reference.domains import find_domains
 from fastgru.spec import GRUSpec
-from fastgru.verify.cases import draw_cases, find_domains
+from fastgru.verify.cases import draw_cases
 from fastgru.verify.check import verify_graph
 from fastgru.verify.roles import AxisRoles
 from fastgru.verify.runtimes import Runtime
