@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -68,19 +68,20 @@ def records(
 ) -> Iterator[Record]:
     """Yield the sequences from row `skip` on, where a sequence begins.
 
-    frames: whether rows are single steps; None to find out from the columns. seen: the keys of earlier sequences.
+    frames: whether rows are single steps; None to find out from the first values of the files.
+    seen: the keys of earlier sequences.
 
     Raises `DataError` for a column that does not exist, and for rows of one id that do not follow one another.
     """
     if files[0].suffix.lower() in ARRAYS:
         yield from _of_arrays(files, inputs, skip)
         return
+    frames = _are_steps(files, inputs, ids) if frames is None else frames
     pending, seen = list[_Rows](), set(seen)  # a copy, because a second attempt needs the keys as they were passed
     torn_rows = list[_Rows]()  # torn rows, each of which may belong to the sequence before or after it, or to none
     for first, batch, torn in batches(files, skip):
         faults = {row: each.fault for row, each in torn.items()}
-        chosen = _chosen(batch.schema.names, inputs, ids, files[0].suffix.lower() == ".csv")
-        cells = {name: _cells(name, batch.column(name), first) for names in chosen for name in names}
+        chosen, cells = _read(files, batch, first, inputs, ids)
         for found in cells.values():
             for row, fault in found[1].items():
                 faults.setdefault(row, fault)
@@ -88,9 +89,7 @@ def records(
         for name, column in zip(ids, labels, strict=True):
             for row, each in torn.items():
                 column[row - first] = each.names.get(name)
-        deep = max(found[2] for found in cells.values())
-        single = deep == 1 and all(len(names) == 1 for names in chosen) and all(entry.rest for entry in inputs)
-        if not (frames if frames is not None else deep == 0 or (single and bool(ids))):
+        if not frames:
             yield from _of_rows(first, batch.num_rows, inputs, chosen, cells, labels, faults)
             continue
         if not ids:
@@ -129,6 +128,25 @@ def refused(error: ShapeError, row: int) -> DataError:
     return DataError(f"{error} (sequences are counted from row {row}, without faulty ones)")
 
 
+def _are_steps(files: Sequence[Path], inputs: Sequence[Input], ids: Sequence[str]) -> bool:
+    """Return whether rows are single steps. The first values of the files tell it, whichever rows are read."""
+    for first, batch, _ in batches(files, 0):
+        chosen, cells = _read(files, batch, first, inputs, ids)
+        deep = max((found[2] for found in cells.values() if found[2] is not None), default=None)
+        if deep is not None:
+            single = deep == 1 and all(len(names) == 1 for names in chosen) and all(entry.rest for entry in inputs)
+            return deep == 0 or (single and bool(ids))
+    return bool(ids)
+
+
+def _read(
+    files: Sequence[Path], batch: Any, first: int, inputs: Sequence[Input], ids: Sequence[str]
+) -> tuple[list[Sequence[str]], dict[str, "_Column"]]:
+    """Return the columns of each input, and their cells by name. first: the number of the first row."""
+    chosen = _chosen(batch.schema.names, inputs, ids, files[0].suffix.lower() == ".csv")
+    return chosen, {name: _cells(name, batch.column(name), first) for names in chosen for name in names}
+
+
 def _of_arrays(files: Sequence[Path], inputs: Sequence[Input], skip: int) -> Iterator[Record]:
     if len(inputs) != 1:
         names = ", ".join(entry.name for entry in inputs)
@@ -147,7 +165,7 @@ def _of_rows(
     count: int,
     inputs: Sequence[Input],
     chosen: Sequence[Sequence[str]],
-    cells: Mapping[str, tuple[Any, dict[int, str], int]],
+    cells: Mapping[str, "_Column"],
     labels: Sequence[Sequence[Any]],
     faults: Mapping[int, str],
 ) -> Iterator[Record]:
@@ -187,6 +205,10 @@ def _joined(pending: Sequence[_Rows], seen: set[int]) -> Record:
     if faults:
         row = min(faults)
         return Record(ids, first, rows, None, faults[row], row, key, True)
+    for each in zip(*(piece.arrays for piece in pending), strict=True):
+        if len(sizes := {array.shape[1:]: None for array in each}) > 1:
+            told = " and ".join(map(str, sizes))
+            return Record(ids, first, rows, None, f"its steps have different shapes: {told}", first, key, True)
     arrays = tuple(np.concatenate(each) for each in zip(*(piece.arrays for piece in pending), strict=True))
     return Record(ids, first, rows, arrays, "", 0, key, True)
 
@@ -213,17 +235,23 @@ def _chosen(names: Sequence[str], inputs: Sequence[Input], ids: Sequence[str], i
     return chosen
 
 
-def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int]:
+_Column: TypeAlias = tuple[Any, dict[int, str], int | None]
+
+
+def _cells(name: str, column: Any, first: int) -> _Column:
     """Return the values of a column, the fault of each faulty row, and how deep its lists are nested.
 
-    Numbers become an array; lists stay a list.
+    Numbers become an array; others stay a list. The depth is None if no value of the column tells it.
     """
     import pyarrow as pa
 
     faults = {first + int(row): f"{name} is null" for row in np.flatnonzero(column.is_null())}
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if pa.types.is_null(column.type) or (is_text and column.null_count == len(column)):
+        return column.to_pylist(), faults, None
+    if is_text:
         try:
             column = column.cast(pa.float64())
         except pa.ArrowInvalid:
@@ -231,17 +259,16 @@ def _cells(name: str, column: Any, first: int) -> tuple[Any, dict[int, str], int
                 None if text is None else _parsed(text, name, first + row, faults)
                 for row, text in enumerate(column.to_pylist())
             ]
-            deep = max((_depth(value) for value in values), default=0)
-            return (np.array([np.nan if v is None else v for v in values]) if not deep else values), faults, deep
+            deep = max((_depth(value) for value in values if value is not None), default=None)
+            return (np.array([np.nan if v is None else v for v in values]) if deep == 0 else values), faults, deep
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type):
         empty = column.fill_null(0) if column.null_count else column
         return empty.to_numpy(zero_copy_only=False), faults, 0
     deep, kind = 0, column.type
     while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         deep, kind = deep + 1, kind.value_type
-    if pa.types.is_null(kind):
-        return (np.zeros(len(column)) if not deep else column.to_pylist()), faults, deep
-    if not deep or not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+    numeric = (pa.types.is_null, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    if not deep or not any(is_it(kind) for is_it in numeric):
         raise DataError(f"column {name!r}: got {column.type}, expected numbers or lists of numbers")
     return column.to_pylist(), faults, deep
 
@@ -267,20 +294,10 @@ def _depth(value: Any) -> int:
 
 def _steps(entry: Input, names: Sequence[str], columns: Sequence[Any], first: int, faults: dict[int, str]) -> Array:
     """Return the rows of a batch as steps of an input, (n, ...). A row that does not fit becomes zeros and a fault."""
-    if len(columns) > 1 or not _depth(next((v for v in columns[0] if v is not None), 0)):
-        found = np.stack([np.asarray(column) for column in columns], -1)
+    if len(columns) == 1 and isinstance(columns[0], list):
+        found = _steps_of_lists(entry, columns[0], first, faults)
     else:
-        sizes = [len(value) if value is not None else 0 for value in columns[0]]
-        usual = max(sizes, key=sizes.count, default=1)
-        width = math.prod(n or 0 for n in entry.rest) or usual
-        rows = []
-        for row, value in enumerate(columns[0]):
-            try:
-                rows.append(_numbers(value).reshape(width))
-            except ValueError:
-                faults.setdefault(first + row, f"expected {width} numbers, got {sizes[row]}")
-                rows.append(np.zeros(width, np.int64))
-        found = np.stack(rows)
+        found = np.stack([_plain(*each, first, faults) for each in zip(names, columns, strict=True)], -1)
     shape = tuple(n or found.shape[1] for n in entry.rest)
     if math.prod(shape) != found.shape[1]:
         wanted = " x ".join("?" if n is None else str(n) for n in entry.rest) or "1"
@@ -289,6 +306,31 @@ def _steps(entry: Input, names: Sequence[str], columns: Sequence[Any], first: in
     for row in np.flatnonzero(reasons.any(-1)).tolist():
         faults.setdefault(first + row, _reason(entry, reasons[row], names))
     return cast.reshape(len(found), *shape)
+
+
+def _steps_of_lists(entry: Input, column: Sequence[Any], first: int, faults: dict[int, str]) -> Array:
+    """Return the steps (n, width) of rows that hold a list, or a number."""
+    sizes = [len(value) if isinstance(value, list) else int(value is not None) for value in column]
+    there = [size for size in sizes if size]
+    width = math.prod(n or 0 for n in entry.rest) or max(there, key=there.count, default=1)
+    rows = []
+    for row, value in enumerate(column):
+        try:
+            rows.append(_numbers(value).reshape(width))
+        except ValueError:
+            faults.setdefault(first + row, f"expected {width} numbers, got {sizes[row]}")
+            rows.append(np.zeros(width, np.int64))
+    return np.stack(rows)
+
+
+def _plain(name: str, column: Any, first: int, faults: dict[int, str]) -> Array:
+    """Return the numbers (n,) of a column. A list is a fault of its row."""
+    if not isinstance(column, list):
+        return np.asarray(column)
+    for row, value in enumerate(column):
+        if isinstance(value, list):
+            faults.setdefault(first + row, f"{name}: expected a number, got {json.dumps(value)[:40]!r}")
+    return np.array([0 if value is None or isinstance(value, list) else value for value in column])
 
 
 def _numbers(value: Any) -> Array:

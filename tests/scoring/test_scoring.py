@@ -29,6 +29,7 @@ from fastgru.errors import DataError
 from fastgru.scoring import score
 from fastgru.scoring.job import _Run
 from fastgru.scoring.parts import Parts, parts_of
+from fastgru.scoring.sequences import Input, records
 
 pa = pytest.importorskip("pyarrow", reason="not installed: the extra `data`")
 pq = pytest.importorskip("pyarrow.parquet", reason="not installed: the extra `data`")
@@ -709,6 +710,84 @@ def test_no_line_of_json_is_dropped(
     source.write_text(f"{line}\n{line}\n")
     with pytest.raises(DataError, match=r"in\.jsonl: no line holds an object with names; row 0: no JSON"):
         score(model, source, tmp_path / "other.jsonl", ids=["id"])
+
+
+LIST = [[1, 2, 3], [4, 5, 6]]
+BLANK = {"id": 0, "x": None}
+BATCHES = [  # of two rows each: the rows, whether they have an id, the number of sequences, and the faulty rows
+    ([{"x": LIST}] * 2 + [{"x": None}] * 2 + [{"x": LIST}], False, 5, [2, 3]),
+    ([{"x": None}] * 3 + [{"x": LIST}], False, 4, [0, 1, 2]),
+    ([{"x": None}] * 3, False, 3, [0, 1, 2]),
+    ([{"x": LIST}] * 2 + [{"x": 1}, {"x": [1]}], False, 4, [2, 3]),
+    ([{"x": LIST}] * 2 + [{"x": 1}, {"x": 2}], False, 4, [2, 3]),
+    ([BLANK] * 2 + [{"id": 1, "x": [1, 2, 3]}] * 2, True, 2, [0]),
+    ([{"id": 1, "x": [1, 2, 3]}] * 2 + [BLANK] * 2, True, 2, [2]),
+    ([{"id": 1, "x": [1, 2, 3]}] * 2 + [{"id": 0, "x": 1}] + [{"id": 2, "x": [1, 2, 3]}], True, 3, [2]),
+    ([{"id": 0, "x": None}] * 4, True, 1, [0]),
+]
+
+
+@pytest.mark.parametrize(("rows", "has_ids", "sequences", "faults"), BATCHES)
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_batch_without_values_is_read_as_the_others(
+    model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    rows: list[dict[str, Any]], has_ids: bool, sequences: int, faults: list[int], suffix: str,
+) -> None:  # fmt: skip
+    """The first values tell whether rows are steps or sequences."""
+    monkeypatch.setattr("fastgru.scoring.sources.BATCH_ROWS", 2)
+    source, names = tmp_path / f"in.{suffix}", ["id", "x"] if has_ids else ["x"]
+    if suffix == "jsonl":
+        source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    else:
+        small_blocks(monkeypatch)
+        lines = [",".join(f'"{row[name]}"' if row[name] is not None else '""' for name in names) for row in rows]
+        source.write_text("\n".join([",".join(names), *lines]) + "\n")
+    asked: dict[str, Any] = {"ids": ["id"] if has_ids else [], "outputs": ["y"], "on_error": "null"}
+    done = score(model, source, tmp_path / "out.jsonl", **asked)
+    assert (done.rows, done.sequences, [fault.row for fault in done.faults]) == (len(rows), sequences, faults)
+
+
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow import csv
+
+    options = csv.ReadOptions
+    monkeypatch.setattr(csv, "ReadOptions", lambda **given: options(block_size=48, **given))
+
+
+def test_a_list_among_numbers_is_a_fault_of_its_row(model: fastgru.Model, tmp_path: Path) -> None:
+    rows = [*["s0,1,2,3"] * 2, *['s1,1,"[2, 3]",3'] * 2, "s2,1,2,3"]
+    (tmp_path / "in.csv").write_text("\n".join(["id,a,b,c", *rows]))
+    asked: dict[str, Any] = {"ids": ["id"], "outputs": ["y"], "on_error": "null", "rows": "steps"}
+    done = score(model, tmp_path / "in.csv", tmp_path / "out.jsonl", **asked)
+    assert [(fault.row, fault.reason) for fault in done.faults] == [(2, "b: expected a number, got '[2, 3]'")]
+
+
+def test_steps_of_two_shapes_in_two_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastgru.scoring.sources.BATCH_ROWS", 2)
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"id": 0, "x": {x}}}\n' for x in ("[1, 2]", "[3, 4]", "[5]")))
+    entry = Input("x", "float32", (None,), ("x",))
+    (found,) = records([tmp_path / "in.jsonl"], [entry], ["id"], frames=None, skip=0, seen=set())
+    assert found.fault == "its steps have different shapes: (2,) and (1,)"
+
+
+def test_a_run_goes_on_with_rows_of_the_same_kind(
+    model: fastgru.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastgru.scoring.sources.BATCH_ROWS", 2)
+    rows = [{"x": LIST}] * 4 + [{"x": None}] * 4
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    written, asked = Parts.write, {"outputs": ["y"], "on_error": "null", "part_rows": 4}
+
+    def stop(self: Parts, *given: Any) -> None:
+        written(self, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parts, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        score(model, tmp_path / "in.jsonl", tmp_path / "out.jsonl", **asked)  # type: ignore[arg-type]
+    monkeypatch.setattr(Parts, "write", written)
+    done = score(model, tmp_path / "in.jsonl", tmp_path / "out.jsonl", **asked)  # type: ignore[arg-type]
+    assert (done.resumed, done.sequences, [fault.row for fault in done.faults]) == (4, 8, [4, 5, 6, 7])
 
 
 def test_an_id_is_one_id_whatever_stands_beside_it(
