@@ -19,7 +19,7 @@ _DRAWS: Final = 4
 
 
 class Row(NamedTuple):
-    """What a session has after its pushes. made: the bytes of its outputs and its state, by name."""
+    """What a session has after its pushes. made: the bytes of each "output 'y'" and "state 'h'"."""
 
     made: dict[str, bytes]
     state: dict[str, Array]
@@ -65,13 +65,14 @@ def rehearse(
         made = plan.run(frame, sessions, tuple(joined))
         store.settle(frame.ticket, 1)
         for end, array in zip(plan.outputs, made, strict=True):
+            what = f"output {end.name!r}"
             for row, about in enumerate(found):
-                about[end.name] = about.get(end.name, b"") + np.take(array, row, end.axis).tobytes()
+                about[what] = about.get(what, b"") + np.take(array, row, end.axis).tobytes()
     frame.use(own)
     plan.give_back(frame)
     states = [store.take(session) for session in sessions.tolist()]
     for session, about, state in zip(sessions.tolist(), found, states, strict=True):
-        about |= {f"state {name}": array.tobytes() for name, array in state.items()}
+        about |= {f"state {name!r}": array.tobytes() for name, array in state.items()}
         store.close(session)
     return [Row(about, state) for about, state in zip(found, states, strict=True)]
 
@@ -108,8 +109,8 @@ def _compare(row: Mapping[str, bytes], alone: Mapping[str, bytes]) -> None:
     for name, made in row.items():
         if made != alone[name]:
             raise UnsupportedModelError(
-                f"output {name!r}: a row of a batch of 2 differs from the same row alone, so the rows of this model"
-                " depend on one another; keep a stream for each session"
+                f"{name}: a row of a batch of 2 differs from the same row alone, so the rows of this model depend on"
+                " one another; keep a stream for each session"
             )
 
 

@@ -288,6 +288,19 @@ def test_rows_whose_states_depend_on_one_another_are_refused():
         pool.push({pool.open(): np.zeros((1, 1), np.float32)})
 
 
+def test_a_state_that_depends_on_other_rows_is_named_as_a_state():
+    nodes = (
+        Node("unary", ("x",), ("y",), {"kind": "neg"}),
+        Node("reduce", ("x",), ("all",), {"kind": "sum", "axes": [0], "keepdims": True}),
+        Node("binary", ("all", "s"), ("s_out",), {"kind": "add"}),
+    )
+    specs = tuple(TensorSpec(name, "float32", (None, 2)) for name in ("x", "s"))
+    outputs = tuple(TensorSpec(name, "float32", None) for name in ("y", "s_out"))
+    pool = SessionPool(Model(Graph(specs, outputs, nodes, {}, {"s": "s_out"})), 2)
+    with pytest.raises(UnsupportedModelError, match="^state 's': a row of a batch of 2 differs"):
+        pool.push({pool.open(): np.zeros((1, 2), np.float32)})
+
+
 def test_a_batch_that_is_not_1_or_not_known_is_refused():
     def model(*shape):
         nodes = (
