@@ -102,6 +102,9 @@ _LAZY = {
     ),
 }  # fmt: skip
 
+# Public packages and modules that are imported when they are first asked for.
+_MODULES = ("compat", "learn", "onnx_backend", "quantization", "reference", "scoring", "serve")
+
 __all__ = [
     "ELU",
     "GELU",
@@ -170,14 +173,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _LAZY and name not in _MODULES:
         raise AttributeError(f"module 'fastgru' has no attribute {name!r}")
     with lock:  # A fork waits for this lock: a child could not finish an import that another thread began.
-        module = importlib.import_module(_LAZY[name])
-    value = getattr(module, name)
+        module = importlib.import_module(_LAZY.get(name, f"fastgru.{name}"))
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_MODULES})

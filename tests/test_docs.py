@@ -125,6 +125,7 @@ def test_what_the_tables_in_the_pages_say_holds() -> None:
 def test_every_public_name_is_in_the_api_page(site: Path) -> None:
     named = re.findall(r"^::: fastgru\.([\w.]+)$", PAGES["api.md"], re.MULTILINE)
     assert sorted(set(fastgru.__all__) - {name.split(".")[-1] for name in named}) == []
+    assert {f"scoring.{name}" for name in fastgru.scoring.__all__} <= set(named)
     html = (site / "api" / "index.html").read_text(encoding="utf-8")
     assert [name for name in fastgru.__all__ if f'id="fastgru.{name}"' not in html] == []
     # `fastgru.load` is a function, and a module: the generator decides which of them it shows.

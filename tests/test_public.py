@@ -136,6 +136,19 @@ def test_the_import_is_light() -> None:
     assert json.loads(run_python(code)) == []
 
 
+def test_public_packages_are_attributes_without_an_import_of_their_own() -> None:
+    names = ["compat", "learn", "onnx_backend", "quantization", "reference", "scoring", "serve"]
+    code = (
+        "import json, sys, fastgru\n"
+        f"before = [name for name in {names!r} if 'fastgru.' + name in sys.modules]\n"
+        f"print(json.dumps([before, [getattr(fastgru, name).__name__ for name in {names!r}]]))\n"
+    )
+    before, found = json.loads(run_python(code))
+    assert before == []
+    assert found == [f"fastgru.{name}" for name in names]
+    assert set(names) <= set(dir(fastgru))
+
+
 def test_verify_stays_the_function_whatever_is_imported() -> None:
     code = (
         "import fastgru, fastgru.verify\n"

@@ -26,8 +26,11 @@ _CONTEXT: Final = {"target_min_block_size": 1, "target_max_block_size": _BLOCK_B
 
 
 class Cluster(NamedTuple):
-    """address: that of a cluster, or None for a Ray of this process. actors: how many there are. cpus: the CPUs of each
-    actor, which may be a fraction.
+    """Where `score` runs on Ray.
+
+    address: the address of a cluster, or None for a Ray of this process.
+    actors: the number of actors. Each of them has a copy of the model.
+    cpus: the number of CPUs of each actor, which may be a fraction.
     """
 
     address: str | None
