@@ -122,6 +122,13 @@ def model_problem(
         for spec in graph.inputs
         if spec.name in graph.states
     }
+    try:
+        expected = _expected(graph, frames, states)
+    except ShapeError as error:
+        if not (assumed := [s.name for s in graph.inputs if s.name not in shapes and None in (s.shape or ())]):
+            raise
+        told = ", ".join(f"{name} {sizes[name]}" for name in assumed)
+        raise ShapeError(f"{error}; sizes that no --shape gives are 1, as in {told}: give these, too") from error
     problem = Problem(
         name,
         graph,
@@ -129,7 +136,7 @@ def model_problem(
         bool(graph.states),
         feeds,
         frames,
-        _expected(graph, frames, states),
+        expected,
         graph.states,
         states,
         None if onnx is None else lambda: onnx,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from bench_tools import CASES, write_model
 from fastgru.bench.cases import Case
 from fastgru.bench.contender import UnableError
 from fastgru.bench.measure import Plan, check_outputs, outputs_of
-from fastgru.bench.model_file import file_problem, parse_shapes
+from fastgru.bench.model_file import file_problem, model_problem, parse_shapes
 from fastgru.bench.onnx_gru import onnx_model
 from fastgru.bench.problem import gru_problem
 from fastgru.bench.rivals import REDUCED, RIVALS, Rival
@@ -123,4 +124,8 @@ def test_free_dimensions_take_the_given_sizes(tmp_path: Path) -> None:
     assert made.state_arrays["h0"].shape == (1, 2, 4)
     assert file_problem(path, {"x": (4, 2, 3)}).state_arrays["h0"].shape == (1, 2, 4)
     assert file_problem(path, {}).feeds["x"].shape == (1, 1, 3)
+    graph = load_graph(path)
+    nameless = replace(graph, inputs=tuple(replace(spec, dims=()) for spec in graph.inputs))
+    with pytest.raises(ShapeError, match=r"sizes that no --shape gives are 1, as in h0 \(1, 1, 4\): give these, too"):
+        model_problem("m", nameless, None, {"x": (4, 2, 3)})
     assert made.onnx is None
