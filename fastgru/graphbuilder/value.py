@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field
 from typing import Any
 
-from fastgru.graph import Array, TensorSpec
+from fastgru.graph import MOST_SIZE, Array, TensorSpec
 from fastgru.records import dataclass
 from fastgru.reference.facts import ValueFacts
 from fastgru.reference.sizes import Size
@@ -59,12 +59,16 @@ class Value:
         return tuple(size if isinstance(size, str) else None for size in self.sizes)
 
     def spec(self, name: str, known: Collection[str]) -> TensorSpec:
-        """Return the spec of an input or output of a graph. known: the names of dimensions that the spec may have."""
+        """Return the spec of an input or output of a graph. known: the names of dimensions that the spec may have.
+
+        Sizes that no axis can have are left out. The node that computes them is refused in a call, by its name.
+        """
         assert self.dtype is not None, self.hint
         if self.sizes is None:
             return TensorSpec(name, self.dtype, None)
         dims = tuple(dim if dim in known else None for dim in self.dims)
-        return TensorSpec(name, self.dtype, self.shape, dims if any(dims) else ())
+        shape = tuple(n if n is not None and 0 <= n <= MOST_SIZE else None for n in self.shape)
+        return TensorSpec(name, self.dtype, shape, dims if any(dims) else ())
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_build import gru_arrays, make_model, ort_run
 
 import fastgru
+from fastgru.errors import ShapeError
+from fastgru.graph import TensorSpec
 from fastgru.importers.onnx import read_onnx
 from fastgru.reference import run_graph
 
@@ -57,6 +59,19 @@ def test_a_gru_behind_a_reshape_to_constants_loads_with_its_sizes():
     assert [spec.shape for spec in graph.outputs] == [(4, 2, 2, 5), (2, 2, 5)]
     results = fastgru.Model(graph).run({"x": X})
     assert [results[spec.name].shape for spec in graph.outputs] == [spec.shape for spec in graph.outputs]
+
+
+def test_an_output_declared_without_a_shape_has_the_computed_one():
+    model = make_model([node("Relu", ["x"], ["y"])], {"x": X}, ["y"])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "T"
+    graph = read_onnx(model.SerializeToString())
+    assert graph.outputs == (TensorSpec("y", "float32", (None, *X.shape[1:]), ("T", *[None] * (X.ndim - 1))),)
+
+
+def test_an_output_without_a_type_whose_sizes_cannot_be_is_refused_in_a_call():
+    model = undeclared(make_model([node("Reshape", ["x", "to"], ["y"])], {"x": X}, ["y"], {"to": i64([3, -2, -1])}))
+    with pytest.raises(ShapeError, match="sizes of at least 0"):
+        fastgru.load(model.SerializeToString()).run({"x": X})
 
 
 @pytest.mark.parametrize("make", [scan_model, loop_model], ids=["scan", "loop"])

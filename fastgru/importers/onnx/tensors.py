@@ -72,7 +72,7 @@ def tensor_spec(info: ValueInfoProto) -> TensorSpec:
 
 
 def output_spec(info: ValueInfoProto, value: Value, warnings: list[str], dims: Collection[str] = ()) -> TensorSpec:
-    """Return the spec of an output: as the file declares it, or as inferred if the file declares no type.
+    """Return the spec of an output: as the file declares it, or as inferred if the file declares no type or no shape.
 
     dims: the names of free sizes that the inputs have. If the declared rank is not that of the value, the inferred spec
     is returned and a message is added to `warnings`.
@@ -86,7 +86,9 @@ def output_spec(info: ValueInfoProto, value: Value, warnings: list[str], dims: C
         raise InvalidModelError(
             f"output {info.name!r}: the file declares {spec.dtype}, but its nodes compute {value.dtype}"
         )
-    if spec.shape is not None and value.rank is not None and len(spec.shape) != value.rank:
+    if spec.shape is None:
+        return spec if value.dtype is None else value.spec(info.name, dims)
+    if value.rank is not None and len(spec.shape) != value.rank:
         warnings.append(f"output {info.name!r} is declared with {len(spec.shape)} axes, and computed with {value.rank}")
         return value.spec(info.name, ())
     return spec
