@@ -21,7 +21,7 @@ from fastgru.errors import (
 
 pytest.importorskip("h5py")
 
-from keras_files import archive, layer
+from keras_files import archive, functional, layer, node
 
 import fastgru
 from fastgru import CustomLayer
@@ -152,6 +152,21 @@ def test_shapes_are_found_by_trying(function: Any, shape: Any, expected: Any) ->
     assert model.outputs[0].shape == shape
     assert model(X).shape == expected
     assert np.array_equal(model(X), function(X))
+
+
+def test_any_number_of_free_sizes_is_told_apart() -> None:
+    names = ["a", "b", "c", "d", "e"]
+    inputs = [node(layer("InputLayer", n, batch_shape=[None, None, None], dtype="float32")) for n in names]
+    config = functional(
+        *inputs,
+        node(LAMBDA, [[n, 0, 0, {}] for n in names]),
+        inputs=[[n, 0, 0] for n in names],
+        outputs=[["f", 0, 0]],
+    )
+    model = fastgru.load(archive(config, {}), custom_objects={"f": lambda a, b, c, d, e: e[:, :, :2]})
+    assert model.outputs[0].shape == (None, None, 2)
+    xs = [np.ones((2, 3 + n, 4 + n), np.float32) for n in range(5)]
+    assert model(*xs).shape == (2, 7, 2)
 
 
 def test_a_mapping_of_outputs_and_what_is_said_of_a_function() -> None:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,9 @@ from fastgru.reference.python import PYTHON, PythonFunction
 
 __all__ = ["apply_custom"]
 
-_SAMPLES: Final = ((3, 7, 11, 13, 17, 19, 23, 29), (5, 8, 12, 14, 18, 20, 24, 30))  # distinct values for free sizes
+# The values of free sizes in the two calls, all distinct within a call; further free sizes continue with `_FURTHER`.
+_SAMPLES: Final = ((3, 7, 11, 13, 17, 19, 23, 29), (5, 8, 12, 14, 18, 20, 24, 30))
+_FURTHER: Final = (31, 32)
 _MOST_SAMPLE: Final = 1 << 24  # most elements of a sample input
 
 
@@ -106,9 +109,12 @@ def _tried(function: PythonFunction, inputs: Sequence[Tensor]) -> list[ValueFact
     """Return the facts of the outputs, found by calling the function twice, with different numbers for free sizes."""
     free = list(dict.fromkeys(size for x in inputs for size in _sizes(x.value) if not isinstance(size, int)))
     runs: list[tuple[Array, ...]] = []
-    for numbers in _SAMPLES:
-        chosen = dict(zip(free, numbers, strict=False))
-        arrays = [_sample(x, [s if isinstance(s, int) else chosen.get(s, 2) for s in _sizes(x.value)]) for x in inputs]
+    samples = [
+        dict(zip(free, chain(first, count(more, 2)), strict=False))
+        for first, more in zip(_SAMPLES, _FURTHER, strict=True)
+    ]
+    for chosen in samples:
+        arrays = [_sample(x, [s if isinstance(s, int) else chosen[s] for s in _sizes(x.value)]) for x in inputs]
         try:
             with np.errstate(all="ignore"):
                 runs.append(function(arrays))
@@ -121,7 +127,7 @@ def _tried(function: PythonFunction, inputs: Sequence[Tensor]) -> list[ValueFact
         raise UnsupportedModelError(
             f"{function.layer}: its function gives another number of arrays, or axes, each time"
         )
-    origin = {(n, m): size for size, n, m in zip(free, *_SAMPLES, strict=False)}
+    origin = {(samples[0][size], samples[1][size]): size for size in free}
     found = []
     for a, b in zip(*runs, strict=True):
         same = [n if n == m else origin.get((n, m)) for n, m in zip(a.shape, b.shape, strict=True)]
