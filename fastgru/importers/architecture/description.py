@@ -1,6 +1,6 @@
 """Reads a description and checks everything that does not depend on the weights.
 
-A text that begins with a brace is JSON, any other is YAML; tags other than the standard ones of YAML are refused.
+A text that begins with a brace is JSON, any other is YAML; tags other than those of YAML 1.2 are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastgru.records import dataclass
 from fastgru.sources import Source, read_source, source_name
 
 if TYPE_CHECKING:
-    from yaml.nodes import MappingNode
+    from yaml.nodes import MappingNode, Node
 
 __all__ = ["Architecture", "Description", "LayerEntry", "parse", "read_text"]
 
@@ -40,6 +40,8 @@ _SCALARS: Final = (
         list("-+0123456789."),
     ),
 )
+_YAML: Final = "tag:yaml.org,2002:"
+_TAGS: Final = ("bool", "float", "int", "map", "null", "seq", "str")
 
 _KEYS: Final = ("inputs", "layers", "outputs", "states", "name", "key", "ignore")
 _DTYPES: Final = ("float32", "float64", "int64", "int32", "bool")
@@ -204,8 +206,20 @@ def _parse_yaml(text: str, name: str) -> Any:
                 raise InvalidModelError(f"{name}: line {node.start_mark.line + 1}: the key {twice!r} occurs twice")
             return made
 
+        def construct_object(self, node: Node, deep: bool = False) -> Any:
+            tag, line = node.tag.removeprefix(_YAML), f"{name}: line {node.start_mark.line + 1}"
+            if node.tag == tag or tag not in _TAGS:
+                given = node.tag if node.tag == tag else f"!!{tag}"
+                tags = ", ".join(f"!!{known}" for known in _TAGS)
+                raise InvalidModelError(f"{line}: the tag {given:.80} is not implemented, expected one of {tags}")
+            if tag in forms and isinstance(node.value, str) and not forms[tag].match(node.value):
+                raise InvalidModelError(f"{line}: {node.value[:80]!r} is not of the type that its tag !!{tag} says")
+            return super().construct_object(node, deep=deep)
+
+    forms = {tag: pattern for tag, pattern, _ in _SCALARS if tag != "float"}
+    forms["float"] = re.compile("|".join(pattern.pattern for tag, pattern, _ in _SCALARS if tag in ("int", "float")))
     for tag, pattern, first in _SCALARS:
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, first)
+        Loader.add_implicit_resolver(f"{_YAML}{tag}", pattern, first)
     try:
         return yaml.load(text, Loader)
     except InvalidModelError:
