@@ -205,7 +205,7 @@ class Settings:
         path = Path(path)
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as error:  # of bad values, too
             raise SettingsError(f"{path}: the file is not YAML: {' '.join(str(error).split())}") from None
         if content is None:
             content = {}

@@ -174,6 +174,10 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
             "a: linear_before_reset = 2: one of 0, 1 was expected",
         ),
         ("!!python/object/apply:os.system ['true']\n", "not YAML"),
+        ("port: !!timestamp x\n", "not YAML"),
+        ("port: !!bool xyz\n", "not YAML"),
+        ("port: !!int ''\n", "not YAML"),
+        ("[" * 5000, "not YAML"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, content: str, message: str) -> None:
