@@ -45,7 +45,8 @@ def pair_states(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> 
 
     The two must have the same dtype and agreeing shapes; a free dimension agrees with any size. A name that matches two
     others is not paired. If every input would become a state, nothing is paired, because a stream needs an input to
-    push. Names of signals (`audio_in` and `audio_out`) are not states.
+    push. Names of signals (`audio_in` and `audio_out`) are not states, unless only the number that an exporter appends
+    tells them apart (`x.1` and `x`).
     """
     found: dict[str, str] = {}
     for spec in inputs:
