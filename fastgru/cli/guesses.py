@@ -29,8 +29,7 @@ def guess_grus(specs: Mapping[str, tuple[str, Shape]], configured: Sequence[Conf
     """Return for each GRU input_size, hidden_size, the names of its arrays, and a call that makes a layer of them.
 
     configured: the result of `configured_grus` for the file. certain: True for these GRUs. For the others only shapes
-        are
-    known, which tell neither the order of gates nor the activations, and without a bias not the form of the reset.
+    are known, which tell neither the order of gates nor the activations, and without a bias not the form of the reset.
     """
     shapes = {name: shape for name, (_, shape) in specs.items()}
     found, rest = [], dict(shapes)
