@@ -70,12 +70,11 @@ print(json.dumps(times), flush=True)
 
 
 def first_calls(starts: int, problem: Problem | None = None, *, calls: int = 100) -> dict[str, Any]:
-    """Time the first push of a stream, or the first run of a stateless model, in new processes: medians and the
-    largest.
+    """Time the first push of a stream, or the first run of a stateless model, in new processes.
 
-    problem: a model in a file, or None for the network of `cold_start`. first_s, largest_s: the first call. warmed_s:
-        the
-    first call after `Stream.warm_up`, for streams only. later_s: the calls after the first.
+    problem: a model in a file, or None for the network of `cold_start`. All times except largest_s are medians.
+    first_s, largest_s: the first call. warmed_s: the first call after `Stream.warm_up`, for streams only. later_s: the
+    calls after the first.
     """
     with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as name:
         folder = Path(name)

@@ -48,8 +48,9 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell has changed if each of three repeats shows a change in the same direction. The first that does not ends
-    it.
+    """The repeats of a cell, which has changed if each of three shows a change in the same direction.
+
+    The first repeat without this change is the last one.
 
     same_bits: whether the outputs of both sides are the same.
     """
@@ -69,7 +70,7 @@ class Comparison:
 
     @property
     def spread(self) -> float | None:
-        """The largest of the repeats; None where each is of one pair."""
+        """The largest spread of a repeat, or None if each repeat has only one pair."""
         return max((repeat.spread for repeat in self.repeats if len(repeat.ratios) > 1), default=None)
 
     @property

@@ -1,7 +1,6 @@
-"""Loops that measure the machine: chains of multiply-adds in registers, and reads of a buffer, in our vector
-vocabulary.
+"""Loops that measure the machine: chains of multiply-adds in registers, and reads of a buffer.
 
-They are small, and are compiled in the process that needs them without a cache.
+They are written with `fastgru.simd`, are small, and are compiled in the process that needs them without a cache.
 """
 
 from collections.abc import Callable
@@ -124,10 +123,10 @@ _CHAINS: Final = {
 
 
 def dot_work(precision: str) -> Callable[[int], float]:
-    """Return a function that does rounds of dot products of ones as `kernels.lowp`; each adds `DOT_GROWTH` to its
-    result.
+    """Return a function that does rounds of dot products of ones, as `kernels.lowp` does them.
 
-    Rounds go through the units of a row: the compiler would compute the products of a single unit only once.
+    Each round adds `DOT_GROWTH` to the result. Rounds go through the units of a row: the compiler would
+    compute the products of a single unit only once.
     """
     units, head = _ROUND * _ROUNDS, INT8_SCALE // 4 if precision == "int8" else 0
     x, w = zeros(1 + head + units, np.float32), zeros((2 + (units if AMX else 1)) * _WIDTH, np.float32)

@@ -177,7 +177,7 @@ def _sizes(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str
 
 
 def _of_inputs(graph: Graph, given: Mapping[str, int | tuple[int, ...]]) -> dict[str, int | tuple[int, ...]]:
-    """The sizes of free dimensions with a name, from the inputs whose whole shape is given."""
+    """Return the sizes of named free dimensions, taken from the inputs whose whole shape is given."""
     found: dict[str, int | tuple[int, ...]] = {}
     for spec in graph.inputs:
         whole = given.get(spec.name)

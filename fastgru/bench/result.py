@@ -26,8 +26,7 @@ class Row:
 
     ours: None if ours failed; `trouble` then says why. rivals: those that ran, by name, each in its best configuration.
     absent: the others, with the reason. ratios: time of each rival over ours. own_ratio: our time on one thread over
-        ours,
-    with several threads. bound: None for a model from a file. errors: the largest difference from the float64
+    ours, with several threads. bound: None for a model from a file. errors: the largest difference from the float64
     definition, by contender. other: ours compared with another environment's fastgru. weights: what "auto" chose for
     each node, and why.
 

@@ -72,8 +72,7 @@ def run_suite(
     """Measure the cases (or a suite, by name) on each number of threads, with ours and the rivals in turns.
 
     progress: called with what is going on. on_row: called with each finished row, before its bound is known. A model
-        whose
-    file is refused has a row, too.
+    whose file is refused has a row, too.
     """
     started = time.perf_counter()
     if isinstance(cases, str):
@@ -124,8 +123,9 @@ def _peaks(threads: Sequence[int], what: str, progress: Progress) -> dict[int, P
 def run_problem(
     problem: Problem, title: str, threads: int, rivals: Sequence[Rival], plan: Plan, against: Path | None = None
 ) -> Row:
-    """Measure one row. Contenders that cannot run, or give other numbers, are listed in it. All are checked before any
-    timing.
+    """Measure one row, which also lists the contenders that cannot run or give other numbers.
+
+    All are checked before any timing.
 
     against: an interpreter with another fastgru, which is one more rival. Both then run in processes of their own.
     """

@@ -1,10 +1,10 @@
-"""The load on connections: an open loop sends each frame when it is due, and a closed loop when the answer to the frame
-before has come.
+"""The load on connections.
 
-The latency of a frame counts from the moment when it was due, not from when it could be sent, so that a server that
-stalls is charged for every frame that had to wait. There is one thread with one selector. Data to send is encoded
-beforehand, and the lateness of the loop itself is part of the result. A lost connection loses its frames, which are
-counted, and is opened again.
+An open loop sends each frame when it is due, and a closed loop when the answer to the frame before has come. The
+latency of a frame counts from the moment when it was due, not from when it could be sent, so that a server that stalls
+is charged for every frame that had to wait. There is one thread with one selector. Data to send is encoded beforehand,
+and the lateness of the loop itself is part of the result. A lost connection loses its frames, which are counted, and is
+opened again.
 """
 
 from __future__ import annotations

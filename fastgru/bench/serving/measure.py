@@ -49,8 +49,7 @@ def measure_serving(
     """Run the load, and return the result of each of its steps.
 
     given: shapes of inputs. grpc_port: the port for gRPC on the server's host. stop: called in every iteration; True
-        ends
-    the run. Raises `FastGRUError` if the server does not accept the first request.
+    ends the run. Raises `FastGRUError` if the server does not accept the first request.
     """
     if protocol == "websocket" and demand.stateless:
         raise FastGRUError("a WebSocket is one stream: --stateless is for --protocol binary and json")

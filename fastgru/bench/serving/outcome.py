@@ -45,15 +45,13 @@ class Outcome:
     """Times are nanoseconds, and latencies count from when a frame was due.
 
     connections, opened, broken: the number of connections at once, how often one was opened, and those that were lost
-        or
-    could not be opened, by kind.
+    or could not be opened, by kind.
     due: frames that were due. latencies: of the frames that were answered with numbers. refusals: the same for the
         others.
     statuses: of all answers; -1 counts the frames of lost connections. reasons: of refusals, which are answers of 503
-        and
-    429. errors: all other answers and lost connections, by kind, with an example each. lost: frames without an answer
-    at the end. skipped: frames due while their connection was busy, in a run that drops them. events: unasked messages
-    of the server.
+    and 429. errors: all other answers and lost connections, by kind, with an example each. lost: frames without an
+    answer at the end. skipped: frames due while their connection was busy, in a run that drops them. events: unasked
+    messages of the server.
 
     behind: how long after it was due a frame was taken up. busy: how long each iteration of the loop took. Both are the
     client's own share. client_cpu_s: the CPU time of the loop's thread. stopped: whether the run was ended early.

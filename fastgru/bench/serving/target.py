@@ -50,8 +50,8 @@ class Target:
         """Return the target of a URL: http, https, or a Unix socket, as in unix:/run/fastgru.sock.
 
         unix: connect to this socket instead of the URL's host. key: an API key, sent as a bearer token. tls: a context
-            that
-        replaces Python's default one. Raises `FastGRUError` for another kind of URL, and for a host without an address.
+        that replaces Python's default one. Raises `FastGRUError` for another kind of URL, and for a host without an
+        address.
         """
         scheme, _, rest = url.partition(":")
         headers = "" if key is None else f"Authorization: Bearer {key}\r\n"
