@@ -33,11 +33,10 @@ class Found:
     """The measurements of a model with `hidden` units.
 
     alone_us, batch_us: of a step in process, for one session alone and for each of many. cpu_us: of the server for a
-        frame,
-    by protocol. steps: in each frame of "chunks". messages: bytes of a frame and of its answer. session_bytes: of
-    memory, with its connection. record_bytes: of a session in a folder of states. start_s, kept_s: time until a server
-    is ready, without sessions and with `kept` sessions in its folder. move_us: of a state by GET and PUT, one after the
-    other.
+    frame, by protocol. steps: in each frame of "chunks". messages: bytes of a frame and of its answer. session_bytes:
+    of memory, with its connection. record_bytes: of a session in a folder of states. start_s, kept_s: time until a
+    server is ready, without sessions and with `kept` sessions in its folder. move_us: of a state by GET and PUT, one
+    after the other.
     """
 
     hidden: int

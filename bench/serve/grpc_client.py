@@ -1,8 +1,7 @@
-"""A gRPC client in a process of its own: grpc_client.py PORT KIND SECONDS SESSION, with requests that are encoded
-first.
+"""A gRPC client in a process of its own: grpc_client.py PORT KIND SECONDS SESSION.
 
-KIND is unary or stream. It prints a JSON object: the number of steps, and the median and 99th percentile in
-microseconds.
+Its requests are encoded before the time is measured. KIND is unary or stream. It prints a JSON
+object: the number of steps, and the median and 99th percentile in microseconds.
 """
 
 from __future__ import annotations

@@ -38,8 +38,7 @@ def gru_config(hidden: int, *, batch: int = 0, sequences: int = 64, controls: st
     """Return the configuration of a GRU with a state for each sequence.
 
     batch: 0 for frames (T, 1, H); otherwise the number of single steps in one execution. controls: the type of CORRID,
-        ""
-    for no control tensors. strategy: of the sequence batcher, `oldest` by default.
+    "" for no control tensors. strategy: of the sequence batcher, `oldest` by default.
     """
     dims = f"1, {hidden}" if batch else f"-1, -1, {hidden}"
     made = [
