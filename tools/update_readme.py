@@ -1,8 +1,7 @@
 """Runs the commands that the README and the pages of docs/ show, puts their output below them, and fills the tables.
 
     python tools/update_readme.py [PAGE]...            # rewrite the pages, by default all of them
-    python tools/update_readme.py --check [PAGE]...    # exit status 1 if a part that is the same everywhere is out of
-    date
+    python tools/update_readme.py --check [PAGE]...    # status 1 if a part that is the same everywhere is out of date
 
 In a block of the kind `console`, a line that begins with `$` is a command, and the lines below it are its output. Only
 commands of `fastgru` are run. They run in a folder with the files of tests/readme_files.py, the files that the page's
