@@ -29,8 +29,8 @@ def in_c_order(array: Array, out: Array | None = None) -> Array:
 def owned(array: Array) -> Array:
     """Return `array` if its memory is read-only, and otherwise a read-only copy.
 
-    Call it where weights come from a caller, who may go on to change them. Memory of a file that was read is read-only,
-    so that large files are not copied.
+    It is for weights that come from a caller, who may still change them. The memory of a file that was read is
+    read-only, so that large files are not copied.
     """
     part: Any = array
     while isinstance(part, np.ndarray) and not part.flags.writeable:
@@ -41,7 +41,7 @@ def owned(array: Array) -> Array:
 
 
 def frozen(array: Array) -> Array:
-    """Return `array`, which nobody else holds, after its memory was made read-only."""
+    """Make the memory of `array` read-only, and return it. Nothing else may use this memory."""
     part: Any = array
     while isinstance(part, np.ndarray):
         part.flags.writeable = False

@@ -31,7 +31,7 @@ def nearest(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
 
 
 def _edits(name: str, other: str) -> int:
-    """How many characters have to change so that one name becomes the other."""
+    """Return how many characters must change to make one name the other."""
     steps = late("difflib").SequenceMatcher(None, name, other).get_opcodes()
     return sum(max(i2 - i1, j2 - j1) for step, i1, i2, j1, j2 in steps if step != "equal")
 

@@ -1,11 +1,11 @@
-"""Dataclasses that are quick to define: they use closures, whereas `dataclasses` compiles source text for each class.
+"""Dataclasses that are quick to define: only `__init__` is compiled from source text, and other methods are closures.
 
 Nearly every other module imports this one, and start-up consists of imports. With the dataclasses of the standard
 library, a process takes 16 ms longer to the first output of an ONNX file (140 instead of 124 ms, of which Python and
 NumPy take 75). `fastgru bench --suite steady --against PYTHON` measures the difference, if that Python has a fastgru
 whose `records` module passes on the standard ones. `fields`, `replace` and `asdict` of `dataclasses` know these
-classes, too. They lack what this package does not use: slots, order, `InitVar`, keyword-only parameters, and the repr
-of an object that contains itself, which never ends.
+classes, too. They lack what this package does not use: slots, order, `InitVar` and keyword-only parameters. The repr of
+an object that contains itself never ends.
 """
 
 import dataclasses
