@@ -18,7 +18,7 @@ _CONNECTION_WINDOW: Final = 1 << 24
 _STREAM_WINDOW: Final = 1 << 20
 _FIRST_WINDOW: Final = (1 << 16) - 1
 _MOST_RARE: Final = 2_000  # rare frames a second
-_MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, _MAX_HEADERS = 3, 4, 5, 6
+_ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, _MAX_HEADERS = 2, 3, 4, 5, 6
 
 
 class Streams:
@@ -36,9 +36,11 @@ class Streams:
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
             http2.DATA: self._data,
             http2.HEADERS: self._headers,
+            http2.PRIORITY: self._priority,
             http2.RST_STREAM: self._reset,
             http2.SETTINGS: self._settings,
             http2.PING: self._ping,
+            http2.GOAWAY: self._go_away,
             http2.WINDOW_UPDATE: self._update,
             http2.CONTINUATION: self._continue,
         }
@@ -65,7 +67,7 @@ class Streams:
             handler(flags, number, payload)
         elif kind == http2.PUSH_PROMISE:
             raise Fault(http2.PROTOCOL, "a client pushes nothing")
-        elif kind != http2.GOAWAY:  # priorities, and kinds of frames that are not known
+        else:  # a kind of frames that is not known
             self._spend()
 
     def _spend(self, count: int = 1) -> None:
@@ -161,6 +163,16 @@ class Streams:
         elif not call.is_paused and call.received > _STREAM_WINDOW // 2:
             self._output.replenish(call)
 
+    def _priority(self, flags: int, number: int, payload: bytes) -> None:
+        """Check a priority, which has no effect."""
+        self._spend()
+        if not number:
+            raise Fault(http2.PROTOCOL, "the priority of no stream")
+        if len(payload) != 5:
+            if not number & 1 or number > self.last:  # a stream that has not begun cannot be reset
+                raise Fault(http2.FRAME_SIZE, "a priority has five bytes")
+            self._cancel(number, http2.FRAME_SIZE)
+
     def _reset(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise Fault(http2.FRAME_SIZE, "a reset has four bytes")
@@ -187,6 +199,8 @@ class Streams:
             name, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
             if name == _INITIAL_WINDOW:
                 self._output.widen_streams(value)
+            elif name == _ENABLE_PUSH and value > 1:
+                raise Fault(http2.PROTOCOL, "pushes are on or off")
             elif name == _MAX_FRAME and not MOST_FRAME <= value < 1 << 24:
                 raise Fault(http2.PROTOCOL, "a size of frames that cannot be")
         self._output.send(frame(http2.SETTINGS, http2.ACK, 0))
@@ -198,6 +212,12 @@ class Streams:
         if not flags & http2.ACK:
             self._spend()
             self._output.send(frame(http2.PING, http2.ACK, 0, payload))
+
+    def _go_away(self, flags: int, number: int, payload: bytes) -> None:
+        """Check the end of a client's pushes, of which there are none."""
+        self._spend()
+        if len(payload) < 8 or number:
+            raise Fault(http2.FRAME_SIZE if not number else http2.PROTOCOL, "a goaway has eight bytes or more")
 
     def _update(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:

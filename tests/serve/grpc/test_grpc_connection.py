@@ -103,6 +103,8 @@ def test_calls_side_by_side(raw: Raw) -> None:
         ([frame(1, END_HEADERS | 8, 1, b"\x09a")], PROTOCOL),  # padding beyond the frame
         ([frame(1, END_HEADERS | 8, 1, b"")], PROTOCOL),
         ([frame(1, END_HEADERS | 32, 1, b"abc")], PROTOCOL),
+        ([frame(2, 0, 0, bytes(5))], PROTOCOL),
+        ([frame(2, 0, 1, bytes(4))], FRAME_SIZE),
         ([frame(3, 0, 1, bytes(4))], PROTOCOL),
         ([frame(3, 0, 1, bytes(5))], FRAME_SIZE),
         ([frame(4, 0, 0, bytes(5))], FRAME_SIZE),
@@ -111,17 +113,21 @@ def test_calls_side_by_side(raw: Raw) -> None:
         ([frame(5, 0, 1, b"")], PROTOCOL),  # a push
         ([frame(6, 0, 0, bytes(7))], FRAME_SIZE),
         ([frame(6, 0, 1, bytes(8))], PROTOCOL),
+        ([frame(7, 0, 1, bytes(8))], PROTOCOL),
+        ([frame(7, 0, 0, bytes(7))], FRAME_SIZE),
         ([frame(8, 0, 0, bytes(4))], PROTOCOL),
         ([frame(8, 0, 0, bytes(3))], FRAME_SIZE),
         ([frame(8, 0, 9, b"\0\0\0\1")], PROTOCOL),
         ([frame(8, 0, 0, b"\x7f\xff\xff\xff")], FLOW_CONTROL),
         ([settings((4, 1 << 31))], FLOW_CONTROL),
+        ([settings((2, 2))], PROTOCOL),
         ([settings((5, 100))], PROTOCOL),
         ([frame(1, 0, 1, b"")] + 20 * [frame(9, 0, 1, b"")], CALM),  # a flood of continuations
         ([frame(1, 0, 1, bytes(9_000)), frame(9, 0, 1, bytes(9_000))], CALM),
         ([frame(6, 0, 0, bytes(8)) * 5_000], CALM),
         ([frame(4, 0, 0) * 5_000], CALM),
         ([frame(2, 0, 1, bytes(5)) * 5_000], CALM),
+        ([frame(7, 0, 0, bytes(8)) * 5_000], CALM),
         ([frame(99, 0, 1, bytes(5)) * 5_000], CALM),
     ],
 )
@@ -145,6 +151,18 @@ def test_what_is_no_preface(running: tuple[Any, int]) -> None:
     with Raw(running[1], settled=False) as raw:
         raw.send(PREFACE, frame(6, 0, 0, bytes(8)))
         assert raw.farewell() == PROTOCOL
+
+
+def test_a_priority_of_another_size_resets_its_stream(raw: Raw) -> None:
+    raw.open(1, "ModelInfer")
+    raw.send(frame(2, 0, 1, bytes(5)), frame(2, 0, 3, bytes(5)), frame(7, 0, 0, bytes(9)))  # nothing bad
+    raw.send(frame(2, 0, 1, bytes(6)))
+    found = raw.until("reset", "goaway")
+    assert found is not None
+    assert (found[0], found[2], int.from_bytes(found[3], "big")) == ("reset", 1, FRAME_SIZE)
+    raw.open(3, "ModelInfer")
+    raw.call(3, data())
+    assert raw.trailers()["grpc-status"] == "0"
 
 
 def test_resets_without_end(raw: Raw) -> None:
