@@ -297,7 +297,7 @@ def test_a_state_that_depends_on_other_rows_is_named_as_a_state():
     specs = tuple(TensorSpec(name, "float32", (None, 2)) for name in ("x", "s"))
     outputs = tuple(TensorSpec(name, "float32", None) for name in ("y", "s_out"))
     pool = SessionPool(Model(Graph(specs, outputs, nodes, {}, {"s": "s_out"})), 2)
-    with pytest.raises(UnsupportedModelError, match="^state 's': a row of a batch of 2 differs"):
+    with pytest.raises(UnsupportedModelError, match=r"^state 's': a row of a batch of 2 differs"):
         pool.push({pool.open(): np.zeros((1, 2), np.float32)})
 
 
