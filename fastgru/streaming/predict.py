@@ -8,11 +8,13 @@ sequences.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +39,7 @@ from fastgru.streaming.scratch import Copies, Scratch
 __all__ = ["PREDICT_BYTES", "Finish", "Predictor"]
 
 PREDICT_BYTES: Final = 256 << 20
-_NOTE: Final = "; predict takes no states, because they always begin with zeros"
+_NOTE: Final = "; predict takes no states, because each sequence begins with their start values"
 _LEAST_BYTES: Final = 1 << 20
 
 
@@ -201,13 +203,29 @@ class Predictor:
         if self.layout.unequal and len(groups) > 1 and not self._warned:
             self._warned = True
             warnings.warn(
-                f"predict: only sequences of equal lengths share a batch, for {self.layout.unequal}", stacklevel=4
+                f"predict: only sequences of equal lengths share a batch, because {self.layout.unequal}",
+                stacklevel=_level_of_caller(),
             )
         if self.layout.apart:
             found = [[item] for item in items]
         else:
             found = [batch for group in groups.values() for batch in cut(call, group, self.threads)]
         return sorted(found, key=lambda batch: -sum([item.steps for item in batch]))
+
+
+def _level_of_caller() -> int:
+    """Return the `stacklevel` with which a caller of this function blames the first code outside of this package.
+
+    This code is further away for a list than for a generator.
+    """
+    package, level = __name__.partition(".")[0], 0
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        level += 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] != package:
+            break
+        frame = frame.f_back
+    return level
 
 
 def _kind(array: Array, time: int | None) -> tuple[Any, ...]:

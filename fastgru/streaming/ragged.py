@@ -226,7 +226,7 @@ class _Trace:
                 elif mark == N:
                     raise _MixedError(f"{node} joins rows of the batch")
                 else:
-                    reason = reason or f"{node} looks ahead, or at the length"
+                    reason = reason or f"{node} may use later steps or the number of steps"
             if list(marks.values()).count(N) > 1:
                 raise _MixedError(f"{node} puts rows of the batch next to each other")
             if list(marks.values()).count(T) > 1:
