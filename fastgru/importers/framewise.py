@@ -14,6 +14,8 @@ import numpy as np
 from fastgru.errors import UnsupportedModelError
 from fastgru.graph import Array, Graph, Node, Subgraph, every_node
 from fastgru.reference.facts import ValueFacts, mixes, ties
+from fastgru.reference.operand import Place
+from fastgru.reference.python import PYTHON
 from fastgru.reference.slicing import takes_last
 from fastgru.spec import RECURRENT
 
@@ -96,6 +98,13 @@ def _causal(node: Node, facts: Mapping[str, ValueFacts]) -> Iterator[Axis]:
                 yield node.inputs[0], axis
 
 
+def _declared_steps(node: Node) -> tuple[tuple[Place, Place], ...]:
+    """Return the axes of steps of a function that is declared `per_step`, as `Ties.same` has them. Keras has axis 1."""
+    if node.op != PYTHON or not node.attrs["function"].per_step:
+        return ()
+    return tuple([((i, 1), (j, 1)) for i in range(len(node.inputs)) for j in range(len(node.outputs))])
+
+
 class _Joined:
     """Groups the axes of values that are the same axis, by the facts of the operators between them."""
 
@@ -104,7 +113,11 @@ class _Joined:
         for node in graph.nodes:
             inputs = [facts.get(name, ValueFacts()) if name else None for name in node.inputs]
             told = ties(node.op, inputs, node.attrs, len(node.outputs))
-            for (i, a), (j, b) in (*told.same, *(told.kin if node.op in ("conv", "pad") else ())):
+            for (i, a), (j, b) in (
+                *told.same,
+                *_declared_steps(node),
+                *(told.kin if node.op in ("conv", "pad") else ()),
+            ):
                 if node.inputs[i] not in graph.constants:
                     self._join((node.inputs[i], a), (node.outputs[j], b))
             for _, places in told.roles:
@@ -198,6 +211,8 @@ class Framewise:
         """Follow a node that must compute each frame from that frame alone."""
         inputs = [self._facts.get(name, ValueFacts()) if name else None for name in node.inputs]
         mixing, same = mixes(node.op, inputs, node.attrs), ties(node.op, inputs, node.attrs, len(node.outputs)).same
+        if declared := _declared_steps(node):
+            mixing, same = {}, declared
         around = {self._steps[node.inputs[i]][1:] for i in marked}
         for j, output in enumerate(node.outputs):
             found = set()

@@ -50,13 +50,13 @@ def open_states(graph: Graph, what: str) -> Graph:
         if opened is not None:
             return opened
     if failures:
-        raise UnsupportedModelError(f"{what}: open_states: {failures[0]}{unknown_axes(graph)}") from None
+        raise UnsupportedModelError(f"{what}: open_states: {failures[0]}{unknown_axes(graph, steps=True)}") from None
     if graph.states:
         return graph
     kept = "; its recurrent layers do not run along an axis of an input" if _has_states(graph) else ""
     raise UnsupportedModelError(
         f"{what}: open_states: no layer keeps a state from frame to frame{kept}: load the model without open_states"
-        f"{unknown_axes(graph)}"
+        f"{unknown_axes(graph, steps=True)}"
     )
 
 

@@ -35,6 +35,7 @@ from fastgru.graph import DTYPES, Array, Graph, Node, Subgraph
 from fastgru.reference.dims import Tie, broadcast, same
 from fastgru.reference.operand import MOST_ELEMENTS, Dims, Operand, Place, UnknownError, ValueFacts
 from fastgru.reference.operator import OPS, numpy_dtype
+from fastgru.reference.python import PYTHON, facts_of_steps
 from fastgru.reference.sizes import Size, add, extreme, multiply, public
 
 __all__ = [
@@ -88,6 +89,8 @@ def infer(op: str, inputs: Inputs, attrs: Mapping[str, Any], outputs: int = 1) -
     """Return what is known of the outputs of a node. outputs: how many outputs the node names."""
     if _has_bodies(op):
         return _through(op, inputs, attrs, outputs, {})
+    if op == PYTHON and (told := facts_of_steps(attrs, inputs)) is not None:
+        return (*told, *[ValueFacts()] * outputs)[:outputs]
     operands = _operands(inputs)
     kinds = dtypes(op, [None if v is None else v.dtype for v in inputs], attrs, outputs)
     found = [

@@ -16,6 +16,7 @@ from fastgru.arrays import Array
 from fastgru.errors import FunctionError, InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.graph import DTYPES, Graph, Node
 from fastgru.records import dataclass
+from fastgru.reference.operand import ValueFacts
 
 __all__ = [
     "PYTHON",
@@ -23,6 +24,7 @@ __all__ = [
     "check_python",
     "describe_functions",
     "evaluate_python",
+    "facts_of_steps",
     "refuse_file",
     "refuse_steps",
     "unknown_axes",
@@ -39,8 +41,8 @@ class PythonFunction:
     """A function and its arguments.
 
     layer: the name of its layer in messages. keywords: the names under which it takes its last inputs. arguments: other
-    arguments, by name. shapes: those of its outputs, with None for a free size; None if they are unknown. per_step:
-    whether each step of an output depends only on the same step of the inputs.
+    arguments, by name. shapes: those of its outputs, with None for a free size; None if unknown. dtypes: of outputs.
+    per_step: whether each step of an output depends only on the same step of the inputs.
     """
 
     layer: str
@@ -48,6 +50,7 @@ class PythonFunction:
     keywords: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     shapes: tuple[Shape, ...] | None = None
+    dtypes: tuple[str | None, ...] = ()
     per_step: bool = False
 
     def __str__(self) -> str:
@@ -115,6 +118,21 @@ def _function(node: Node) -> PythonFunction:
     return function
 
 
+def facts_of_steps(attrs: Mapping[str, Any], inputs: Sequence[ValueFacts | None]) -> tuple[ValueFacts, ...] | None:
+    """Return what is known of the outputs of a function that is declared `per_step`; None for other functions.
+
+    Free sizes of the first two axes, the batch and the steps, are those of its first input.
+    """
+    function = attrs.get("function")
+    if not isinstance(function, PythonFunction) or not function.per_step or function.shapes is None:
+        return None
+    x = (inputs[0].sizes if inputs and inputs[0] is not None else None) or ()
+    return tuple(
+        ValueFacts(dtype, tuple(x[i] if s is None and i < min(len(x), 2) else s for i, s in enumerate(shape)))
+        for dtype, shape in zip(function.dtypes, function.shapes, strict=True)
+    )
+
+
 def check_python(node: Node) -> None:
     """Raise `InvalidModelError` unless the node has a function, and as many outputs as this returns."""
     shapes = _function(node).shapes
@@ -141,14 +159,25 @@ def with_named_functions(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
-def unknown_axes(graph: Graph) -> str:
-    """Return the end of messages about axes that cannot be followed: the functions that hide them, "" for none."""
-    found = describe_functions(graph)
+def unknown_axes(graph: Graph, *, steps: bool = False) -> str:
+    """Return the end of messages about axes that cannot be followed: the functions that hide them, "" for none.
+
+    steps: True for messages about the axis of steps, along which functions that are declared `per_step` are known.
+    """
+    found = [
+        f"{function.layer}: {function}"
+        for function in (_function(node) for node in graph.nodes if node.op == PYTHON)
+        if not (steps and function.per_step)
+    ]
     if not found:
         return ""
+    declare = (
+        ", or pass fastgru.CustomLayer(function, per_step=True) if each step of its output depends only on that step"
+        " of its input"
+    )
     return (
         f"; {', '.join(found[:8])} runs in Python, and what it does along an axis is not known: in custom_objects=,"
-        " give a description of layers, a layer or a model in its place"
+        f" give a description of layers, a layer or a model in its place{declare if steps else ''}"
     )
 
 

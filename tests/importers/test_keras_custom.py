@@ -298,6 +298,15 @@ def test_streams_only_where_a_function_is_one_of_steps() -> None:
     assert np.array_equal(other.push(x), stream.push(x))
 
 
+@pytest.mark.parametrize("shape", [None, (None, None, 3)])
+def test_a_function_of_steps_stands_before_states_that_are_opened(shape: Any) -> None:
+    objects = {"f": CustomLayer(double, shape=shape, per_step=True)}
+    model = fastgru.load(streaming(stateful=False), custom_objects=objects, open_states=True)
+    stream = model.stream()
+    expected = fastgru.load(streaming(stateful=False), custom_objects=objects)(X[:1])
+    assert np.array_equal(np.concatenate([stream.push(X[:1, t : t + 1]) for t in range(3)], axis=1), expected)
+
+
 def test_a_function_whose_axes_are_not_known_is_named() -> None:
     named = r"layer 'f' \(Lambda\): \S*double runs in Python.*in custom_objects=, give a description of layers"
     for stateful in (True, False):

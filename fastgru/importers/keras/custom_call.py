@@ -54,7 +54,7 @@ def _call_function(custom: CustomLayer, call: Call) -> list[Tensor]:
     inputs = [*call.inputs, *named.values()]
     found = _declared(custom, call) if custom.shape is not None else _tried(function, inputs)
     shapes = tuple(tuple(s if isinstance(s, int) else None for s in facts.sizes or ()) for facts in found)
-    attrs = {"function": replace(function, shapes=shapes)}
+    attrs = {"function": replace(function, shapes=shapes, dtypes=tuple(facts.dtype for facts in found))}
     names = [f"{call.base}_{n}" if n else call.base for n in range(len(found))]
     return [Tensor(v) for v in call.graph.outside(PYTHON, [x.value for x in inputs], names, attrs, found)]
 
