@@ -58,6 +58,7 @@ CASES = [
     *((f"reduce {kind}", [Y], {"kind": kind, "axes": axes, "keepdims": keep})
       for kind in ("sum", "mean", "max", "min", "l1", "l2", "sum_square", "log_sum", "log_sum_exp")
       for axes, keep in (([1], False), ([-2], True), ([], False))),
+    ("reduce l2", [Y * [[0], [1], [0]]], {"kind": "l2", "axes": [1], "keepdims": False}),
     ("embedding", [np.array([[1, 0], [1, 1]]), X], {}),
     ("gather", [X, np.array([-1, 0, -1])], {"axis": 1}),
     ("gather_elements", [X, np.array([[0, 1], [3, 3]])], {"axis": 1}),

@@ -21,7 +21,10 @@ def reduce(
     axes: Sequence[int],
     keepdims: bool,
 ) -> Gradients:
-    """dx = dy for a sum and dy / count for a mean. Elements that are equal to a maximum or minimum share dy."""
+    """dx = dy for a sum and dy / count for a mean. Elements that are equal to a maximum or minimum share dy.
+
+    The length of a vector of zeros ("l2") has the gradient 0, as in torch.
+    """
     (dy,), (x,), (y,) = ups, inputs, outputs
     along = tuple(axis % x.ndim for axis in axes) or tuple(range(x.ndim))
     if not keepdims:
@@ -38,7 +41,7 @@ def reduce(
         case "l1":
             return [dy * np.sign(x)]
         case "l2":
-            return [dy * x / y]
+            return [dy * x / np.where(y == 0, 1, y)]
         case "sum_square":
             return [2 * dy * x]
         case "log_sum":
