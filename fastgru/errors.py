@@ -1,4 +1,4 @@
-"""The exception tree. Every error that this package raises on purpose descends from `FastGRUError`."""
+"""The exception tree. Errors about models, arrays, states and data descend from `FastGRUError`."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class FastGRUError(Exception):
-    """The base class of all errors that fastgru raises on purpose."""
+    """The base class of fastgru's own errors."""
 
 
 class InvalidModelError(FastGRUError, ValueError):
