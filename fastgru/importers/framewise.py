@@ -23,7 +23,8 @@ __all__ = ["Axis", "Framewise", "Past", "State", "time_axes"]
 
 Axis = tuple[str, int]  # name of a value, and axis
 
-_ALONE: Final = "feed it whole sequences, or export the network without it"
+_WHOLE: Final = "feed the model whole sequences"
+_ALONE: Final = "feed the model whole sequences, or export the network without this operation"
 
 
 class State(NamedTuple):
@@ -150,7 +151,7 @@ class Framewise:
         self._sized: set[str] = set()  # integers that may depend on the number of steps
         self._given = {spec.name for spec in graph.inputs}
         if len(self._steps) < len(axes):
-            raise UnsupportedModelError(f"one input has two time axes, {list(axes)}: {_ALONE}")
+            raise UnsupportedModelError(f"time runs along two axes of one input, {list(axes)}: {_WHOLE}")
         for node in graph.nodes:
             self._follow(node)
             self._steps.pop("", None)  # the name of every output that is not read
@@ -158,7 +159,7 @@ class Framewise:
             self._sized.discard("")
         for spec in graph.outputs:
             if spec.name in self._sized or any(self._steps.get(spec.name, (0,))[1:]):
-                raise UnsupportedModelError(f"output {spec.name!r} depends on the number of frames of a call: {_ALONE}")
+                raise UnsupportedModelError(f"output {spec.name!r} depends on the number of frames of a call: {_WHOLE}")
 
     def _follow(self, node: Node) -> None:
         marked = [i for i, name in enumerate(node.inputs) if name in self._steps]
@@ -173,7 +174,7 @@ class Framewise:
         elif sized and (node.op not in ("reshape", "expand") or 0 in sized):
             raise self._refused(node, "computes with the number of frames of a call")
         elif marked and last:
-            raise self._refused(node, "makes every frame depend on the last one")
+            raise self._refused(node, "makes every frame depend on the last frame")
         elif not marked:
             self._last.update(node.outputs if last else ())
         elif node.op in RECURRENT:
@@ -192,7 +193,7 @@ class Framewise:
             self._apart(node, marked)
 
     def _refused(self, node: Node, why: str, way: str = _ALONE) -> UnsupportedModelError:
-        return UnsupportedModelError(f"{node} {why}, so that the network cannot be run frame by frame: {way}")
+        return UnsupportedModelError(f"{node} {why}, so the network cannot be run frame by frame: {way}")
 
     def _takes_last(self, node: Node) -> bool:
         rank, (axis, _) = self._facts[node.inputs[0]].rank, takes_last(node, self._graph.constants)
@@ -220,15 +221,15 @@ class Framewise:
                 axis = self._steps[node.inputs[i]].axis
                 places = [b for a, (k, b) in same if a == (i, axis) and k == j]
                 if mixing is None or len(places) != 1 or (i == 0 and axis in mixing) or len(around) > 1:
-                    raise self._refused(node, "looks at other frames, or at the number of frames")
+                    raise self._refused(node, "reads other frames, or depends on their number")
                 found.add(places[0])
             if len(found) > 1:
-                raise self._refused(node, "puts frames next to each other")
+                raise self._refused(node, "puts the frames of its inputs on different axes")
             (place,) = found
             for (i, axis), (k, b) in same:
                 size = (self._facts[node.inputs[i]].sizes or ())[axis] if node.inputs[i] in self._facts else None
                 if (k, b) == (j, place) and i not in marked and isinstance(size, int) and size > 1:
-                    raise self._refused(node, f"takes {node.inputs[i]!r}, which differs from frame to frame")
+                    raise self._refused(node, f"reads {node.inputs[i]!r}, which has a value of its own for each frame")
             ((lead, trail),) = around
             self._steps[output] = _Steps(place, lead, trail)
 
@@ -238,24 +239,26 @@ class Framewise:
         x, initial, lengths, mask, *rest = [*node.inputs, "", "", "", ""][: max(len(node.inputs), 4)]
         states = [(1, initial), *((4 + k, name) for k, name in enumerate(rest[: len(RECURRENT[node.op].STATES) - 1]))]
         if any(any(self._steps[name][1:]) for name in node.inputs if name in self._steps):
-            raise self._refused(node, "reads steps before the first frame")
+            raise self._refused(node, "runs over the padding around the frames")
         if self._steps.get(x) == _Steps(1 - t):  # the frames are its batch: it runs over each of them by itself
             begins = [np.asarray(self._graph.constants.get(name, 0.0)) for _, name in states]
             alike = all(a.ndim < 3 or (a == a[:, :1]).all() for a in begins)
             if lengths or mask or not alike or any(self._steps.get(n, _Steps(1)) != _Steps(1) for _, n in states):
-                raise self._refused(node, "runs over each frame with a state, lengths or a mask of its own")
+                raise self._refused(
+                    node, "runs within each frame, with lengths, a mask, or initial states that differ between frames"
+                )
             self._steps[node.outputs[0]] = _Steps(1 - t)
             self._steps.update({name: _Steps(1) for name in node.outputs[1:] if name})
             return
         if self._steps.get(x) != _Steps(t) or any(n in self._steps for n in node.inputs if n not in (x, mask)):
-            raise self._refused(node, "reads frames on another axis than its steps")
+            raise self._refused(node, "takes frames as something other than its steps")
         if spec.get("direction", "forward") != "forward":
-            way = "feed it whole sequences, or train it with forward layers"
-            raise self._refused(node, f"is {spec['direction']}, and begins with the last frame", way)
+            way = "feed the model whole sequences, or train the network with forward layers"
+            raise self._refused(node, f"is {spec['direction']}, and starts from the last frame", way)
         if lengths and lengths not in self._given:
-            raise self._refused(node, "has lengths that the network computes")
+            raise self._refused(node, "takes lengths that the network computes")
         if mask and (self._steps.get(mask) != _Steps(t) or spec.get("mask_output", "carry") == "carry"):
-            raise self._refused(node, "shows what it showed before where frames are masked")
+            raise self._refused(node, "repeats its last output at masked frames")
         for k, (i, _) in enumerate(states):
             self.found.append(State(node, i, 1 + k, ("state", "cell")[k]))
         self._steps[node.outputs[0]] = _Steps(t)
@@ -268,17 +271,17 @@ class Framewise:
         sequences = values[K : K + len(axes)]
         along = all(self._steps.get(name) == _Steps(axis) for name, axis in zip(sequences, axes, strict=True))
         if not sequences or not along or any(n in self._steps for n in (*values[:K], *values[K + len(axes) :])):
-            raise self._refused(node, "takes frames as something else than the steps of its sequences")
+            raise self._refused(node, "takes frames as something other than the steps of its sequences")
         if limit or condition or body.outputs[0] or _reads(body, body.inputs[0]):
-            raise self._refused(node, "counts its iterations, or ends by itself")
+            raise self._refused(node, "counts its iterations, or decides when to stop")
         if any(attrs["backward"]) or any(attrs["output_backward"]):
-            raise self._refused(node, "begins with the last frame")
+            raise self._refused(node, "starts from the last frame")
         self.found += [State(node, 2 + k, k, "state" if K == 1 else f"state_{k}") for k in range(K)]
         self._last.update(name for name in node.outputs[:K] if name)
         for name, axis in zip(node.outputs[K:], attrs["output_axes"], strict=True):
             rank = len(self._facts[name].sizes or ()) if name in self._facts else 0
             if name and not rank:
-                raise self._refused(node, "stacks something of an unknown shape")
+                raise self._refused(node, "stacks values of an unknown shape")
             self._steps[name] = _Steps(axis % max(rank, 1))
 
     def _pad(self, node: Node) -> None:
@@ -290,13 +293,13 @@ class Framewise:
         axes = [axis % rank for axis in node.attrs.get("axes") or range(rank)]
         if read[0] is None or value is None or steps.axis not in axes:
             if steps.axis in axes:
-                raise self._refused(node, "has sizes that are known only in a call")
+                raise self._refused(node, "has padding that is known only in a call")
             self._steps[node.outputs[0]] = steps
             return
         widths: Array = read[0].reshape(2, -1)
         before, after = map(int, widths[:, axes.index(steps.axis)])
         if (before or after) and (before < 0 or after or any(steps[1:]) or node.attrs["mode"] != "constant"):
-            raise self._refused(node, "adds steps behind the last frame, or other ones than of one value before it")
+            raise self._refused(node, "pads in another way than by a constant before the first frame")
         if before:
             self.found.append(Past(node, steps.axis, before, float(value.reshape(-1)[0])))
         self._steps[node.outputs[0]] = steps._replace(lead=steps.lead + before)
@@ -312,12 +315,12 @@ class Framewise:
             before, after = (-1, -1) if isinstance(pads, str) else (pads[k], pads[k + len(pads) // 2])
             odd = (before and lead) or trail or after not in (0, reach) or node.attrs["strides"][k] != 1
             if reach < 0 or before + lead != reach or odd:
-                way = "only convolutions that read the past alone, padded before and not behind, go frame by frame"
-                raise self._refused(node, "looks at the frames around its own, or leaves some out", way)
+                way = "use causal convolutions with stride 1, padded only before the first frame"
+                raise self._refused(node, "reads later frames, or skips frames", way)
             if before:
                 self.found.append(Past(node, axis, before, 0.0))
         elif node.attrs["strides"][k] != 1 or pads[k] or pads[k + len(pads) // 2]:
-            raise self._refused(node, "adds frames, or leaves some out")
+            raise self._refused(node, "adds or skips frames")
         else:
             after = 0
         self._steps[node.outputs[0]] = _Steps(axis, 0, after)
