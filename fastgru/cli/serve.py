@@ -11,7 +11,8 @@ import click
 
 from fastgru.cli.options import telling_of_flags
 from fastgru.serve import check_installed
-from fastgru.serve.settings import Settings, SettingsError, read_value
+from fastgru.serve.settings import Settings, SettingsError
+from fastgru.serve.settings_file import read_settings, read_value
 from fastgru.terminal import bytes_of
 
 __all__ = ["command"]
@@ -71,7 +72,7 @@ def command(models: tuple[str, ...], config: Path | None, **options: Any) -> Non
     if models:
         given["models"] = models
     try:
-        settings = Settings(**given) if config is None else Settings.read(config, **given)
+        settings = Settings(**given) if config is None else read_settings(config, **given)
     except SettingsError as error:
         raise SettingsError(error.as_flags) from None
     if not settings.models:

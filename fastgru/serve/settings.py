@@ -1,7 +1,6 @@
 """Every option of the server. The command line, `serve.yaml` and the docs are made from the fields of `Settings`.
 
-A field has a default, a unit and a description. Text may give numbers of bytes with a unit ("16 MiB"). Nothing here
-needs the extra `serve`.
+A field has a default, a unit and a description. Nothing here needs the extra `serve`.
 """
 
 import dataclasses
@@ -16,11 +15,9 @@ from fastgru.errors import FastGRUError
 from fastgru.precisions import ASKED
 from fastgru.records import dataclass
 
-__all__ = ["NAME", "Settings", "SettingsError", "named_models", "read_value"]
+__all__ = ["NAME", "OF_READING", "TEXTS", "ModelFile", "Settings", "SettingsError", "kind_of", "named_models"]
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # the name of a model, which is part of URLs
-_UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-_SIZE: Final = re.compile(r"(\d+)\s*([A-Za-z]*)")
 _ORIGIN: Final = re.compile(r"(?:https?://[^/?#\s@]+|[a-z][a-z0-9+.-]*-extension://[^/?#\s@]+|null|\*)")
 
 
@@ -193,47 +190,10 @@ class Settings:
             f"{named(field.name)}{equals}{getattr(self, field.name)!r}: {fault}" for field, fault in single
         ] or self._contradictions(named)
 
-    @classmethod
-    def read(cls, path: str | Path, /, **given: Any) -> Self:
-        """Read the settings from a YAML file, a mapping with the fields of this class.
-
-        `given` takes precedence over the file. Relative paths in the file start from its folder. Raises `SettingsError`
-        for a file that is not such a mapping, for unknown keys and for impossible values, and `OSError`.
-        """
-        import yaml
-
-        path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as error:  # of bad values, too
-            raise SettingsError(f"{path}: the file is not YAML: {' '.join(str(error).split())}") from None
-        if content is None:
-            content = {}
-        if not isinstance(content, dict):
-            raise SettingsError(f"{path}: got {type(content).__name__}, expected a mapping of options")
-        names = {str(key).replace("-", "_"): value for key, value in content.items()}
-        if len(names) < len(content):
-            raise SettingsError(f"{path}: the file has the same option twice, once with - and once with _")
-        try:
-            values = {
-                field.name: _placed(field, read_value(field.name, names.pop(field.name)), path.parent)
-                for field in _fields()
-                if field.name in names
-            }
-            if isinstance(values.get("models"), tuple):  # `given` takes precedence over the options of models, too
-                values["models"] = tuple(_without(given, model) for model in values["models"])
-            if names:
-                raise SettingsError(
-                    f"no option is called {', '.join(map(repr, names))}; the options are {', '.join(_names())}"
-                )
-            return cls(**values | given)
-        except SettingsError as error:
-            raise SettingsError(f"{path}: {error}") from None
-
     @property
     def reading(self) -> dict[str, Any]:
         """The arguments for `fastgru.load`, without those that are not set."""
-        found = {name: getattr(self, name) for name in _OF_READING}
+        found = {name: getattr(self, name) for name in OF_READING}
         return {name: value for name, value in found.items() if not any(value is none for none in (None, False, ()))}
 
     def of(self, name: str) -> Self:
@@ -319,82 +279,8 @@ def named_models(models: Sequence[str | ModelFile]) -> dict[str, Path]:
     return found
 
 
-def read_value(name: str, value: Any) -> Any:
-    """Return the value of the field, given text from a command line or a value from YAML.
-
-    models may map names to paths, or to mappings with a path and options of that model. A list may be a single text,
-    and a number of bytes may have a unit. A mode that YAML reads as a number (0600 becomes 384) is made octal text
-    again. A value of a wrong type is returned as it is; `Settings` reports it. Raises `SettingsError` for a model whose
-    mapping is wrong.
-    """
-    field = Settings.__dataclass_fields__[name]
-    if field.name == "models" and isinstance(value, Mapping):
-        return tuple(_model(str(key), given) for key, given in value.items())
-    if field.type in _TEXTS:
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
-    if field.type == Path | None:
-        return Path(value) if isinstance(value, str) else value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if field.type is float else f"{value:04o}" if name == "unix_mode" else value
-    if isinstance(value, str) and _kind(field) in (int, float):
-        return _number(field, value)
-    return value
-
-
-def _number(field: "dataclasses.Field[Any]", text: str) -> Any:
-    if field.metadata["unit"] == "bytes" and (size := _SIZE.fullmatch(text.strip())):
-        scale = _UNITS.get(size[2].upper())
-        return int(size[1]) * scale if scale else text
-    convert: Callable[[str], Any] = _kind(field)
-    try:
-        return convert(text)
-    except ValueError:
-        return text
-
-
-def _placed(field: "dataclasses.Field[Any]", value: Any, folder: Path) -> Any:
-    """Make relative paths from a settings file start from its folder."""
-    if field.name == "models" and isinstance(value, tuple) and all(isinstance(v, str | ModelFile) for v in value):
-        texts = tuple(f"{name}={folder / path}" for name, path in named_models(value).items())
-        return tuple(
-            _in_folder(m, folder) if isinstance(m, ModelFile) else t for m, t in zip(value, texts, strict=True)
-        )
-    return folder / value if isinstance(value, Path) else value
-
-
-def _model(name: str, given: Any) -> str | ModelFile:
-    """Return a model from a mapping of models. given: its path, or a mapping with its path and its options."""
-    if not isinstance(given, Mapping):
-        return f"{name}={given}"
-    options = {str(key).replace("-", "_"): value for key, value in given.items()}
-    path = options.pop("path", None)
-    if not isinstance(path, str):
-        raise SettingsError(
-            f"models: {name}: expected the path of a file, or a mapping with path and options of fastgru.load"
-        )
-    if unknown := [key for key in options if key not in _OF_READING]:
-        raise SettingsError(
-            f"models: {name}: a model has no option {', '.join(unknown)}; its options are {', '.join(_OF_READING)}"
-        )
-    own = {key: read_value(key, value) for key, value in options.items()}
-    return ModelFile(name, Path(path), own)
-
-
-def _in_folder(model: ModelFile, folder: Path) -> ModelFile:
-    own = {key: folder / value if isinstance(value, Path) else value for key, value in model.options.items()}
-    return ModelFile(model.name, folder / model.path, own)
-
-
-def _without(given: Mapping[str, Any], model: Any) -> Any:
-    """Return the model without the options in `given`."""
-    if not isinstance(model, ModelFile):
-        return model
-    own = {key: value for key, value in model.options.items() if key not in given}
-    return dataclasses.replace(model, options=own)
-
-
-_TEXTS: Final = (tuple[str, ...], tuple[str | ModelFile, ...])
-_OF_READING: Final = tuple([f.name for f in Settings.__dataclass_fields__.values() if f.metadata.get("reads")])
+TEXTS: Final = (tuple[str, ...], tuple[str | ModelFile, ...])  # the types of fields that are lists
+OF_READING: Final = tuple([f.name for f in Settings.__dataclass_fields__.values() if f.metadata.get("reads")])
 _GRPC_PORT: Final = 8001  # as in Triton
 _OF_STATE_DIR: Final = ("state_sync", "parked_seconds", "parked_sessions")
 _DEFAULT_ADDRESS: Final = tuple([Settings.__dataclass_fields__[name].default for name in ("host", "port")])
@@ -408,14 +294,10 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _names() -> list[str]:
-    return [field.name for field in _fields()]
-
-
 def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
     """Return what is wrong with the value by itself, or ""."""
     given: Mapping[str, Any] = field.metadata
-    if field.type in _TEXTS:
+    if field.type in TEXTS:
         known = str | ModelFile if field.name == "models" else str
         if not isinstance(value, tuple) or not all(isinstance(item, known) for item in value):
             return "texts were expected"
@@ -432,7 +314,7 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
         return f"no origin, which is like https://example.org:8443: {', '.join(wrong)}" if wrong else ""
     if value is None and field.default is None:
         return ""
-    kind = _kind(field)
+    kind = kind_of(field)
     wanted: Any = (int, float) if kind is float else kind
     if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
         unit = given["unit"] and f", {given['unit']}"
@@ -448,7 +330,7 @@ def _fault(field: "dataclasses.Field[Any]", value: Any) -> str:
     return "an address was expected" if field.name == "host" and not value.strip() else ""
 
 
-def _kind(field: "dataclasses.Field[Any]") -> Any:
+def kind_of(field: "dataclasses.Field[Any]") -> Any:
     """Return the type of the field's values, leaving None out."""
     kinds: dict[Any, Any] = {str | None: str, Path | None: Path, int | None: int}
     return kinds.get(field.type, field.type)

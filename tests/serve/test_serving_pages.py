@@ -216,21 +216,22 @@ def test_the_page_has_every_metric_and_no_other(server: tuple[Process, Path]) ->
 
 
 def test_the_file_of_settings_is_read(tmp_path: Path) -> None:
-    from fastgru.serve.settings import Settings
+    from fastgru.serve.settings_file import read_settings
 
     (tmp_path / "serve.yaml").write_text(file_of("serve.yaml"))
-    settings = Settings.read(tmp_path / "serve.yaml")
+    settings = read_settings(tmp_path / "serve.yaml")
     assert settings.models == (f"frames={tmp_path / 'model.onnx'}",)
     assert (settings.capacity, settings.idle_seconds, settings.max_body_bytes) == (50_000, 60.0, 4 << 20)
 
 
 def test_models_of_a_file_are_read_as_it_says(tmp_path: Path) -> None:
     from fastgru.serve.repository import Repository
-    from fastgru.serve.settings import Settings, named_models
+    from fastgru.serve.settings import named_models
+    from fastgru.serve.settings_file import read_settings
 
     make_readme_files(tmp_path)
     (tmp_path / "models.yaml").write_text(file_of("models.yaml"))
-    settings = Settings.read(tmp_path / "models.yaml")
+    settings = read_settings(tmp_path / "models.yaml")
     repository = Repository(named_models(settings.models), settings)
     frames, wake = (repository.get(name).model for name in ("frames", "wake"))
     assert (frames.precision, wake.precision) == ("float32", "float64")

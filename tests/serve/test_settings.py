@@ -9,7 +9,8 @@ import pytest
 
 from fastgru.errors import FastGRUError
 from fastgru.load import Reading
-from fastgru.serve.settings import _OF_READING, Settings, SettingsError, named_models, read_value
+from fastgru.serve.settings import OF_READING, Settings, SettingsError, named_models
+from fastgru.serve.settings_file import read_settings, read_value
 
 
 def test_nothing_has_to_be_given() -> None:
@@ -117,7 +118,7 @@ def test_a_file_says_all_of_it(tmp_path: Path) -> None:
         "models: {gru: gru.onnx, other: /models/other.keras}\nport: 8080\nmax-body-bytes: 1 MiB\nidle_seconds: 60\n"
         "tls_cert: run/c.pem\ntls_key: k.pem\nunix_mode: 0660\nallow_origin: https://example.org\ninsecure: yes\n"
     )
-    settings = Settings.read(path, port=9000)
+    settings = read_settings(path, port=9000)
     assert settings.models == (f"gru={tmp_path / 'gru.onnx'}", "other=/models/other.keras")
     assert (settings.port, settings.max_body_bytes, settings.idle_seconds) == (9000, 1 << 20, 60.0)
     assert (settings.tls_cert, settings.unix_mode) == (tmp_path / "run/c.pem", "0660")
@@ -131,25 +132,25 @@ def test_a_model_may_have_options_of_its_own(tmp_path: Path) -> None:
         "  tagger: {path: t.pt, architecture: t.yaml, key: a.b, precision: int8, open-states: yes}\n"
         "threads: 2\nprecision: auto\n"
     )
-    settings = Settings.read(path)
+    settings = read_settings(path)
     assert named_models(settings.models) == {"gru": tmp_path / "gru.onnx", "tagger": tmp_path / "t.pt"}
     assert settings.of("gru").reading == {"threads": 2, "precision": "auto"}
     own = {"architecture": tmp_path / "t.yaml", "key": "a.b", "open_states": True}
     assert settings.of("tagger").reading == {"threads": 2, "precision": "int8", **own}
     assert Settings(linear_before_reset=0).reading == {"threads": 1, "linear_before_reset": 0}
     assert settings.of("elsewhere").reading == settings.of("gru").reading
-    given = Settings.read(path, precision="float32").of("tagger").reading  # what is given goes before the file
+    given = read_settings(path, precision="float32").of("tagger").reading  # what is given goes before the file
     assert given == {"threads": 2, "precision": "float32", **own}
 
 
 def test_every_option_of_load_is_one_of_the_server() -> None:
-    assert ("precision", *[n for n in _OF_READING if n in Reading.__annotations__], "threads") == _OF_READING
-    assert Reading.__annotations__.keys() <= set(_OF_READING)
+    assert ("precision", *[n for n in OF_READING if n in Reading.__annotations__], "threads") == OF_READING
+    assert Reading.__annotations__.keys() <= set(OF_READING)
 
 
 def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text("# nothing\n")
-    assert Settings.read(tmp_path / "serve.yaml") == Settings()
+    assert read_settings(tmp_path / "serve.yaml") == Settings()
 
 
 @pytest.mark.parametrize(
@@ -184,5 +185,5 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, message: str) -> No
     path = tmp_path / "serve.yaml"
     path.write_text(content)
     with pytest.raises(SettingsError, match=message) as caught:
-        Settings.read(path)
+        read_settings(path)
     assert str(path) in str(caught.value)
