@@ -112,6 +112,9 @@ class _Group(click.Group):
         try:
             status = super().main(args, prog_name, complete_var, False, **extra)
         except click.Abort:
+            from fastgru.simd.notices import Progress
+
+            Progress.said = True  # a thread that still compiles has nothing to add
             status = INTERRUPTED
             _tell(words, click.ClickException("interrupted"), "Interrupted", status)
         except click.ClickException as error:
