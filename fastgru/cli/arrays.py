@@ -4,7 +4,7 @@ import csv
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,7 +57,11 @@ def _read_csv(path: Path) -> Array:
 
 
 def name_inputs(
-    option: str, files: Sequence[str], specs: Sequence[TensorSpec], states: Mapping[str, str]
+    option: str,
+    files: Sequence[str],
+    specs: Sequence[TensorSpec],
+    states: Mapping[str, str],
+    read: Callable[[Path], dict[str, Array]] = read_arrays,
 ) -> dict[str, Array]:
     """Return the arrays that an option names, by input name. option: its name for messages, such as "--input".
 
@@ -72,12 +76,12 @@ def name_inputs(
         name, separator, file = given.rpartition("=")
         is_named = bool(separator) and not Path(given).exists()
         if is_named:
-            arrays = read_arrays(Path(file))
+            arrays = read(Path(file))
             if len(arrays) != 1:
                 raise click.UsageError(f"{option} {given}: {file} holds {len(arrays)} arrays, expected one")
             arrays = {name: next(iter(arrays.values()))}
         else:
-            arrays = read_arrays(Path(given))
+            arrays = read(Path(given))
             if "" in arrays:
                 unnamed.append((given, arrays[""]))
                 continue

@@ -1,6 +1,5 @@
 """`fastgru memory`: shows how much of the past a trained model uses, and the warm-up that a chunk needs."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +10,10 @@ from rich.text import Text
 
 import fastgru
 from fastgru.arrays import Array
-from fastgru.cli.arrays import name_inputs
+from fastgru.cli.arrays import name_inputs, read_arrays
 from fastgru.cli.options import file_argument, json_option, load_options, precision_option, show
 from fastgru.cli.outputs import check_output
-from fastgru.cli.texts import read_text
+from fastgru.cli.texts import read_alphabet, read_text
 from fastgru.errors import DataError
 from fastgru.graph import Graph
 from fastgru.terminal import counted, legend, plain_table, progress, say, stdout
@@ -136,13 +135,11 @@ def command(
 
 def _arrays(data: tuple[str, ...], graph: Graph, skip_unknown: bool) -> dict[str, Any]:
     """Return the inputs by name. A text becomes the ids of its characters, in a batch of one row."""
-    texts = [each for each in data if each.lower().endswith(".txt")]
-    named = name_inputs("--data", [each for each in data if each not in texts], graph.inputs, graph.states)
-    for text in texts:
-        free = [spec for spec in graph.inputs if spec.name not in {*named, *graph.states}]
-        if not free:
-            raise click.UsageError(f"--data {text}: every input has its array already")
-        named[free[0].name] = _ids(Path(text), graph, skip_unknown)
+
+    def read(path: Path) -> dict[str, Array]:
+        return {"": _ids(path, graph, skip_unknown)} if path.suffix.lower() == ".txt" else read_arrays(path)
+
+    named = name_inputs("--data", data, graph.inputs, graph.states, read)
     specs = {spec.name: spec for spec in graph.inputs}
     for name, array in named.items():
         is_float = "float" in specs[name].dtype
@@ -154,9 +151,7 @@ def _arrays(data: tuple[str, ...], graph: Graph, skip_unknown: bool) -> dict[str
 
 
 def _ids(path: Path, graph: Graph, skip_unknown: bool) -> Array:
-    if "alphabet" not in graph.meta:
-        raise click.UsageError(f"--data {path}: the model has no alphabet; give the ids of its input as .npy")
-    ids, _ = read_text(path, json.loads(graph.meta["alphabet"]), skip_unknown=skip_unknown)
+    ids, _ = read_text(path, read_alphabet(graph.meta.get("alphabet"), ".npy"), skip_unknown=skip_unknown)
     if not len(ids):
         raise DataError(f"{path}: the file has no character of the model's alphabet")
     return ids.astype(np.int64)

@@ -57,7 +57,7 @@ _BOUND = click.FloatRange(min=0, min_open=True)
     "  [default: 0.02 with auto]",
 )
 @click.option("--min-db", type=float, help="How many decibels below an output the difference must be, at least.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the random inputs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of the random inputs.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save as this .safetensors file.")
 @click.option(
     "--force", is_flag=True, help="Overwrite the output if it exists, and save it even if the bounds are not met."

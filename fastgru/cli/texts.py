@@ -11,7 +11,7 @@ from fastgru.cli.forms import Cutting, Form, Pairs, timed_of
 from fastgru.errors import DataError, UnsupportedModelError
 from fastgru.graph import Graph
 
-__all__ = ["pairs_of_text", "read_text"]
+__all__ = ["pairs_of_text", "read_alphabet", "read_text"]
 
 _ROWS: Final = 16  # without --batch, if the text is long enough
 
@@ -30,11 +30,11 @@ def pairs_of_text(path: Path, held: Path | None, graph: Graph, form: Form, cutti
     elif cutting.held_out:
         cut = len(ids) - round(len(ids) * cutting.held_out)
         ids, apart = ids[:cut], ids[cut:]
-    window = cutting.window or len(ids) - 1
-    needed = window + 1
-    if len(ids) < needed or len(ids) < 2:
+    window = cutting.window
+    assert window is not None  # a text always has one
+    if len(ids) <= window:
         raise DataError(
-            f"{path}: {len(ids)} characters to learn from, expected at least {max(needed, 2)}, one more than a window;"
+            f"{path}: {len(ids)} characters to learn from, expected at least {window + 1}, one more than a window;"
             " give a longer text, or a smaller --window"
         )
     rows = min(cutting.batch or _ROWS, (len(ids) - 1) // window)
@@ -62,18 +62,30 @@ def pairs_of_text(path: Path, held: Path | None, graph: Graph, form: Form, cutti
     return Pairs([x], None, few, {**facts, "rows": rows, "window": window}, True)
 
 
-def _alphabet(graph: Graph, form: Form) -> str:
-    if form.alphabet is None:
+def read_alphabet(text: str | None, suffix: str) -> str:
+    """Return the characters of an alphabet in the metadata of a model: a JSON string, or the characters themselves.
+
+    suffix: of the files that the command takes instead of a text.
+
+    Raises `UnsupportedModelError` if there is no alphabet, `DataError` if this is not one.
+    """
+    if text is None:
         raise UnsupportedModelError(
-            "the model has no alphabet in its metadata, so that a text cannot become its inputs; give .npz data, or set"
-            ' meta["alphabet"] of the graph to the JSON string of the characters in the order of their ids'
+            "the model has no alphabet in its metadata, so that a text cannot become its inputs;"
+            f' give {suffix} data, or set meta["alphabet"] of the graph to the JSON string of the characters in the'
+            " order of their ids"
         )
     try:
-        alphabet = json.loads(form.alphabet)
+        alphabet = json.loads(text)
     except ValueError:
-        alphabet = form.alphabet
+        alphabet = text
     if not isinstance(alphabet, str) or len(set(alphabet)) != len(alphabet) or not alphabet:
-        raise DataError(f"the model's alphabet is {form.alphabet!r}, expected a string of characters, each once")
+        raise DataError(f"the model's alphabet is {text!r}, expected a string of characters, each once")
+    return alphabet
+
+
+def _alphabet(graph: Graph, form: Form) -> str:
+    alphabet = read_alphabet(form.alphabet, ".npz")
     if not form.spec.dtype.startswith(("int", "uint")) or len(form.spec.shape or ()) != 2:
         raise UnsupportedModelError(
             f"input {form.spec.name!r} is {form.spec.dtype} {form.spec.shape}, expected ids of characters by row and"

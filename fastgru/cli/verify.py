@@ -26,7 +26,7 @@ __all__ = ["command"]
     metavar="[NAME=]FILE",
     help="Use this array instead of random inputs. Repeatable.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the random inputs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of the random inputs.")
 @click.option(
     "--tol",
     type=click.FloatRange(min=0, min_open=True),

@@ -20,6 +20,7 @@ from fastgru.layers import Layer
 from fastgru.learn.decay import Growth, Influence, growth, influences
 from fastgru.learn.frames import Frame, Frames, cut_frames
 from fastgru.learn.gates import LayerMemory, layers_of, of_layer, values_of
+from fastgru.learn.options import check_seed
 from fastgru.learn.tangents import Point, Step, differentiable
 from fastgru.learn.warmup import WarmUp, predict, whole_runs
 from fastgru.model import Model
@@ -162,6 +163,7 @@ def _checked(options: Mapping[str, Any], bound: float, frame: int | None) -> _As
     for name, value, most in (("bound", bound, np.inf), ("risk", asked.risk, 1.0), ("near", asked.near, 0.5)):
         if not isinstance(value, int | float) or not 0 < value < most:
             raise ShapeError(f"{name} is {value!r}, expected a number above 0 and below {most:g}")
+    check_seed(asked.seed)
     return asked
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgru.errors import ShapeError
 
-__all__ = ["Asked", "FitOptions", "FitStep", "checked"]
+__all__ = ["Asked", "FitOptions", "FitStep", "check_seed", "checked"]
 
 Data = Sequence[Any]
 
@@ -104,8 +104,13 @@ def checked(options: Any) -> Asked:
             raise ShapeError(f"{name} is {value!r}, expected a number of at least 0")
     if asked.dtype not in ("float32", "float64"):
         raise ShapeError(f"dtype is {asked.dtype!r}, expected 'float32' or 'float64'")
-    if isinstance(asked.seed, bool) or not isinstance(asked.seed, int | np.integer) or asked.seed < 0:
-        raise ShapeError(f"seed is {asked.seed!r}, expected an integer of at least 0")
+    check_seed(asked.seed)
     if asked.patience is not None and asked.held_out is None:
         raise ShapeError("patience needs held_out: it counts epochs without a lower held-out loss")
     return asked
+
+
+def check_seed(seed: Any) -> None:
+    """Raise `ShapeError` if this is not a seed of random numbers."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ShapeError(f"seed is {seed!r}, expected an integer of at least 0")

@@ -45,8 +45,11 @@ class Case:
 def draw_cases(graph: Graph, *, seed: int = 0, small: bool = False) -> list[Case]:
     """Return a few cases of different sizes, or one if the graph fixes all sizes. small: only the smallest case.
 
-    Raises `ShapeError` if the definition runs no assignment of the free dimensions: the caller must then pass inputs.
+    Raises `ShapeError` for a negative seed, and if the definition runs no assignment of the free dimensions: the caller
+    must then pass inputs.
     """
+    if seed < 0:
+        raise ShapeError(f"seed is {seed!r}, expected an integer of at least 0")
     graph = with_plain_weights(graph)
     roles, domains = AxisRoles(graph), find_domains(graph)
     plan = _working_plan(graph, roles, domains)

@@ -235,6 +235,8 @@ def test_bad_input_is_named():
         learn.memory(net, {"x": x, "z": x})
     with pytest.raises(ShapeError, match="bound is -1, expected a number above 0"):
         learn.memory(net, x, bound=-1)
+    with pytest.raises(ShapeError, match="seed is -1, expected an integer of at least 0"):
+        learn.memory(net, x, seed=-1)
     with pytest.raises(ShapeError, match="horizon is 0, expected an integer of at least 1"):
         learn.memory(net, x, horizon=0)
     with pytest.raises(ShapeError, match="expected a multiple of 7"):

@@ -234,6 +234,11 @@ def test_fixed_sizes_with_lengths_are_drawn_with_a_zero_and_without() -> None:
     assert [int(case.calls[0]["lengths"].min()) == 0 for case in cases] == [False, True]
 
 
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(ShapeError, match="seed is -1, expected an integer of at least 0"):
+        draw_cases(GRAPHS["char"], seed=-1)
+
+
 def test_the_same_seed_draws_the_same() -> None:
     first, second, other = (draw_cases(GRAPHS["char"], seed=s)[1].calls[0]["h0"] for s in (3, 3, 4))
     assert np.array_equal(first, second)
