@@ -36,14 +36,23 @@ def late(name: str) -> Any:
 
 
 def enter(table: dict[K, V], key: K, entry: V, function: Callable[..., Any]) -> None:
-    """Set table[key] = entry, on behalf of `function`; no other function may have the key.
+    """Set table[key] = entry, on behalf of `function`. Raises `ValueError` if another function has the key.
 
     The same function may set it again: if a signal handler raises, an import ends in the middle and is repeated.
     """
     plain = getattr(function, "func", function)  # if it is a partial
     owner = (plain.__module__, plain.__qualname__)
-    assert _OWNERS.setdefault((id(table), key), owner) == owner, key
+    if (first := _OWNERS.setdefault((id(table), key), owner)) != owner:
+        raise _registered(key, ".".join(first), function)
     table[key] = entry
+
+
+def _registered(key: Hashable, owner: str, function: Callable[..., Any]) -> ValueError:
+    name = ":".join(filter(None, key)) if isinstance(key, tuple) else str(key)
+    plain = getattr(function, "func", function)
+    return ValueError(
+        f"{name} is registered already, by {owner}, so {plain.__module__}.{plain.__qualname__} cannot register it again"
+    )
 
 
 class Families(Mapping[K, V]):
@@ -58,6 +67,17 @@ class Families(Mapping[K, V]):
         self.package, self.entries = package, entries
         self._homes, self._depth, self._whole = homes, 0, False
         self._known: set[K | None] = set()  # keys of modules whose import has ended
+
+    def enter(self, key: K, entry: V, function: Callable[..., Any]) -> None:
+        """Do the same as `enter`. Also raises `ValueError` for a key that a module of the folder has, imported or not.
+
+        The package's own modules may take a key from another module, because `homes` may be older than the folder.
+        """
+        plain = getattr(function, "func", function)
+        home = self._homes.get(key)
+        if home is not None and key not in self.entries and not plain.__module__.startswith("fastgru."):
+            raise _registered(key, f"{self.package}.{home}", function)
+        enter(self.entries, key, entry, function)
 
     def __getitem__(self, key: K) -> V:
         self._import(key)

@@ -26,7 +26,8 @@ __all__ = [
 Lowering: TypeAlias = Callable[..., list[Value]]
 
 _lowerings: Final[dict[str, Lowering]] = {}
-LOWERINGS: Final[Mapping[str, Lowering]] = Families("fastgru.engine.ops", _lowerings, homes("fastgru.engine.ops"))
+_family: Final = Families("fastgru.engine.ops", _lowerings, homes("fastgru.engine.ops"))
+LOWERINGS: Final[Mapping[str, Lowering]] = _family
 # The kinds that there are kernels for, by operator. An operator's entry is there once `LOWERINGS` has returned it.
 KINDS: Final[dict[str, frozenset[str]]] = {}
 
@@ -34,10 +35,10 @@ KINDS: Final[dict[str, frozenset[str]]] = {}
 def lowering(op: str, *, kinds: Iterable[str] = ()) -> Callable[[Lowering], Lowering]:
     """Register the lowering of an operator of `fastgru.reference.OPS`, and its kinds that there are kernels for."""
 
-    def enter(function: Lowering) -> Lowering:
+    def register(function: Lowering) -> Lowering:
+        _family.enter(op, function, function)
         if kinds:
             KINDS[op] = frozenset(kinds)
-        _lowerings[op] = function
         return function
 
-    return enter
+    return register

@@ -22,7 +22,7 @@ from fastgru.errors import InvalidModelError, ShapeError, UnsupportedModelError
 from fastgru.families import homes
 from fastgru.graph import DTYPES, Array
 from fastgru.kinds import way_round
-from fastgru.modules import Families, enter, late
+from fastgru.modules import Families, late
 from fastgru.process import once
 from fastgru.records import dataclass
 from fastgru.reference.attributes import check_attribute, test_of
@@ -191,7 +191,8 @@ def _as_tuple(result: Any) -> tuple[Array, ...]:
 
 
 _operators: Final[dict[str, Operator]] = {}
-OPS: Final[Mapping[str, Operator]] = Families("fastgru.reference", _operators, homes("fastgru.reference"))
+_family: Final = Families("fastgru.reference", _operators, homes("fastgru.reference"))
+OPS: Final[Mapping[str, Operator]] = _family
 
 
 def operator(
@@ -203,7 +204,7 @@ def operator(
     """
 
     def register(function: Definition) -> Definition:
-        enter(_operators, name, Operator(function, facts, converts=converts, agree=agree), function)
+        _family.enter(name, Operator(function, facts, converts=converts, agree=agree), function)
         return function
 
     return register

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from onnx import defs
+from onnx import TensorProto, defs, helper
 
+import fastgru
+from fastgru.engine.lowering import lowering
 from fastgru.importers.onnx import NEWEST_OPSET, OLDEST_OPSET, operators
+from fastgru.importers.onnx.registry import OPERATORS
+from fastgru.importers.onnx.registry import operator as register
 from fastgru.reference import OPS
 
 SCHEMAS: dict[str, list] = {}
@@ -40,3 +44,25 @@ def test_every_operator_can_be_printed():
         assert operator.version_for(NEWEST_OPSET) == operator.versions[-1]
         assert all(isinstance(text, str) for text in (*operator.constants.values(), operator.limits))
     assert "gru" in OPS
+
+
+@pytest.mark.parametrize("name", ["Tanh", "GRU"])
+def test_an_operator_is_registered_once(name):
+    with pytest.raises(ValueError, match=rf"^{name} is registered already, by fastgru\.importers\.onnx\."):
+        register(name, versions=(7,), inputs=(1, 1))(lambda node, build: node.input(0))
+    with pytest.raises(ValueError, match=r"^gru is registered already, by fastgru\.engine\.ops\.gru"):
+        lowering("gru")(lambda builder, node, *values: [])
+
+
+def test_a_function_that_returns_no_value_is_named_by_its_node():
+    nothing = register("Nothing", versions=(1,), inputs=(1, 1), domain="of.a.test")
+    node = helper.make_node("Nothing", ["x"], ["y"], name="here", domain="of.a.test")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in "xy")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("of.a.test", 1)]
+    file = helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=opsets).SerializeToString()
+    nothing(lambda node, build: None)
+    try:
+        with pytest.raises(TypeError, match=r"here.* its function returned NoneType, expected a Value"):
+            fastgru.load(file)
+    finally:
+        del OPERATORS.entries["of.a.test", "Nothing"]

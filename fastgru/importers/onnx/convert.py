@@ -133,6 +133,9 @@ class Converter:
                 " remove it, or export with an opset that defines it"
             )
         values = result if isinstance(result, tuple) else (result,)
+        for value in values:
+            if not isinstance(value, Value):
+                raise TypeError(f"{site.what}: its function returned {type(value).__name__}, expected a Value")
         if missing := [name for name in node.outputs[len(values) :] if name]:
             raise UnsupportedModelError(
                 f"{site.what}: output {', '.join(map(repr, missing))} is not implemented; remove what reads it"

@@ -20,7 +20,7 @@ from fastgru.families import homes
 from fastgru.graphbuilder import Value
 from fastgru.importers.onnx.attributes import Attributes
 from fastgru.importers.onnx.builder import OnnxGraphBuilder, Site, Surroundings
-from fastgru.modules import Families, enter
+from fastgru.modules import Families
 from fastgru.records import dataclass
 from fastgru.reference.operator import is_floating, numpy_dtype
 
@@ -190,11 +190,14 @@ def operator(
     limits: str = "",
     domain: str = "",
 ) -> Callable[[C], C]:
-    """Register the decorated function; for the arguments see `OnnxOperator`. domain: "" is ai.onnx."""
+    """Register the decorated function; for the arguments see `OnnxOperator`. domain: "" is ai.onnx.
+
+    Raises `ValueError` if another function is registered for the operator.
+    """
 
     def register(convert: C) -> C:
         found = OnnxOperator(name, tuple(sorted(versions)), *inputs, outputs, convert, constants or {}, sizes, limits)
-        enter(_entries, (domain, name), found, convert)
+        OPERATORS.enter((domain, name), found, convert)
         return convert
 
     return register

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgru.families import homes
 from fastgru.graph import Array, Node
-from fastgru.modules import Families, enter
+from fastgru.modules import Families
 from fastgru.reference.operator import OPS, is_floating
 
 __all__ = ["GRADIENTS", "Gradients", "gradient", "has_gradient", "pull_back", "summed_to"]
@@ -16,9 +16,8 @@ Gradients: TypeAlias = Sequence[Array | None]
 Function = TypeVar("Function", bound=Callable[..., Gradients])
 
 _gradients: Final[dict[str, Callable[..., Gradients]]] = {}
-GRADIENTS: Final[Mapping[str, Callable[..., Gradients]]] = Families(
-    "fastgru.reference.gradients", _gradients, homes("fastgru.reference.gradients")
-)
+_family: Final = Families("fastgru.reference.gradients", _gradients, homes("fastgru.reference.gradients"))
+GRADIENTS: Final[Mapping[str, Callable[..., Gradients]]] = _family
 
 
 def gradient(name: str) -> Callable[[Function], Function]:
@@ -26,7 +25,7 @@ def gradient(name: str) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         entry: Callable[..., Gradients] = function
-        enter(_gradients, name, entry, function)
+        _family.enter(name, entry, function)
         return function
 
     return register
