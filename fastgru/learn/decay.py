@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from fastgru.arrays import Array
+from fastgru.errors import LearningError
 from fastgru.learn.frames import Frame
 from fastgru.learn.tangents import Point, Step
 from fastgru.records import dataclass
@@ -144,6 +145,8 @@ def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator, tell: 
     """Return the growth along the frames, from the start of the model.
 
     The first quarter of the frames is not counted, because the direction of growth is only found there.
+
+    Raises `LearningError` for a difference that is NaN or infinite.
     """
     point, logs = step.start, []
     direction = rng.standard_normal((step.S, 1))
@@ -153,6 +156,11 @@ def growth(step: Step, frames: Sequence[Frame], rng: np.random.Generator, tell: 
         direction, _ = step.along(point, feeds, direction / np.linalg.norm(direction))
         point, _ = step.run(point, feeds)
         size = float(np.linalg.norm(direction))
+        if not np.isfinite(size):
+            raise LearningError(
+                "the growth of a difference between two states cannot be measured, because it is NaN or infinite in"
+                f" frame {number - 1}"
+            )
         logs.append(np.log(size) if size > 0 else -np.inf)
         if size == 0:
             break

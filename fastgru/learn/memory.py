@@ -127,8 +127,8 @@ def memory(
     horizon, runs, chunks, risk, near, seed, progress: see `MemoryOptions`.
 
     Raises `StateError` for a model without a state; `ShapeError` for input that does not fit or is not finite;
-    `LearningError` for outputs that are not finite, and if no state is floating-point; `UnsupportedModelError` for a
-    model that rounds to integers; `TypeError` for an unknown option.
+    `LearningError` for outputs or derivatives that are not finite, and if no state is floating-point;
+    `UnsupportedModelError` for a model that rounds to integers; `TypeError` for an unknown option.
     """
     asked = _checked(options, bound, frame)
     frames = cut_frames(model, x, state, frame)

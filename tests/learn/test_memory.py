@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_update_and_reset_gate_at_zero_remember_nothing():
 def test_a_gate_that_is_held_between_tells_the_half_life(z):
     """With r = 0 and z fixed, dh'/dh is z times the identity."""
     net = held(0, None)
-    w = net.weights[0][0]
+    w = copy.deepcopy(net.weights[0][0])  # a layer's own weights are read-only
     w.weight_ih[4:8], w.weight_hh[4:8], w.bias_hh[4:8] = 0, 0, 0
     w.bias_ih[4:8] = np.log(z / (1 - z))
     found = learn.memory(fastgru.GRU(net.specs, [(w,)], precision="float64"), input_of(200), horizon=40)
@@ -117,6 +118,19 @@ def test_a_gate_that_is_held_between_tells_the_half_life(z):
     assert found.growth.mean == pytest.approx(z, rel=1e-6)
     assert found.growth.half_life == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(found.of_states.mean, z ** np.array(found.of_states.k, float), rtol=1e-5, atol=1e-6)
+
+
+def test_growth_that_is_not_a_number_is_an_error():
+    """The state is the square root of a state of 0, so that the states beside it are NaN, and only they."""
+    nodes = (
+        Node("unary", ("s",), ("s_out",), {"kind": "sqrt"}),
+        Node("unary", ("x",), ("y",), {"kind": "neg"}),
+    )
+    specs = tuple(TensorSpec(name, "float32", (None, 2)) for name in ("x", "s"))
+    outputs = tuple(TensorSpec(name, "float32", (None, 2)) for name in ("y", "s_out"))
+    graph = Graph(specs, outputs, nodes, {}, {"s": "s_out"})
+    with pytest.raises(LearningError, match=r"growth .* is NaN or infinite in frame 0"):
+        learn.memory(graph, np.ones((40, 1, 2), np.float32), horizon=10)
 
 
 def test_a_simple_recurrent_network_with_large_weights_explodes():
