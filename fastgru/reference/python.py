@@ -55,6 +55,7 @@ class PythonFunction:
 
     def __str__(self) -> str:
         module, name = (getattr(self.function, key, "") for key in ("__module__", "__qualname__"))
+        module = "" if module == "<run_path>" else module  # of a file that custom_objects= names
         return ".".join(part for part in (module, name) if part) or type(self.function).__qualname__
 
     def __call__(self, inputs: Sequence[Array]) -> tuple[Array, ...]:

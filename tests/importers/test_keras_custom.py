@@ -190,6 +190,16 @@ def test_a_mapping_of_outputs_and_what_is_said_of_a_function() -> None:
         wrong(X)
 
 
+def _undefined(x: Any) -> Any:
+    return x / undefined  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize("function", [lambda x, y: x, _undefined, lambda x: {}["a"], lambda x: None])
+def test_a_shape_is_asked_for_only_where_it_helps(function: Any) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"tried on random numbers, to learn the shape of what it gives$"):
+        fastgru.load(small(LAMBDA), custom_objects={"f": function})
+
+
 def test_inputs_cannot_be_written_to() -> None:
     def spoils(x: Any) -> Any:
         x[:] = 0
@@ -357,7 +367,7 @@ def test_commands_take_functions_and_descriptions(tmp_path: Path) -> None:
     found = inspect("own.py")
     assert found.exit_code == 0, found.output
     assert "run in Python" in found.stdout
-    assert "layer 'f' (Lambda): <run_path>.<lambda>" in found.stdout
+    assert "layer 'f' (Lambda): <lambda>" in found.stdout
     described = inspect("own.yaml")
     assert described.exit_code == 0, described.output
     assert "run in Python" not in described.stdout

@@ -119,9 +119,13 @@ def _tried(function: PythonFunction, inputs: Sequence[Tensor]) -> list[ValueFact
             with np.errstate(all="ignore"):
                 runs.append(function(arrays))
         except (FunctionError, ShapeError) as error:
+            advice = (
+                ": say that as fastgru.CustomLayer(function, shape=...), with the batch, None for free sizes"
+                if _may_be_of_shapes(error.__cause__)
+                else ""
+            )
             raise UnsupportedModelError(
-                f"{error}. It was tried on random numbers, to learn the shape of what it gives: say that as"
-                " fastgru.CustomLayer(function, shape=...), with the batch, None for free sizes"
+                f"{error}. It was tried on random numbers, to learn the shape of what it gives{advice}"
             ) from (error.__cause__ or error)
     if len(runs[0]) != len(runs[1]) or any(a.ndim != b.ndim for a, b in zip(*runs, strict=True)):
         raise UnsupportedModelError(
@@ -136,6 +140,12 @@ def _tried(function: PythonFunction, inputs: Sequence[Tensor]) -> list[ValueFact
         assert dtype in DTYPES
         found.append(ValueFacts(dtype, tuple(sizes)))
     return found
+
+
+def _may_be_of_shapes(error: BaseException | None) -> bool:
+    """Return whether a function may have raised this error because of the sizes of the arrays it was tried on."""
+    of_code = (TypeError, NameError, KeyError, AttributeError, ImportError, NotImplementedError)
+    return error is not None and not isinstance(error, of_code) and "read-only" not in str(error)
 
 
 def _sizes(value: Value) -> list[Any]:
