@@ -95,6 +95,7 @@ def results(
         ray.init(address=cluster.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     context = DataContext.get_current()
     before = {name: getattr(context, name) for name in _CONTEXT}
+    ordered = context.execution_options.preserve_order
     for name, value in _CONTEXT.items():
         setattr(context, name, value)
     context.execution_options.preserve_order = True
@@ -116,6 +117,7 @@ def results(
     finally:
         for name, value in before.items():
             setattr(context, name, value)
+        context.execution_options.preserve_order = ordered
         if ours:
             ray.shutdown()
 
