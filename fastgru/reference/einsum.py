@@ -40,7 +40,7 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], L
     left, arrow, right = text.partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
-        raise InvalidModelError(f"einsum: equation {equation!r} has {len(terms)}operands, but got {len(ranks)}")
+        raise InvalidModelError(f"einsum: equation {equation!r} is for {len(terms)} operands, but got {len(ranks)}")
     labels = [_term_labels(term, rank, equation) for term, rank in zip(terms, ranks, strict=True)]
     spread = max((sum(label.isdigit() for label in axes) for axes in labels), default=0)
     dots = tuple(str(i) for i in reversed(range(spread)))

@@ -142,7 +142,7 @@ class Schema:
         if not self.gaps and not all(present[named:]):
             raise InvalidModelError(f"one of the inputs {self.rest} is missing")
         if outputs is not None and not 1 <= outputs <= (self.outputs or outputs):
-            raise InvalidModelError(f"got {outputs} outputs, expected 1 to {self.outputs or 'any number'}")
+            raise InvalidModelError(f"got {outputs} outputs, expected {_between(1, self.outputs)}")
         if missing := [n for n in self.required_attrs if n not in attrs]:
             raise InvalidModelError(f"attribute {', '.join(missing)} is missing")
         if attrs.keys() - self.kinds.keys():
@@ -152,6 +152,11 @@ class Schema:
             check_attribute(name, self.kinds[name], self.tests[name], value)
         if self.agree is not None:
             self.agree(**attrs)
+
+
+def _between(least: int, most: int | None) -> str:
+    """Return "1", "1 to 3" or, without an upper limit, "at least 1"."""
+    return f"at least {least}" if not most else str(least) if least == most else f"{least} to {most}"
 
 
 class Operator:

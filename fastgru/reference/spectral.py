@@ -145,7 +145,7 @@ def stft(
     signal: Array, window: Array | None = None, *, step: Count, length: Count | None = None, onesided: bool = True
 ) -> Array:
     """signal (N, L), (N, L, 1) or (N, L, 2) -> (N, frames, bins, 2): the transform of every windowed frame."""
-    need_floating("dft", signal)
+    need_floating("stft", signal)
     size, frames = check_stft(signal.shape, None if window is None else window.shape, step, length, onesided)
     x = signal if signal.ndim == 3 else signal[..., None]
     taken = x[:, np.arange(frames)[:, None] * step + np.arange(size)]

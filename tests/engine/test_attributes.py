@@ -97,7 +97,7 @@ def test_nothing_but_an_error_of_the_tree(pair: tuple[str, str], value: Any) -> 
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (Node("softmax", ("x",), ("y", "z"), {"axis": 0}), "got 2 outputs, expected 1 to 1"),
+        (Node("softmax", ("x",), ("y", "z"), {"axis": 0}), r"got 2 outputs, expected 1$"),
         (Node("softmax", ("x",), (), {"axis": 0}), "got 0 outputs"),
         (Node("concat", ("x", ""), ("y",), {"axis": 0}), "one of the inputs others is missing"),
         (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx_node import run_onnx
 
+from fastgru.errors import FastGRUError
 from fastgru.reference import OPS
 
 
@@ -343,3 +344,25 @@ def test_last():
     x, lengths = normal(4, 5, 2), i64(5, 0, 1, 3)
     expected = np.stack([x[0, 4], x[1, 0], x[2, 0], x[3, 2]])
     agree(outcome("last", {}, [x, lengths]), expected)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attrs", "said"),
+    [
+        ("einsum", [np.ones(2)], {"equation": "i,i->i"}, "einsum: equation 'i,i->i' is for 2 operands, but got 1"),
+        ("log_softmax", [np.ones(2, np.int64)], {"axis": 0}, "log_softmax: x has dtype int64"),
+        ("softmax", [np.ones(2, np.int64)], {"axis": 0}, "softmax: x has dtype int64"),
+        ("stft", [np.ones((1, 4), np.int64)], {"step": 1, "length": 2}, "stft: x has dtype int64"),
+    ],
+)
+def test_a_message_names_its_operator(op, inputs, attrs, said):
+    with pytest.raises(FastGRUError) as told:
+        OPS[op](inputs, attrs)
+    assert str(told.value).startswith(said)
+
+
+def test_how_many_outputs_a_node_may_name():
+    with pytest.raises(FastGRUError, match=r"got 0 outputs, expected at least 1$"):
+        OPS["split"].schema.check([True], {"axis": 0, "parts": 2}, 0)
+    with pytest.raises(FastGRUError, match=r"got 2 outputs, expected 1$"):
+        OPS["softmax"].schema.check([True], {"axis": 0}, 2)

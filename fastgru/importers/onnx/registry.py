@@ -157,7 +157,8 @@ class OnnxOperator:
         that is computed but must be a constant."""
         proto, inputs = site.proto, site.inputs
         if len(inputs) < self.min_inputs or (self.max_inputs is not None and len(inputs) > self.max_inputs):
-            expected = f"{self.min_inputs} to {'any number' if self.max_inputs is None else self.max_inputs}"
+            least, most = self.min_inputs, self.max_inputs
+            expected = f"at least {least}" if most is None else least if least == most else f"{least} to {most}"
             raise InvalidModelError(f"{site.what}: got {len(inputs)} inputs, expected {expected}")
         if self.max_outputs is not None and len(proto.output) > self.max_outputs:
             raise InvalidModelError(
