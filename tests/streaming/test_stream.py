@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fastgru import GRU, Embedding, Gate, Linear, Model, Sequential
+from fastgru import GRU, Embedding, Gate, Linear, Model, Sequential, from_architecture
 from fastgru.engine.worth import Costs
 from fastgru.errors import ShapeError, StateError
 from fastgru.graph import Graph, Node, TensorSpec
@@ -287,3 +287,16 @@ def test_warming_up_moves_no_state():
     for wrong in ((normal(1, 1, I + 1),), (), (normal(1, 1, I),) * 2):
         with pytest.raises(ShapeError, match=r"^warm_up: got \d arrays, expected 1: x$|^input 'x'"):
             stream.warm_up(*wrong)
+
+
+def test_a_push_of_other_steps_than_the_model_is_fixed_to_names_the_remedy() -> None:
+    rng = np.random.default_rng(0)
+    weights = {"weight_ih_l0": rng.normal(size=(12, 3)), "weight_hh_l0": rng.normal(size=(12, 4))}
+    layers = [{"type": "Tanh"}, {"type": "GRU", "prefix": "", "batch_first": True}]
+    net = from_architecture({"inputs": {"x": ["N", 20, 3]}, "layers": layers}, weights, open_states=True)
+    assert np.shape(net.stream().push(np.zeros((1, 20, 3), np.float32))) == (1, 20, 4)
+    said = r"takes exactly 20 steps in each push; loaded with inputs=\{'x': \(None, None, 3\)\} it takes any number"
+    with pytest.raises(ShapeError, match=said):
+        net.stream().push(np.zeros((1, 1, 3), np.float32))
+    with pytest.raises(ShapeError, match=r"expected \(N, 20, 3\)$"):
+        net.stream().push(np.zeros((1, 20, 4), np.float32))
