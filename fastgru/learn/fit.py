@@ -5,6 +5,7 @@ Linear, Embedding, LayerNorm and activations in a chain with them. In any other 
 the other layers learn by their definitions in NumPy, which is slower.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar, Unpack, cast
 
@@ -14,7 +15,7 @@ from fastgru.layers import Layer
 from fastgru.learn.chain import why_not
 from fastgru.learn.checkpoint import fingerprint
 from fastgru.learn.learner import DefinedLearner, Learner, NativeLearner
-from fastgru.learn.losses import Loss, loss_named
+from fastgru.learn.losses import Loss, cross_entropy, loss_named
 from fastgru.learn.network import Network, graph_of, output_of, weight_names
 from fastgru.learn.optimizers import Adam, Optimizer
 from fastgru.learn.options import Asked, FitOptions, FitStep, checked
@@ -89,6 +90,9 @@ def fit(
     The same data, settings and seed give the same bits, on any number of threads, and also if the fit was interrupted
     and continued from a checkpoint.
 
+    Warns if the loss is "cross_entropy" and the output comes from a Softmax, which needs
+    "cross_entropy_of_probabilities".
+
     Raises `LearningError` if the loss or a gradient is not finite; `ShapeError` if an array or a value of an option
     does not fit; `TypeError` for an unknown option; `UnsupportedModelError` for a node without a gradient, or for
     weights of low precision; `StateError` for a checkpoint of another fit.
@@ -127,6 +131,12 @@ def _learner(net: Network, loss: Loss, asked: Asked, train: Sequence[str] | None
     rank = net.default_rank if isinstance(net, Layer) else None
     graph = graph_of(net, rank=rank)
     output = output_of(graph, asked.output)
+    if loss is cross_entropy and any(node.op == "softmax" and output in node.outputs for node in graph.nodes):
+        warnings.warn(
+            f"the loss cross_entropy takes logits, but the output {output!r} comes from a Softmax, so the softmax is"
+            " applied twice; pass loss='cross_entropy_of_probabilities', or leave out the Softmax",
+            stacklevel=3,
+        )
     whole = why_not(graph) is None and output == graph.outputs[0].name
     chain = graph if whole else straight(graph, output, why_not)
     if chain is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from learn_cases import gru_of
@@ -277,3 +279,12 @@ def test_rows_begin_anew_wherever_the_batch_is():
     assert plain.history != one.history
     for name, a in arrays_of(one.net).items():
         np.testing.assert_array_equal(a, arrays_of(other.net)[name])
+
+
+def test_a_cross_entropy_of_a_softmax_is_warned_of():
+    net, (x, y) = fastgru.Sequential(char_net(), fastgru.Softmax(-1, precision="float32")), text()
+    with pytest.warns(UserWarning, match="comes from a Softmax.* loss='cross_entropy_of_probabilities'"):
+        learn.fit(net, (x, y), loss="cross_entropy", epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learn.fit(net, (x, y), loss="cross_entropy_of_probabilities", epochs=1)
