@@ -200,6 +200,13 @@ def test_a_shape_is_asked_for_only_where_it_helps(function: Any) -> None:
         fastgru.load(small(LAMBDA), custom_objects={"f": function})
 
 
+def test_an_output_that_nothing_reads_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"layer 'f' \(Lambda\).* returns 2 arrays, but the model reads"):
+        fastgru.load(small(LAMBDA), custom_objects={"f": lambda x: (x, x + 1)})
+    part = fastgru.load(small(LAMBDA), custom_objects={"f": lambda x: (x, x + 1)}, outputs=["f"])
+    assert np.array_equal(part(X)[1], X + 1)
+
+
 def test_inputs_cannot_be_written_to() -> None:
     def spoils(x: Any) -> Any:
         x[:] = 0

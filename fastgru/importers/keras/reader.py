@@ -81,6 +81,7 @@ def _read(
     reading = ModelReading(KerasGraphBuilder(custom), rules)
     plan = plan_model(model)
     is_part = part != (None, None)
+    reading.is_part = is_part
     if is_part:
         plan = cut(plan, reading, weights, *part)
     inputs = reading.make_inputs(plan)

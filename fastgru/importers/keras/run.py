@@ -10,7 +10,7 @@ from fastgru.errors import InvalidModelError, UnsupportedModelError
 from fastgru.graphbuilder import Value
 from fastgru.importers.keras.call import Call, KerasGraphBuilder, Tensor
 from fastgru.importers.keras.config import LayerConfig
-from fastgru.importers.keras.custom import inside
+from fastgru.importers.keras.custom import inside, is_function
 from fastgru.importers.keras.plan import MAX_CALLS, LayerCall, ModelPlan, plan_model
 from fastgru.importers.keras.refs import Ref, Written, map_refs
 from fastgru.importers.keras.refusal import name_for, parameters, refusal, unread_layer
@@ -56,6 +56,7 @@ class ModelReading:
     written: dict[Ref, Written] = field(default_factory=dict)
     done: int = 0
     time_major: bool = False
+    is_part: bool = False
 
     def make_inputs(self, plan: ModelPlan) -> dict[str, Value]:
         """Add the inputs of the plan to the graph and return them by name."""
@@ -130,11 +131,23 @@ class ModelReading:
             known = [value for value in inputs if value is not None]
             inner = partial(self._inner, depth=place.depth)
             one = Call(self.graph, self.rules, layer, weights, known, arguments, base, home, calls, inner)
-            return list(apply(one))
+            outputs: Outputs = [*apply(one)]
+            self._check_all_read(layer, [uses[Ref(call.layer, call.node, n)] for n in range(len(outputs))])
+            return outputs
         except UnsupportedModelError as error:
             self.cause = self.cause or error.__cause__
             self.faults.append(self._fault(layer, call, weights, values) or str(error))
             return [None]
+
+    def _check_all_read(self, layer: LayerConfig, uses: Sequence[int]) -> None:
+        """Refuse a function of which a whole model reads the first output alone."""
+        custom = self.graph.custom.of(layer)
+        if custom is None or not is_function(custom.layer) or self.is_part or len(uses) < 2 or any(uses[1:]):
+            return
+        raise layer.unsupported(
+            f"its function in custom_objects returns {len(uses)} arrays, but the model reads only the first",
+            "return this array alone",
+        )
 
     def _fault(
         self,
