@@ -25,6 +25,7 @@ from fastgru.learn.parts import Linear, Weights
 from fastgru.learn.rows import Native
 from fastgru.learn.windows import Window
 from fastgru.spec import RECURRENT, RecurrentSpec, spec_of
+from fastgru.streaming.batch import find_batch_axes
 
 __all__ = ["DefinedLearner", "Learner", "NativeLearner"]
 
@@ -93,6 +94,9 @@ class DefinedLearner:
         self.specs = [spec for spec in graph.inputs if spec.name in graph.states]
         forms: list[RecurrentSpec] = [spec_of(n.op, n.attrs) for n in graph.nodes if n.op in RECURRENT]
         self.batch_first = bool(forms) and forms[0].batch_first
+        x = next(spec.name for spec in graph.inputs if spec not in self.specs)
+        names_of_states = [spec.name for spec in self.specs]
+        self.rows = find_batch_axes(graph, [x, *names_of_states], {x: int(not self.batch_first)})
         self.output = output
         sizes = {s.name: tuple(7 + k if n is None else n for k, n in enumerate(s.shape or ())) for s in graph.inputs}
         samples = {name: np.broadcast_to(np.zeros(1), shape) for name, shape in sizes.items()}
@@ -100,6 +104,18 @@ class DefinedLearner:
 
     def _transposed(self, a: Array) -> Array:
         return a.swapaxes(0, 1) if self.batch_first else a
+
+    def _by_row(self, reset: Array, name: str, shape: tuple[int, ...]) -> Array:
+        """Return `reset` (N,) along the batch axis of a state. Raises `UnsupportedModelError` if it is not known."""
+        axis = self.rows[name]
+        if axis is None:
+            axes = [k for k, n in enumerate(shape) if n == len(reset)]
+            if len(axes) != 1 and len(reset) > 1:
+                raise UnsupportedModelError(
+                    f"reset: the batch axis of the state {name!r} {shape} is not known; give data as a list"
+                )
+            axis = axes[0] if axes else 0
+        return reset.reshape([-1 if k == axis else 1 for k in range(len(shape))])
 
     def run(self, window: Window, states: Sequence[Array] | None, *, learn: bool) -> tuple[float, int, list[Array]]:
         N = window.x.shape[1]
@@ -114,8 +130,8 @@ class DefinedLearner:
         for k, spec in enumerate(self.specs):
             shape = tuple(N if n is None else n for n in spec.shape or ())
             h = np.zeros(shape, self.dtype) if states is None else states[k]
-            if window.reset is not None:
-                h = np.where(window.reset[0][:, None], 0, h)
+            if window.reset is not None and window.reset[0].any():
+                h = np.where(self._by_row(window.reset[0], spec.name, h.shape), 0, h)
             feeds[spec.name] = h
         graph = replace(self.graph, constants={**self.graph.constants, **self.weights.arrays})
         own = None if states is None else states[len(self.specs) :]

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from learn_cases import gru_of
+from onnx import helper, numpy_helper
 
 import fastgru
 from fastgru import learn
@@ -265,6 +266,38 @@ def test_a_fit_that_diverges_changes_nothing():
         learn.SGD(momentum=1)
     with pytest.raises(ShapeError, match="a beta is 2"):
         learn.Adam(betas=(0.9, 2))
+
+
+def added(layout, H=3):
+    """An ONNX model x, h0 -> x + GRU(x), hn; with the layout 1 the batch is the first axis of the state, too."""
+    rng, info = np.random.default_rng(0), helper.make_tensor_value_info
+    arrays = {"W": (1, 3 * H, H), "R": (1, 3 * H, H), "B": (1, 6 * H)}
+    constants = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in arrays.items()]
+    constants.append(numpy_helper.from_array(np.array([2 if layout else 1]), "axes"))
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R", "B", "", "h0"], ["Y", "hn"], hidden_size=H, layout=layout),
+        helper.make_node("Squeeze", ["Y", "axes"], ["y0"]),
+        helper.make_node("Add", ["y0", "x"], ["y"]),
+    ]
+    x, h = (["N", "T", H], ["N", 1, H]) if layout else (["T", "N", H], [1, "N", H])
+    graph = helper.make_graph(
+        nodes, "g", [info("x", 1, x), info("h0", 1, h)], [info("y", 1, x), info("hn", 1, h)], constants
+    )
+    opset = helper.make_opsetid("", 17)
+    return fastgru.load(helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString())
+
+
+def test_rows_begin_anew_wherever_the_batch_of_the_state_is():
+    rng = np.random.default_rng(1)
+    x, targets = rng.standard_normal((2, 12, 4, 3)).astype(np.float32)
+    reset = np.zeros((12, 4), bool)
+    reset[6, [0, 2]] = True
+    asked = {"window": 6, "loss": "squared_error", "optimizer": learn.SGD, "lr": 0.1}
+    one = learn.fit(added(0), (x, targets), reset=reset, **asked)
+    swapped = [a.swapaxes(0, 1) for a in (x, targets)]
+    other = learn.fit(added(1), tuple(swapped), reset=reset.T, **asked)
+    np.testing.assert_allclose([s.loss for s in one.history], [s.loss for s in other.history], rtol=1e-6)
+    assert one.history[1] != learn.fit(added(0), (x, targets), **asked).history[1]
 
 
 def test_rows_begin_anew_wherever_the_batch_is():
