@@ -16,6 +16,7 @@ from fastgru.kernels.table import (
     Recipe,
     enter,
 )
+from fastgru.simd import cache
 from fastgru.simd.compiler import callable_kernel, compile_object, compile_python, inlined, kernel
 from fastgru.simd.memory import pointer, tensor_address
 from fastgru.simd.target import Target
@@ -82,13 +83,14 @@ def _enter(
     signature: Callable[[str], Any],
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def enter_it(factory: Callable[..., Any]) -> Callable[..., Any]:
+        mark = cache.mark_of(factory)
         for dtype in dtypes:
 
             def make(symbol: str, target: Target, dtype: str = dtype) -> bytes:
                 arguments, result = signature(dtype)
                 return compile_object(factory(dtype), arguments, result, symbol, target)
 
-            enter(op, dtype, Recipe(make, microkernels, uses))
+            enter(op, dtype, Recipe(make, microkernels, uses, mark))
         return factory
 
     return enter_it

@@ -82,11 +82,13 @@ class Recipe(NamedTuple):
 
     compile: returns the object code that defines a symbol, for a level. microkernels: the names of those that it calls.
     uses: the `target.FEATURES` on which its code depends, even if only through constants.
+    mark: a hash of its sources if they are not in this package ("" if they are); None if they are in no file.
     """
 
     compile: Callable[[str, Target], bytes]
     microkernels: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    mark: str | None = ""
 
 
 class Native:
@@ -100,7 +102,13 @@ class Native:
 
     @property
     def name(self) -> str:
-        return f"{self.op}_{self.dtype}" if self.dtype else self.op
+        plain = f"{self.op}_{self.dtype}" if self.dtype else self.op
+        return f"{plain}_{mark}" if (mark := self._mark) else plain
+
+    @property
+    def _mark(self) -> str | None:
+        recipe = _recipes.get((self.op, self.dtype))
+        return "" if recipe is None else recipe.mark
 
     @property
     def state(self) -> str:
@@ -142,7 +150,7 @@ class Native:
 
     def from_cache(self) -> cache.Entry | None:
         """Return its entry from the cache, or the one that this process has compiled; None if there is none."""
-        if self._found is None:
+        if self._found is None and self._mark is not None:
             self._found = cache.read(self.name)
         return self._found
 
@@ -174,7 +182,8 @@ class Native:
     def accept(self, entry: cache.Entry) -> None:
         """Use an entry that was compiled for this process, and write it to the cache for others."""
         self._found, self._compiled = entry, True
-        cache.write(self.name, entry)
+        if self._mark is not None:
+            cache.write(self.name, entry)
 
     def _make(self) -> cache.Entry:
         if self._found is None or not self._compiled:  # an interrupted wait may have left an accepted entry

@@ -5,6 +5,7 @@ level that agrees with the target in the features that the entry's code uses (`T
 is the same for them.
 
 The name of a folder consists of the target and a hash of the package's sources, so changed sources use another folder.
+The name of an entry has a hash of its own sources if these are outside of the package.
 Under `FASTGRU_TUNE=native` the name has the CPU and its features as well, and the folder is not shared between levels.
 The versions of Python, Numba and llvmlite are not part of the name: they make the code, but it runs without them.
 `FASTGRU_CACHE_DIR` moves all folders. A folder that can be read but not written is used as it is, and each process
@@ -31,8 +32,8 @@ from fastgru.simd.target import TARGET, TUNED, Target
 from fastgru.simd.trusted import UntrustedError, open_folder
 
 __all__ = [
-    "PREBUILT", "Entry", "cache_folder", "compilations", "describe", "home", "packed", "read", "read_kept",
-    "source_hash", "unpacked", "write",
+    "PREBUILT", "Entry", "cache_folder", "compilations", "describe", "home", "mark_of", "packed", "read",
+    "read_kept", "source_hash", "unpacked", "write",
 ]  # fmt: skip
 
 PREBUILT: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "prebuilt")
@@ -96,6 +97,47 @@ def _hash_of_files() -> str:
                 called = path[len(root) + 1 :].replace(os.sep, "/")
                 digest.update(called.encode() + b"\0" + file.read() + b"\0")
     return str(digest.hexdigest()[:16])
+
+
+def mark_of(function: Callable[..., Any]) -> str | None:
+    """Return a hash of the sources of a function outside this package; "" for one inside, None for one in no file.
+
+    The sources are the function's file, and the files in its folder, or below it, that these files import.
+    """
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.path.abspath(function.__code__.co_filename)
+    if path.startswith(root + os.sep):
+        return ""
+    folder, sources, waiting = os.path.dirname(path), dict[str, bytes](), [(path, function.__module__)]
+    try:
+        for each, module in waiting:  # which grows
+            if each in sources or each.startswith(root + os.sep):
+                continue
+            with open(each, "rb") as file:
+                sources[each] = file.read()
+            for name in _imported(sources[each], module):
+                found = os.path.abspath(getattr(sys.modules.get(name), "__file__", None) or os.sep)
+                if found.startswith(folder + os.sep) and "-packages" + os.sep not in found[len(folder) :]:
+                    waiting.append((found, name))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    digest = _blake2b()
+    for _, source in sorted(sources.items()):
+        digest.update(source + b"\0")
+    return str(digest.hexdigest()[:16])
+
+
+def _imported(source: bytes, module: str) -> list[str]:
+    """Return the names of the modules that a source may import, and of the packages around them."""
+    ast, found = late("ast"), list[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = module.rsplit(".", node.level)[0] if node.level else ""
+            base = ".".join(filter(None, (base, node.module)))
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def _python_files(path: str) -> list[str]:
