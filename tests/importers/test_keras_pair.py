@@ -64,7 +64,7 @@ def test_masks_need_the_version_and_nothing_else_does() -> None:
 def test_a_file_with_a_configuration_takes_no_other() -> None:
     config, weights = pair_of_archive("sequential")
     for name in ("sequential.keras", "sequential.h5"):
-        with pytest.raises(UnsupportedModelError, match="configuration of its own"):
+        with pytest.raises(UnsupportedModelError, match="contains its own configuration"):
             read_keras(GOLDEN.read(name), configuration=config)
     with pytest.raises(InvalidModelError, match="expected the weights of a Keras model"):
         read_keras(b'{"a": 1}', configuration=config)

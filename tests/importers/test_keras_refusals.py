@@ -54,7 +54,7 @@ def test_everything_unsupported_is_listed_at_once() -> None:
         ([gru(), {**layer("Dense", "s", units=1), "registered_name": "Custom>Dense"}], "class of your own"),
         ([gru(), layer("Dense", "s", units=1, dtype={"class_name": "QuantizedDTypePolicy"})], "quantised"),
         ([layer("RNN", "g", cell=layer("MyCell", "c", units=2), **INPUT)], "MyCell"),
-        ([layer("Bidirectional", "g", layer=layer("ConvLSTM2D", "c", units=2), **INPUT)], "read are CuDNNGRU"),
+        ([layer("Bidirectional", "g", layer=layer("ConvLSTM2D", "c", units=2), **INPUT)], "use one of CuDNNGRU"),
         ([gru(), layer("TimeDistributed", "t", layer=layer("Dense", "i"))], "its input has 2 axes"),
         ([gru(return_sequences=True), layer("TimeDistributed", "t", layer=layer("Lambda", "i"))], "'i'.*never run"),
         ([layer("BatchNormalization", "b", axis=[1, 2], **INPUT)], "axis"),

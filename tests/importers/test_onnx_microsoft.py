@@ -223,9 +223,9 @@ def test_a_domain_that_is_not_imported():
 REFUSED = {
     "activation": (Case("FusedConv", IMAGE, KERNEL, fixed=[1], activation="Mystery"), "activation 'Mystery'"),
     "too few numbers": (Case("FusedConv", IMAGE, KERNEL, fixed=[1], activation="LeakyRelu"), "activation 'LeakyRelu'"),
-    "means": (Case("SkipLayerNormalization", X, X, floats(8), outputs=2), "outputs mean and inv_std_var are asked for"),
+    "means": (Case("SkipLayerNormalization", X, X, floats(8), outputs=2), "outputs mean and inv_std_var are used"),
     "softmax of old": (
-        Case("QLinearSoftmax", Q, S, ZERO, S, ZERO, opset=12, axis=0), "axis 0 of an opset before 13",
+        Case("QLinearSoftmax", Q, S, ZERO, S, ZERO, opset=12, axis=0), "'axis' is 0 in an opset before 13",
     ),
     "layout": (
         Case("Conv", IMAGE, KERNEL, fixed=[1], domain="com.microsoft.nchwc"),

@@ -227,7 +227,7 @@ def test_shapes_that_do_not_fit():
 
 CONTRIB = [
     ("DynamicQuantizeLSTM", "leave the LSTM in float"),
-    ("MatMulInteger16", "before onnxruntime optimised it"),
+    ("MatMulInteger16", "use the original file"),
     ("MatMulNBits", "precision='int8'"),
     ("NhwcFusedConv", "ORT_ENABLE_EXTENDED"),
 ]

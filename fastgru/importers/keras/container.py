@@ -62,7 +62,7 @@ def open_pair(config: Any, source: Content) -> Container:
     Raises `InvalidModelError` for a damaged file, `UnsupportedModelError` for one with a configuration of its own.
     """
     name, kind = source.name, detect_format(source)
-    own = f"{name}: this file has a configuration of its own: load it without another"
+    own = f"{name}: this file contains its own configuration: leave architecture= out"
     if kind == "keras":
         raise UnsupportedModelError(own)
     if kind != "hdf5":
@@ -106,7 +106,7 @@ def _open_legacy(source: Content) -> Container:
         raise WeightsAloneError(
             f"{name}: this HDF5 file has weights but no model (no attribute model_config): give what"
             " model.to_json() gave as architecture=, save the whole model with model.save(path), or read the arrays"
-            " with fastgru.read_weights and build fastgru.GRU.from_keras of them"
+            " with fastgru.read_weights and make layers of them with fastgru.GRU.from_keras"
         )
     if not file.has_group("model_weights"):
         raise InvalidModelError(f"{name}: the group model_weights is missing")

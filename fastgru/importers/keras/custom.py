@@ -100,8 +100,8 @@ class CustomObjects:
 
 def _unknown(names: Sequence[str], known: Sequence[str]) -> InvalidModelError:
     return InvalidModelError(
-        f"custom_objects: no layer of the model is called {', '.join(map(repr, names))}, nor is a class or a"
-        f" function of one; {offered(names, dict.fromkeys(known))}"
+        f"custom_objects: {', '.join(map(repr, names))} is not the name of a layer of the model, or of the class or"
+        f" function of a layer; {offered(names, dict.fromkeys(known))}"
     )
 
 
@@ -120,12 +120,12 @@ def _checked(name: str, given: Any) -> CustomLayer:
     if not (isinstance(layer, str | Mapping | Graph) or callable(getattr(layer, "to_graph", None)) or callable(layer)):
         raise InvalidModelError(
             f"{what}: got {type(layer).__name__}, expected a function of arrays, a description of layers, a layer, or"
-            " the name of a class of Keras's"
+            " the name of a Keras class"
         )
     if isinstance(layer, type):
-        raise InvalidModelError(f"{what} is the class {layer.__name__}, expected an object of it, or a function")
+        raise InvalidModelError(f"{what} is the class {layer.__name__}, expected an instance of it, or a function")
     if (custom.shape is not None or custom.per_step) and not is_function(layer):
-        raise InvalidModelError(f"{what}: shape and per_step are for functions; a description says both by itself")
+        raise InvalidModelError(f"{what}: shape and per_step apply only to functions; leave them out")
     return custom
 
 
@@ -147,7 +147,7 @@ def code_of(layer: LayerConfig) -> tuple[str, str]:
         return value, f"the name of a function, {value!r}{f' of {module}' if isinstance(module, str) else ''}"
     code = inner.get("code") if isinstance(inner, Mapping) else value[0] if isinstance(value, list) and value else value
     size = len(code) * 3 // 4 if isinstance(code, str) else 0
-    return "", f"marshalled code of Python of {size} bytes" if size else "no code"
+    return "", f"marshalled Python code of {size} bytes" if size else "no code"
 
 
 def names_of(layer: LayerConfig) -> list[str]:

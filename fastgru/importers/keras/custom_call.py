@@ -120,16 +120,16 @@ def _tried(function: PythonFunction, inputs: Sequence[Tensor]) -> list[ValueFact
                 runs.append(function(arrays))
         except (FunctionError, ShapeError) as error:
             advice = (
-                ": say that as fastgru.CustomLayer(function, shape=...), with the batch, None for free sizes"
+                ". Give the shape instead: CustomLayer(function, shape=...), with the batch, and None for free sizes"
                 if _may_be_of_shapes(error.__cause__)
                 else ""
             )
             raise UnsupportedModelError(
-                f"{error}. It was tried on random numbers, to learn the shape of what it gives{advice}"
+                f"{error}. fastgru called the function with random numbers to find the shape of its output{advice}"
             ) from (error.__cause__ or error)
     if len(runs[0]) != len(runs[1]) or any(a.ndim != b.ndim for a, b in zip(*runs, strict=True)):
         raise UnsupportedModelError(
-            f"{function.layer}: its function gives another number of arrays, or axes, each time"
+            f"{function.layer}: its function returns another number of arrays, or of axes, for inputs of other sizes"
         )
     origin = {(samples[0][size], samples[1][size]): size for size in free}
     found = []
@@ -156,8 +156,8 @@ def _sizes(value: Value) -> list[Any]:
 def _sample(x: Tensor, shape: Sequence[int]) -> Array:
     if int(np.prod(shape, dtype=np.float64)) > _MOST_SAMPLE:
         raise UnsupportedModelError(
-            f"its input of shape {tuple(shape)} is too large to try a function on: give the shape of the output,"
-            " fastgru.CustomLayer(function, shape=...)"
+            f"its input of shape {tuple(shape)} is too large to find the shape of the output by calling the function:"
+            " give the shape, fastgru.CustomLayer(function, shape=...)"
         )
     dtype = numpy_dtype(x.dtype)
     if dtype.kind == "f":

@@ -41,7 +41,8 @@ def cut(
     for ref in [*ends, *(ref for call in calls for ref in call.refs())]:
         if ref.layer in begins and (ref.node, ref.tensor) != (0, 0):
             raise UnsupportedModelError(
-                f"inputs names {ref.layer!r}, of which the part needs another output or call: cut behind it"
+                f"inputs names {ref.layer!r}, but the part needs another output or call of this layer:"
+                " choose an input after it"
             )
     told = inputs if isinstance(inputs, Mapping) else {}
     forms = _forms(plan, reading, weights, [name for name in begins if name not in plan.inputs], told)
@@ -78,8 +79,8 @@ def _forms(
             found = plan.written.get(Ref(name, 0, 0))
         if found is None:
             raise UnsupportedModelError(
-                f"inputs: neither the file nor the layers before {name!r} tell its shape: give it,"
-                f" inputs={{{name!r}: (None, ..., features)}}, with the batch, None for a free size"
+                f"inputs: the shape of {name!r} does not follow from the file: give the shape,"
+                f" inputs={{{name!r}: (None, ..., features)}}, with the batch axis, and None for a free size"
             )
         forms[name] = found
     return forms
@@ -118,7 +119,7 @@ def _found(plan: ModelPlan, reading: ModelReading, weights: LayerWeights, name: 
         return None
     if tensor.mask is not None:
         raise UnsupportedModelError(
-            f"inputs: a mask comes with what {name!r} gives: cut before the layer that makes it, or behind the last"
-            " that reads it"
+            f"inputs: the output of {name!r} has a mask: choose an input before the layer that makes the mask, or after"
+            " the last layer that reads it"
         )
     return tensor.dtype, tensor.shape

@@ -155,7 +155,7 @@ def _read_call(layer: LayerConfig, name: str, number: int, node: Any) -> LayerCa
             return LayerCall(name, number, tuple(refs_in(args)), {"args": args, **kwargs})
         if not is_read(layer):
             rest = [value for value in args[1:] if not isinstance(value, Ref)]
-            more = {"of further places": rest} if any(value is not None for value in rest) else {}
+            more = {"by position": rest} if any(value is not None for value in rest) else {}
             return LayerCall(name, number, tuple(refs_in(args)), {**more, **kwargs})
         return LayerCall(name, number, tuple(refs_in(args[:1])), {**_positional(layer, args[1:]), **kwargs})
     if not isinstance(node, list):

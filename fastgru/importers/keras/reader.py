@@ -74,8 +74,9 @@ def _read(
     model = LayerConfig.from_json(container.config, f"{container.weights.name}: the model's configuration")
     if model.class_name not in MODELS:
         raise UnsupportedModelError(
-            f"{model}: a model of a class of your own: only Sequential and functional models are files without code;"
-            " save it as one of these, export it to ONNX, or describe its layers (architecture=) over these weights"
+            f"{model}: a model of a class of your own: only Sequential and functional models can be read without"
+            " their code; save it as one of these, export it to ONNX, or describe its layers (architecture=) over these"
+            " weights"
         )
     store, weights = open_weights(container.weights)
     reading = ModelReading(KerasGraphBuilder(custom), rules)

@@ -48,7 +48,7 @@ _TRAINING: Final = ("training",)
 MODELS: Final = frozenset({"Functional", "Model", "Sequential"})
 
 _REASONS: Final[Mapping[str, str]] = {
-    "ConvLSTM2D": "run are GRU, LSTM and SimpleRNN layers",
+    "ConvLSTM2D": "use GRU, LSTM or SimpleRNN layers",
     "Lambda": "write it with layers or functions of keras.ops, or export the model to ONNX",
     "SlicingOpLambda": "write it with layers, or export the model to ONNX",
     "TFOpLambda": "write it with layers, or export the model to ONNX",
@@ -165,7 +165,7 @@ def _as_class(layer: LayerConfig, class_name: str) -> LayerConfig:
     """Return the layer with the class of a Keras layer and an unchanged configuration."""
     if class_name not in _LAYERS:
         raise layer.unsupported(
-            f"custom_objects has the text {class_name!r} for it, which is not a class of Keras that is read",
+            f"custom_objects names {class_name!r} for it, which is not an implemented class of Keras",
             offered(class_name, layers()),
         )
     return replace(layer, class_name=class_name, module="keras.layers", custom=False)

@@ -22,8 +22,8 @@ from fastgru.modules import importing
 __all__ = ["SORTED", "Converter"]
 
 SORTED: Final = (
-    "nodes read what only later ones compute; they were sorted. Converters to float16 write such files, which are not"
-    " valid by ONNX's definition"
+    "some nodes read values that later nodes compute, which ONNX does not allow; the nodes were sorted. Converters to"
+    " float16 write such files"
 )
 # Functions that call functions grow without bound in a hostile file.
 _MAX_CONVERTED_NODES: Final = 50_000

@@ -15,8 +15,8 @@ _WAY: Final = (
     " fastgru.GRU.from_onnx and the other layers"
 )
 _FALLBACK: Final = (
-    'With fallback="reference" onnx\'s own reference implementation runs what it was proved to run rightly,'
-    " 10 to 100,000 times slower; `fastgru inspect` lists such nodes."
+    'With fallback="reference", onnx\'s reference implementation runs the nodes for which it was checked,'
+    " 10 to 100,000 times slower; `fastgru inspect` lists these nodes."
 )
 _WITH_REFERENCE: Final = ("ai.onnx", "ai.onnx.ml")
 _LOWP: Final = (
@@ -25,7 +25,7 @@ _LOWP: Final = (
 _WAYS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
-        "fastgru gives the same numbers each time: make the random tensor outside the model and feed it as an input",
+        "every call gives the same outputs: make the random tensor outside the model and feed it as an input",
     ),
     **dict.fromkeys(
         (
@@ -42,10 +42,10 @@ _WAYS: Final[Mapping[str, str]] = {
         "fastgru has no sequences: export with tensors (Split, Concat, a fixed number of steps)",
     ),
 }
-_LAYOUT: Final = "write the file with GraphOptimizationLevel.ORT_ENABLE_EXTENDED: this layout is for one CPU alone"
+_LAYOUT: Final = "write the file with GraphOptimizationLevel.ORT_ENABLE_EXTENDED: this layout depends on the CPU"
 _OF_MICROSOFT: Final[Mapping[str, str]] = {
     "DynamicQuantizeLSTM": "leave the LSTM in float: quantize_dynamic(..., op_types_to_quantize=['MatMul', 'Conv'])",
-    "MatMulInteger16": "use the file from before onnxruntime optimised it",
+    "MatMulInteger16": "use the original file, which onnxruntime has not optimised",
     **dict.fromkeys(("NhwcConv", "NhwcFusedConv"), _LAYOUT),
     **dict.fromkeys(("GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "QAttention"), _LOWP),
 }

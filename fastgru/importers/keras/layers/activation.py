@@ -52,8 +52,8 @@ def _name(layer: LayerConfig, *keys: str, default: str = "linear") -> str:
         name = inner if isinstance(inner, str) else value.get("class_name")
         raise layer.unsupported(
             f"{keys[0]} is the custom function or layer {name!r}",
-            "use a built-in activation, or a layer of its own;"
-            f" for one that follows a layer, custom_objects={{{name!r}: ...}} takes a function of NumPy arrays",
+            "use a built-in activation, or write it as a layer of its own;"
+            f" for such a layer, custom_objects={{{name!r}: ...}} takes a function of NumPy arrays",
         )
     raise layer.damaged(f"{keys[0]} is {value!r:.60}, expected the name of a function")
 
@@ -106,7 +106,7 @@ def apply_function(call: Call, x: Tensor, name: str, base: str) -> Tensor:
         return x.but(value=graph.add("binary", [x.value, inner.value], base, {"kind": "mul"}))
     known = sorted({*_GRU_KINDS, *_UNARY, "softmax", "log_softmax", "relu6", "mish"})
     raise UnsupportedModelError(
-        f"{call.layer}: activation {name!r} is not implemented; {offered(name, known)}; of one's own,"
+        f"{call.layer}: activation {name!r} is not implemented; {offered(name, known)}; for your own activation,"
         f" custom_objects={{{name!r}: ...}} takes a function of NumPy arrays"
     )
 

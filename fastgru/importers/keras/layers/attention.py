@@ -37,7 +37,7 @@ def _dot(call: Call) -> list[Tensor]:
     for n, (x, given) in enumerate(zip(call.inputs, axes, strict=True)):
         axis, what = call.axis(x, given, "axes"), f"{call.base}/{'ab'[n]}"
         if axis == 0:
-            raise layer.damaged("axes names the batch")
+            raise layer.damaged("axes has 0, the axis of the batch")
         sizes.append(x.shape[axis])
         least = 1e-14 if call.rules.major == 3 else 1e-12
         unit = layer.flag("normalize", default=False)

@@ -78,9 +78,9 @@ def _read_pair(call: Call) -> tuple[Recurrent, Recurrent]:
         for inner, side in ((first, "forward"), (second, "backward"))
     )
     if len(forward.cells) > 1 or len(backward.cells) > 1:
-        raise layer.unsupported("a stack of cells inside", "wrap each layer in a Bidirectional of its own")
+        raise layer.unsupported("its layer has several cells", "wrap each layer of one cell in its own Bidirectional")
     if forward.go_backwards == backward.go_backwards:
-        raise layer.damaged("both layers have the same go_backwards")
+        raise layer.damaged("its two layers have the same go_backwards, expected different values")
     for what in ("stateful", "return_sequences", "return_state", "time_major"):
         if getattr(forward, what) != getattr(backward, what):
             raise layer.damaged(f"its two layers differ in {what}")
@@ -108,7 +108,9 @@ def _merge(call: Call, mode: str, sides: Sequence[Tensor]) -> Tensor:
         y = graph.add("concat", names, call.base, {"axis": first.rank - 1})
         return first.but(value=y)
     if first.shape[-1] != second.shape[-1]:
-        raise call.layer.damaged(f"merge_mode {mode} of {first.shape[-1]} and {second.shape[-1]} units")
+        raise call.layer.damaged(
+            f"merge_mode is {mode}, but its layers have {first.shape[-1]} and {second.shape[-1]} units"
+        )
     kind = {"kind": _MERGES[mode]}
     if mode != "ave":
         return first.but(value=graph.add("binary", names, call.base, kind))

@@ -133,7 +133,7 @@ def _transposed(call: Call) -> list[Tensor]:
     cuts = [_cut(windows, n, more) for n, more in enumerate(extra)]
     if windows.same and call.rules.backend == "torch" and any(a + b > 0 and a != b for a, b in cuts):
         raise layer.unsupported(
-            "padding is 'same' with an uneven cut, whose longer half versions of Keras on torch put at either end",
+            "padding is 'same' and crops an odd number of elements, for which versions of Keras on torch disagree",
             "use padding='valid' and a Cropping layer",
         )
     for n, k, s, d, (before, after) in zip(grid.spatial, taps, windows.strides, windows.dilations, cuts, strict=True):

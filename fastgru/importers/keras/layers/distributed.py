@@ -34,7 +34,7 @@ def _time_distributed(call: Call) -> list[Tensor]:
     if seen is not None and not _is_blind(inner, call.rules):
         raise layer.unsupported(
             f"its input has a mask, which would reach the {inner.class_name} inside",
-            "put the Masking or the Embedding inside of it",
+            "move the Masking or Embedding layer into the wrapped layer",
         )
     if inner.class_name in _LAST_AXIS and tuple(inner.integers("axis", default=-1)) in ((-1,), (x.rank - 2,)):
         inner = inner.replaced(axis=-1)
@@ -72,7 +72,7 @@ def _unfolded(call: Call, y: Tensor, n: int) -> Value:
     x = call.x
     if y.mask is not None and call.rules.major < 3:
         raise call.layer.unsupported(
-            "the layer inside passes a mask on", "end the model inside with a layer that drops it"
+            "the wrapped layer passes a mask on", "end the wrapped model with a layer that drops the mask"
         )
     time: Part = [x.shape[1]] if x.shape[1] is not None else (x.value, 1)
     rest: list[Part] = [[s] if s is not None else (y.value, a) for a, s in enumerate(y.shape) if a]

@@ -18,8 +18,8 @@ def _pool(call: Call) -> list[Tensor]:
     windows = LayerWindows.of(layer, taps, strides, [1] * grid.rank, causal=False)
     if kind == "average" and call.rules.backend == "torch" and windows.uneven(grid.spatial):
         raise layer.unsupported(
-            "a mean with padding 'same' that is uneven: on torch Keras fills it with the edge and counts that",
-            "use padding='valid', or pad before it with a layer of its own",
+            "average pooling with uneven padding 'same', which Keras on torch fills with the values at the edge",
+            "use padding='valid', or a padding layer before it",
         )
     attrs = {"kind": kind, "kernel": taps, **windows.attrs()}
     y = call.graph.add("pool", [grid.enter()], f"{call.base}/pool", attrs)

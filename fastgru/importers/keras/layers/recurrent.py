@@ -50,10 +50,10 @@ class Recurrent:
     def read(cls, call: Call, layer: LayerConfig, weights: LayerWeights, below: str = "") -> Recurrent:
         if layer.class_name not in _CLASSES:
             raise layer.unsupported(
-                "this recurrent layer", f"the classes that are read are {', '.join(sorted(_CLASSES))}"
+                "this recurrent layer is not implemented", f"use one of {', '.join(sorted(_CLASSES))}"
             )
         if layer.get("num_constants", default=None):
-            raise layer.unsupported("num_constants", "the cells that are read take no constants")
+            raise layer.unsupported("num_constants is set", "use cells without constants")
         return cls(
             layer,
             tuple(read_cells(call, layer, weights, below)),
@@ -88,7 +88,7 @@ def _recurrent(call: Call) -> list[Tensor]:
     x, initial = split_arguments(call)
     mask, handed = (masks[0] for masks in call.masks())
     if mask is not None and layer.class_name.startswith("CuDNN"):
-        way = f"{layer.class_name} takes none in Keras either; use {layer.class_name.removeprefix('CuDNN')}"
+        way = f"{layer.class_name} takes no mask in Keras either; use {layer.class_name.removeprefix('CuDNN')}"
         raise layer.unsupported("its input has a mask", way)
     form = Recurrent.read(call, layer, call.weights)
     form.check_input(x)
@@ -170,7 +170,7 @@ def with_state(call: Call, form: Recurrent, initial: list[Tensor], base: str) ->
         return []
     if call.calls > 1:
         raise call.layer.unsupported(
-            "it is stateful, and called more than once", "its calls would share one state; use a layer for each"
+            "it is stateful, and called more than once", "the calls would share one state; use one layer for each call"
         )
     names = [(f"{base}_{'cell' if name == 'c' else 'state'}", size) for name, size in wanted]
     return [Tensor(call.graph.open_state(name, (None, size))) for name, size in names]

@@ -43,7 +43,9 @@ def number_or_tensor(call: Call, arg: Any, like: Tensor, what: str) -> Tensor:
     if isinstance(arg, int | float) and abs(arg) < 1e300:
         wide = {"bool": bool, "float32": int | float}.get(like.dtype, int)
         if not isinstance(arg, wide):
-            raise call.layer.unsupported(f"{arg!r} beside a tensor of {like.dtype}", "cast the tensor first")
+            raise call.layer.unsupported(
+                f"its operands are {arg!r} and a tensor of {like.dtype}", "cast the tensor first"
+            )
         return Tensor(call.graph.scalar(arg, like, f"{call.base}/{what}"))
     raise call.layer.unsupported(f"its argument {arg!r:.40}", "use numbers and tensors of the model")
 
@@ -177,7 +179,7 @@ def _einsum(call: Call) -> list[Tensor]:
         for letter, size in zip(term, x.shape, strict=True):
             known = sizes.get(letter)
             if None not in (known, size) and known != size:
-                raise call.layer.damaged(f"{letter!r} is {known} and {size}")
+                raise call.layer.damaged(f"axis {letter!r} has the sizes {known} and {size}")
             sizes[letter] = size if known is None else known
     if len(set(result)) != len(result) or not set(result) <= set(sizes):
         raise call.layer.damaged(f"subscripts {equation!r:.60}")

@@ -88,13 +88,13 @@ def _split(call: Call) -> list[Tensor]:
     size, given = call.known(x, axis), layer.get("indices_or_sections")
     if isinstance(given, int):
         if given < 1 or given > 1 << 10 or size % given:
-            raise layer.damaged(f"{given} parts of an axis of {size}")
+            raise layer.damaged(f"indices_or_sections is {given} for an axis of {size}")
         sizes = [size // given] * given
     else:
         cuts = [0, *(min(c, size) for c in layer.integers("indices_or_sections")), size]
         sizes = [b - a for a, b in pairwise(cuts)]
         if len(sizes) > 1 << 10 or any(s < 0 for s in sizes):
-            raise layer.damaged(f"positions {cuts[1:-1]!r:.60} on an axis of {size}")
+            raise layer.damaged(f"indices_or_sections is {cuts[1:-1]!r:.60} for an axis of {size}")
     bases = [f"{call.base}_{n}" if n else call.base for n in range(len(sizes))]
     parts = call.graph.add_many("split", [x.value], bases, {"axis": axis, "sizes": sizes})
     return [Tensor(part) for part in parts]
@@ -106,7 +106,7 @@ def _unstack(call: Call) -> list[Tensor]:
     axis = call.axis(x, layer.integer("axis", default=0))
     size = call.known(x, axis)
     if layer.get("num", default=None) not in (None, size) or not 0 < size <= 1 << 10:
-        raise layer.damaged(f"{layer.get('num', default=None)!r:.40} parts of an axis of {size}")
+        raise layer.damaged(f"num is {layer.get('num', default=None)!r:.40} for an axis of {size}")
     graph, sizes = call.graph, [1] * size
     names = graph.add_many(
         "split", [x.value], [f"{call.base}/{n}" for n in range(size)], {"axis": axis, "sizes": sizes}
@@ -124,7 +124,7 @@ def _roll(call: Call) -> list[Tensor]:
     size = call.known(x, axis)
     shift = layer.integer("shift") % size if size else 0
     if not 0 < size <= 1 << 20:
-        raise layer.unsupported(f"an axis of {size}", "roll axes of 1 to 1048576 elements")
+        raise layer.unsupported(f"its axis has {size} elements", "roll axes of 1 to 1048576 elements")
     places = graph.integers([int(n) for n in np.roll(np.arange(size), shift)], f"{call.base}/places")
     return [Tensor(graph.add("gather", [x.value, places], call.base, {"axis": axis}))]
 

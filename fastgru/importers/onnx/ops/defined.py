@@ -43,7 +43,9 @@ def _definition(node: OnnxNode) -> tuple[FunctionProto, dict[str, AttributeProto
         made = schema.get_context_dependent_function_with_opset_version(opset, bare.SerializeToString(), types)
         body.ParseFromString(made)
     except (RuntimeError, ValueError) as error:
-        raise UnsupportedModelError(f"{what}: onnx gives no definition of it for these attributes: {error}") from None
+        raise UnsupportedModelError(
+            f"{what}: onnx does not define this operator for these attributes: {error}"
+        ) from None
     if not body.node:
         raise UnsupportedModelError(
             f"{what}: onnx gives no definition of it for these attributes and what is known of its inputs; declare the"

@@ -71,5 +71,7 @@ def _scaled(value: Value, factor: float, node: OnnxNode, build: OnnxGraphBuilder
     if factor == 1:
         return value
     if value.dtype is None or value.dtype.startswith(("int", "uint")):
-        raise node.unsupported(f"a factor of {factor} on {value.dtype or 'an unknown type'}", "multiply with Mul")
+        raise node.unsupported(
+            f"alpha or beta is {factor}, and the dtype is {value.dtype or 'unknown'}", "use a Mul of this factor"
+        )
     return build.emit("binary", value, build.scalar(factor, value), kind="mul")

@@ -97,7 +97,7 @@ def _quick_gelu(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     return build.emit("binary", x, build.emit("activation", scaled, kind="sigmoid"), kind="mul")
 
 
-_MEANS: Final = "outputs mean and inv_std_var are asked for"
+_MEANS: Final = "its outputs mean and inv_std_var are used"
 
 
 def _skipping(node: OnnxNode, build: OnnxGraphBuilder, bias: Value | None) -> Value:
@@ -149,6 +149,6 @@ def _embed_layer_norm(node: OnnxNode, build: OnnxGraphBuilder) -> tuple[Value, .
     counts = Value("")
     if node.wants(1):
         if mask is None or node.attrs.integer("mask_index_type", 1) != 1:
-            raise node.unsupported("output mask_index is asked for", "remove what reads it")
+            raise node.unsupported("its output mask_index is used", "remove what reads it")
         counts = build.emit("reduce", mask, kind="sum", axes=[1], keepdims=False)
     return y, counts, total

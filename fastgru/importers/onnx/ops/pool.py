@@ -34,7 +34,7 @@ def _average_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
 @operator("MaxPool", versions=(1, 8, 10, 11, 12, 22), inputs=(1, 1), outputs=2, limits=f"{_LIMITS}; no output Indices")
 def _max_pool(node: OnnxNode, build: OnnxGraphBuilder) -> Value:
     if node.wants(1):
-        raise node.unsupported("output Indices is asked for", "export the model without it")
+        raise node.unsupported("its output Indices is used", "export the model without it")
     node.attrs.flag("storage_order", False)  # affects only the output Indices
     return pooled(node, build, "max", node.input(0))
 

@@ -71,7 +71,9 @@ def _leaky_relu(node: OnnxNode, build: OnnxGraphBuilder, x: Value) -> Value:
 def _softmax(node: OnnxNode, build: OnnxGraphBuilder, x: Value) -> Value:
     axis = node.attrs.integer("axis", -1)
     if node.attrs.integer("opset") < 13 and axis not in (-1, (x.rank or 0) - 1):
-        raise node.unsupported(f"axis {axis} of an opset before 13", "quantise a model of opset 13 or later")
+        raise node.unsupported(
+            f"attribute 'axis' is {axis} in an opset before 13", "quantise a model of opset 13 or later"
+        )
     return build.emit("softmax", x, axis=axis)
 
 
