@@ -141,6 +141,7 @@ def answer_each(group: Group, jobs: Sequence[Job]) -> None:
                 return
             if group.is_stateless:
                 job.outputs = group.alone(_NONE, job.frames)
+                _count_rows(group, jobs)
                 return
         _answer(group, jobs)
     except Exception as error:
@@ -163,6 +164,13 @@ def _answer(group: Group, jobs: Sequence[Job]) -> None:
         places.give_back(well)
     for job, outputs in zip(jobs, made, strict=True):
         job.outputs = outputs
+    _count_rows(group, jobs)
+
+
+def _count_rows(group: Group, jobs: Sequence[Job]) -> None:
+    """Count the rows of jobs that have outputs; the jobs of sessions, which have one row, need not come here."""
+    if group.rows != 1:
+        jobs[0].served.statistics.more_rows += len(jobs) * (group.rows - 1)
 
 
 def answer_in_parts(group: Group, job: Job) -> Iterator[None]:
@@ -174,6 +182,7 @@ def answer_in_parts(group: Group, job: Job) -> Iterator[None]:
             if not made:
                 yield
         job.outputs = made[0]
+        _count_rows(group, [job])
         well = True
     finally:
         places.give_back(well)

@@ -152,13 +152,13 @@ _OF_MODEL: Final[tuple[tuple[str, str, str, Any], ...]] = (
     (
         "nv_inference_count",
         "counter",
-        "Inferences: rows that were computed.",
+        "Inferences: rows of the requests that were answered with numbers.",
         lambda served: _one(served.counts.inferences),
     ),
     (
         "nv_inference_exec_count",
         "counter",
-        "Executions: pushes, each of one inference or more.",
+        "Executions: pushes, each of one request or more.",
         lambda served: _one(served.counts.executions),
     ),
     (

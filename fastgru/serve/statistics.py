@@ -11,14 +11,14 @@ class Statistics:
     batches: {requests of a push: [number of pushes, their time]}. queue_ns: the total time from the arrival of requests
     to their pushes. failed: requests that were answered with an error, by reason. failed_ns: the total time until these
     answers. nonfinite: answers with a NaN or an infinity. last_ns: when the last push ended, by `time.monotonic_ns`; 0
-    before the first. pending: accepted requests without an answer. times: how many pushes took less than 2**index
-    nanoseconds, and at least half of that.
+    before the first. more_rows: rows of answered requests, without the first row of each. pending: accepted requests
+    without an answer. times: how many pushes took less than 2**index nanoseconds, and at least half of that.
     """
 
-    __slots__ = ("batches", "failed", "failed_ns", "last_ns", "nonfinite", "pending", "queue_ns", "times")
+    __slots__ = ("batches", "failed", "failed_ns", "last_ns", "more_rows", "nonfinite", "pending", "queue_ns", "times")
 
     def __init__(self) -> None:
-        self.queue_ns = self.failed_ns = self.nonfinite = self.last_ns = self.pending = 0
+        self.queue_ns = self.failed_ns = self.nonfinite = self.last_ns = self.pending = self.more_rows = 0
         self.times = [0] * 64
         self.failed: dict[str, int] = {}
         self.batches: dict[int, list[int]] = {}
@@ -44,6 +44,7 @@ class Statistics:
         self.queue_ns += other.queue_ns
         self.failed_ns += other.failed_ns
         self.nonfinite += other.nonfinite
+        self.more_rows += other.more_rows
         self.pending += other.pending
         self.last_ns = max(self.last_ns, other.last_ns)
         self.times = [a + b for a, b in zip(self.times, other.times, strict=True)]
@@ -64,7 +65,10 @@ class Statistics:
         """The number of requests that were answered with numbers."""
         return sum([count * pushes for count, (pushes, _) in self.batches.items()])
 
-    inferences = requests
+    @property
+    def inferences(self) -> int:
+        """The number of rows of these requests."""
+        return self.requests + self.more_rows
 
     @property
     def sizes(self) -> list[int]:

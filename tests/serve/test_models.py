@@ -91,6 +91,22 @@ def test_rows_of_requests_without_a_state_run_together():
     assert served.statistics.batches.keys() == {7}
 
 
+@pytest.mark.parametrize("model", [rows(), rows("softmax", axis=0)])
+def test_each_row_of_a_request_is_an_inference(model):
+    served = serve(model)
+    answers(served, *[normal(3, 4, seed=k) for k in range(5)], normal(1, 4))
+    assert (served.statistics.requests, served.statistics.inferences) == (6, 16)
+    answers(served, normal(3, 5))  # refused
+    assert (served.counts.requests, served.counts.inferences) == (6, 16)
+
+
+@pytest.mark.parametrize("steps", [1, 200])
+def test_each_row_of_a_request_without_a_sequence_is_an_inference(steps):
+    served = serve(net())
+    answers(served, normal(steps, 3, 8), normal(steps, 1, 8), normal(steps, 100, 8))
+    assert (served.statistics.requests, served.statistics.inferences) == (3, 104)
+
+
 def test_rows_that_depend_on_one_another_do_not():
     served = serve(rows("softmax", axis=0))
     frames = [normal(3, 4, seed=k) for k in range(5)]
