@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
-from fastgru.serve.errors import ServeError
+from fastgru.serve.errors import ServeError, internal
 from fastgru.serve.text import write_json
 
 __all__ = [
@@ -254,11 +254,6 @@ def _error_answer(error: ServeError, *more: tuple[bytes, bytes]) -> Answer:
     if error.status == 401:
         more += ((b"www-authenticate", b"Bearer"),)
     return json_answer(value, error.status, *more)
-
-
-def internal() -> ServeError:
-    """Return the error that a client gets for a fault of the server."""
-    return ServeError(500, "the server has an internal error; its log has the cause", reason="internal")
 
 
 async def _refuse_socket(scope: Scope, send: Send, error: ServeError) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+from fastgru.serve.errors import INTERNAL
 from fastgru.serve.gate import Gate
 
 __all__ = ["JOINED_BYTES", "STATUS_LINES", "Exchange", "Line", "refusal"]
@@ -132,7 +133,7 @@ class Exchange:
             return
         self.keep_alive = False
         if not self._sent:
-            self.line.transport.write(refusal(500, "the server has failed; its log has the cause", "internal"))
+            self.line.transport.write(refusal(500, INTERNAL, "internal"))
         self._finish()
 
     def _finish(self) -> None:

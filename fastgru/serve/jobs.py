@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgru.errors import FastGRUError, SessionError
 from fastgru.graph import Array
-from fastgru.serve.errors import ServeError
+from fastgru.serve.errors import ServeError, internal
 from fastgru.serve.groups import Group
 from fastgru.serve.models import Served
 from fastgru.serve.session import Session
@@ -200,4 +200,4 @@ def failure(error: BaseException) -> ServeError:
         )
     if isinstance(error, FastGRUError):
         return ServeError(400, str(error), reason="frames")
-    return ServeError(500, "the server has an internal error; its log has the cause", reason="internal")
+    return internal()

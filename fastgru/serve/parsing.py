@@ -35,7 +35,7 @@ RETRY: Final = b"retry-after: 1\r\n"
 
 def full() -> Fault:
     """Return the fault of a request with which the unanswered bodies of all connections exceed the limit."""
-    return Fault(503, "this connection has too many bytes of unanswered requests", "in_flight", RETRY)
+    return Fault(503, "the server has too many bytes of unanswered requests", "in_flight", RETRY)
 
 
 class _RefusedError(Exception):

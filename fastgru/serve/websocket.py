@@ -14,6 +14,7 @@ from typing import Final, cast
 from websockets.frames import apply_mask
 
 from fastgru.serve.channel import Receiver
+from fastgru.serve.errors import INTERNAL
 from fastgru.serve.rfc6455 import (
     BINARY,
     CLOSE,
@@ -96,7 +97,7 @@ class WebSocket(asyncio.Protocol):
             self._read(data)
         except Exception:
             _log.exception("a message of a WebSocket could not be taken")
-            self.close(1011, "the server has failed")
+            self.close(1011, INTERNAL)
 
     def _read(self, data: bytes) -> None:
         self._alive = True

@@ -16,6 +16,7 @@ pytest.importorskip("httptools", reason="needs the extra serve")
 
 from rawserver import Echo, answer, connect, eventually, exchange, serving, until_closed
 
+from fastgru.serve.errors import internal
 from fastgru.serve.server import Server
 
 HOST = b"Host: localhost\r\n"
@@ -310,6 +311,18 @@ def test_a_body_in_chunks_is_refused_where_it_grows_too_large() -> None:
         eventually(lambda: server.gate.in_flight == 0)
 
 
+def test_a_fault_is_told_alike_wherever_it_is_found() -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            raise ValueError("of the application")
+        await Echo()(scope, receive, send)
+
+    with serving(fails) as server:
+        data = exchange(server, post(b"x"))
+    assert status_of(data) == 500
+    assert internal().message.encode() in data
+
+
 def test_bodies_in_flight_have_a_bound() -> None:
     echo = Echo()
     with serving(echo, max_body_bytes=1000, max_in_flight_bytes=2500) as server:
@@ -320,6 +333,7 @@ def test_bodies_in_flight_have_a_bound() -> None:
         data = exchange(server, post(b"x" * 600))
         assert status_of(data) == 503
         assert b"retry-after: 1\r\n" in data
+        assert b"the server has too many bytes of unanswered requests" in data
         assert status_of(exchange(server, post(b"x" * 400, b"Connection: close\r\n"))) == 200
         echo.release.set()
         for sock in waiting:

@@ -11,6 +11,7 @@ from grpc_server import SERVICE, Raw, arrays, request
 from hpack import Decoder, Encoder, HPACKError
 from mutate import mutate_bytes
 
+from fastgru.serve.errors import INTERNAL
 from fastgru.serve.grpc.frames import FRAME_HEAD, PREFACE, frame
 from fastgru.serve.grpc.messages import message
 from fastgru.serve.grpc.methods import METHODS, NOT_HERE
@@ -128,7 +129,7 @@ def statuses_of_grpc(reply: bytes) -> list[bytes]:
 
 def faults_of_grpc(reply: bytes) -> list[str]:
     found = [f"status {status!r}" for status in statuses_of_grpc(reply) if status in (_INTERNAL, _UNKNOWN, b"broken")]
-    if b"Traceback" in reply or b"the server has failed" in reply:
+    if b"Traceback" in reply or INTERNAL.encode() in reply:
         found.append("a fault of the server")
     for kind, _, payload in _frames(reply):
         if kind > 9 or (kind == 7 and payload[4:8] == (2).to_bytes(4, "big")):
