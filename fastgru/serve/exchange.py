@@ -232,12 +232,15 @@ class Exchange:
         return text
 
 
-def refusal(status: int, message: str, reason: str, more: bytes = b"") -> bytes:
+def refusal(status: int, message: str, reason: str, more: bytes = b"", retry_after_s: int = 0) -> bytes:
     """Return a whole answer that ends the connection.
 
-    The texts must be ASCII without quotes. more: additional lines of the head.
+    The texts must be ASCII without quotes. more: additional lines of the head. retry_after_s: 0 if it makes no sense.
     """
-    body = f'{{"error":"{message}","reason":"{reason}"}}'.encode("ascii")
+    retry = f',"retry_after_s":{retry_after_s}' if retry_after_s else ""
+    if retry:
+        more += b"retry-after: %d\r\n" % retry_after_s
+    body = f'{{"error":"{message}","reason":"{reason}"{retry}}}'.encode("ascii")
     return b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
         STATUS_LINES[status],
         more,

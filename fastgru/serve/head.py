@@ -28,12 +28,12 @@ _ONCE: Final = (b"host", b"inference-header-content-length", *_RARE)  # programs
 
 
 class Fault(NamedTuple):
-    """The refusal of a request. message: ASCII, without quotes. more: additional lines of the answer's head."""
+    """The refusal of a request. message: ASCII, without quotes. retry_after_s: when to try again; 0 if never."""
 
     status: int
     message: str
     reason: str
-    more: bytes = b""
+    retry_after_s: int = 0
 
 
 def malformed(message: str) -> Fault:

@@ -14,7 +14,7 @@ import httptools
 
 from fastgru.serve.exchange import Exchange, refusal
 from fastgru.serve.head import Fault, large_head, malformed
-from fastgru.serve.parsing import RETRY, Parsing, full
+from fastgru.serve.parsing import RETRY_S, Parsing, full
 from fastgru.serve.repetition import Repetition
 
 __all__ = ["HttpProtocol"]
@@ -50,7 +50,7 @@ class HttpProtocol(Parsing):
             self._parser = httptools.HttpRequestParser(self)
         else:
             most = self.gate.settings.max_connections_per_address
-            self._refuse(Fault(503, f"this address has {most} connections already", "connections", RETRY))
+            self._refuse(Fault(503, f"this address has {most} connections already", "connections", RETRY_S))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection, and abandon its exchanges."""
@@ -120,7 +120,7 @@ class HttpProtocol(Parsing):
             if is_late:
                 self.transport.close()
                 return
-        self._farewell = refusal(fault.status, fault.message, fault.reason, self.gate.date + fault.more)
+        self._farewell = refusal(fault.status, fault.message, fault.reason, self.gate.date, fault.retry_after_s)
         if self._exchange is None:
             self._part()
 

@@ -27,15 +27,15 @@ from fastgru.serve.head import (
 )
 from fastgru.serve.repetition import Repeated, Repetition, find_repetition
 
-__all__ = ["RETRY", "Parsing", "full"]
+__all__ = ["RETRY_S", "Parsing", "full"]
 
 _MOST_WAITING: Final = 64  # requests of a connection that may wait for the answers to earlier ones
-RETRY: Final = b"retry-after: 1\r\n"
+RETRY_S: Final = 1
 
 
 def full() -> Fault:
     """Return the fault of a request with which the unanswered bodies of all connections exceed the limit."""
-    return Fault(503, "the server has too many bytes of unanswered requests", "in_flight", RETRY)
+    return Fault(503, "the server has too many bytes of unanswered requests", "in_flight", RETRY_S)
 
 
 class _RefusedError(Exception):
@@ -126,7 +126,7 @@ class Parsing(asyncio.Protocol):
             fault = large_head(self.gate.settings)
         if fault is None and len(self._waiting) >= _MOST_WAITING:
             fault = Fault(
-                503, f"{_MOST_WAITING} requests of this connection already wait for their answers", "pipeline", RETRY
+                503, f"{_MOST_WAITING} requests of this connection already wait for their answers", "pipeline", RETRY_S
             )
         if fault is not None:
             self._end_parsing(fault)

@@ -333,6 +333,7 @@ def test_bodies_in_flight_have_a_bound() -> None:
         data = exchange(server, post(b"x" * 600))
         assert status_of(data) == 503
         assert b"retry-after: 1\r\n" in data
+        assert b'"retry_after_s":1}' in data
         assert b"the server has too many bytes of unanswered requests" in data
         assert status_of(exchange(server, post(b"x" * 400, b"Connection: close\r\n"))) == 200
         echo.release.set()
