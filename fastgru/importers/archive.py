@@ -104,7 +104,7 @@ class Archive(Mapping[str, memoryview]):
         except zlib.error as error:
             raise self._damaged(f"member {member.name[:80]!r} does not inflate ({error})") from None
         if len(content) != member.size:
-            raise self._damaged(f"member {member.name[:80]!r} declares {member.size} bytes and holds another number")
+            raise self._damaged(f"member {member.name[:80]!r} declares {member.size} bytes, but has another size")
         return memoryview(content)
 
     def _directory(self) -> Iterator[Member]:

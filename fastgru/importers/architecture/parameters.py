@@ -79,8 +79,8 @@ class Parameters:
         array = array.astype(np.float64 if native.itemsize > 4 else np.float32, copy=False)
         if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
             raise InvalidModelError(
-                f"{self.what}: {bad} of the {array.size} values of {key!r} are NaN or infinite, which no training"
-                " leaves in a model that works: a damaged file?"
+                f"{self.what}: {bad} of the {array.size} values of {key!r} are NaN or infinite; a model that works"
+                " has no such values: is the file damaged?"
             )
         return array
 

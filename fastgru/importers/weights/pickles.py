@@ -202,8 +202,8 @@ class PickleReader:
             )
         if name in _QUANTISED or module.split(".")[0] in _QUANTISERS:
             raise UnsupportedModelError(
-                f"{self.name}: the pickle names {name!r}: weights that were quantised and packed, which are not read:"
-                " save the state dict of the float model; precision='int8' gives its weights 8 bits at loading"
+                f"{self.name}: the pickle names {name!r}, which is for quantised and packed weights; they are not read:"
+                " save the state dict of the float model, and load it with precision='int8' for weights of 8 bits"
             )
         if name not in self.unknown:
             if len(self.unknown) == MAX_UNKNOWN:

@@ -132,7 +132,7 @@ def _rebuild_tensor_v3(
     metadata: Any = None,
 ) -> StoredTensor | Inert:
     if metadata or not isinstance(dtype, Global):
-        return Inert("torch._utils._rebuild_tensor_v3 with flags or a dtype of nobody's")
+        return Inert("torch._utils._rebuild_tensor_v3 with flags or an unknown dtype")
     return tensor(storage, offset, shape, strides, dtype.name.rsplit(".", 1)[-1])
 
 

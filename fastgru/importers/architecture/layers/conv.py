@@ -51,8 +51,8 @@ def _continued(layer: DescribedLayer, context: int, stride: int, padding: int) -
     """Return (frames of the state followed by x, the last `context` frames of these)."""
     if len(layer.states) != 1 or not context or stride != 1 or padding:
         raise layer.invalid(
-            f"{len(layer.states)} states, kernel and dilation reaching {context} frames back, stride {stride} and"
-            f" padding {padding} along time; with a state, expected 1, 1 or more, 1 and 0"
+            f"along time it has {len(layer.states)} states, reads {context} earlier frames, and has stride {stride} and"
+            f" padding {padding}; with a state, expected 1 state, 1 earlier frame or more, stride 1 and padding 0"
         )
     shape, dims = list(layer.x.shape), list(layer.x.dims)
     shape[2], dims[1:3] = context, (None, None)

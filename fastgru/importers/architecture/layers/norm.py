@@ -24,7 +24,9 @@ def _eps(layer: DescribedLayer, default: float = 1e-5) -> float:
 def _need_weight(layer: DescribedLayer, option: str, default: bool) -> None:
     """Raise `InvalidModelError` if there is no weight and no `option` that says so, as with a wrong prefix."""
     if default and option not in layer.options and not layer.parameters.has("weight"):
-        raise layer.invalid(f"no tensor {layer.parameters.key('weight')!r}; {option}: false, if it was made without")
+        raise layer.invalid(
+            f"there is no tensor {layer.parameters.key('weight')!r}; if the layer has no weight, give {option}: false"
+        )
 
 
 def _channels(layer: DescribedLayer, *ranks: int) -> int | None:
@@ -91,7 +93,7 @@ def _grouped(layer: DescribedLayer, C: int | None, groups: int | None, size: str
     """Normalise groups of channels. affine: torch's default; if true, a layer without weights must set it to false."""
     _need_weight(layer, "affine", affine)
     if C is None and not layer.parameters.has("weight"):
-        raise layer.wrong_input("a known number of channels, as the layer has no weights that would tell it")
+        raise layer.wrong_input("a known number of channels, because the layer has no weights that have it")
     C = layer.weight("weight", (C or "C",)).size if layer.parameters.has("weight") else C
     assert C is not None
     if groups is not None and C % groups:

@@ -40,7 +40,7 @@ def _pool(layer: DescribedLayer, kind: str, dilations: list[int], *, include: bo
     for i, size in enumerate(layer.x.shape[2:]):
         room = 0 if size is None else size + 2 * padding[i] - (kernel[i] - 1) * dilations[i] - 1
         if room < 0:
-            raise layer.wrong_input(f"{-room} elements more on axis {i + 2} for a kernel of {kernel}")
+            raise layer.wrong_input(f"{-room} more elements on axis {i + 2} for a kernel of {kernel}")
     return layer.apply(
         "pool",
         layer.x,
@@ -78,7 +78,7 @@ def _upsample(layer: DescribedLayer) -> Value:
     for factor, size in zip(factors, layer.x.shape[2:], strict=True) if mode == "nearest" else ():
         if not _agrees(factor, size):
             raise layer.unsupported(
-                f"scale_factor {factor} with mode 'nearest', where torch takes neighbours by the way that it rounds",
+                f"scale_factor {factor} with mode 'nearest', whose result depends on how torch rounds",
                 "use a whole number, or mode 'linear' or 'bilinear'",
             )
     scales = layer.constant("scales", [1.0, 1.0, *factors], "float32")

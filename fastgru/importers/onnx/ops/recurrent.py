@@ -39,9 +39,10 @@ def _reset_after(node: OnnxNode, build: OnnxGraphBuilder) -> bool:
         return bool(override)
     if not given and node.options["producer"].lower().startswith("pytorch"):
         build.warnings.append(
-            f"{node.what}: linear_before_reset is 0 in a file that PyTorch wrote, whose GRU is always of the other"
-            " kind: some exporters drop the attribute (microsoft/onnxscript issue 2852). If the model came from"
-            " torch.nn.GRU, read it with linear_before_reset=1; with linear_before_reset=0 this warning goes"
+            f"{node.what}: linear_before_reset is 0 in a file that PyTorch wrote, but torch.nn.GRU always computes with"
+            " 1: some exporters drop the attribute (microsoft/onnxscript issue 2852). If the model came from"
+            " torch.nn.GRU, read it with linear_before_reset=1. To silence this warning, read it with"
+            " linear_before_reset=0"
         )
     return given
 
