@@ -269,3 +269,21 @@ def test_any_description_is_read_or_refused_with_an_error_of_ours(chain: list[An
     with contextlib.suppress(FastGRUError):
         graph = build_architecture({"inputs": {"x": shape}, "layers": chain}, state, allow_unread=True)
         assert graph.outputs
+
+
+@pytest.mark.parametrize(
+    ("layer", "keys", "options"),
+    [
+        ("GRU", ["weight_ih_l0", "weight_hh_l0", "weight_ih_l1", "weight_hh_l1"], {"num_layers": 2}),
+        ("GRU", ["weight_ih_l0", "weight_hh_l0"], {"bidirectional": True}),
+        ("GRUCell", ["weight_ih", "weight_hh", "bias_ih", "bias_hh"], {"bias": True}),
+    ],
+)
+def test_a_wrong_prefix_is_named_before_a_size(layer: str, keys: list[str], options: dict[str, Any]) -> None:
+    weights = {f"rnn.{key}": np.zeros((12,) if "bias" in key else (12, 4), np.float32) for key in keys}
+    network = {
+        "inputs": {"x": ["N", 4] if layer == "GRUCell" else ["T", "N", 4]},
+        "layers": [{"type": layer, "prefix": "gru", **options}],
+    }
+    with pytest.raises(InvalidModelError, match="no tensor is under the prefix 'gru'; did you mean the prefix 'rnn'"):
+        fastgru.from_architecture(network, weights)

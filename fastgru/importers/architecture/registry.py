@@ -80,9 +80,16 @@ class DescribedLayer:
             raise self.wrong_input(form)
 
     def check_sizes(self, **found: Any) -> None:
-        """Raise `ShapeError` if the description gives one of these options and the weights have another value."""
+        """Raise `ShapeError` if the description gives one of these options and the weights have another value.
+
+        Raises `InvalidModelError`, which offers other prefixes, if there are no weights at all under the prefix.
+        """
         for name, value in found.items():
             if name in self.options and self.options.raw(name) != value:
+                if not self.parameters.names():
+                    cells = self.type.endswith("Cell")
+                    recurrent = cells or self.type in ("GRU", "LSTM", "RNN")
+                    self.parameters.take("weight_hh" + "_l0" * (not cells) if recurrent else "weight", None)
                 raise ShapeError(f"{self}: {name} is {self.options.raw(name)!r}, but its weights have {value!r}")
 
     def spatial(self) -> int:
