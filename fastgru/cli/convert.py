@@ -9,6 +9,7 @@ from fastgru.cli.options import file_argument, json_option, load_options, show
 from fastgru.cli.outputs import check_output
 from fastgru.load import load_graph
 from fastgru.precisions import LOWP
+from fastgru.reference.python import refuse_file
 from fastgru.terminal import bytes_of, counted, say
 
 __all__ = ["command"]
@@ -41,6 +42,7 @@ def command(
     if suffix == ".onnx" and precision in LOWP:
         raise click.UsageError(f"--precision {precision}: an .onnx file holds floats; name a .safetensors file")
     graph = load_graph(file, **options)
+    refuse_file(graph)
     if precision is not None:
         from fastgru.model import Model
 

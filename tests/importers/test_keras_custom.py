@@ -433,3 +433,32 @@ def test_a_key_that_names_nothing_is_told_before_anything_is_refused(objects: An
             fastgru.load(file, custom_objects=objects)
     with pytest.raises(UnsupportedModelError, match=r"layer 'f' \(Lambda\)"):
         fastgru.load(small(LAMBDA, mine), custom_objects={"Mine": abs})
+
+
+def test_a_handler_is_found_by_the_name_that_keras_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastgru.importers.keras import registry
+    from fastgru.importers.keras.call import Tensor
+
+    monkeypatch.setattr(registry, "_LAYERS", dict(registry._LAYERS))
+    own = {**layer("GRU", "f"), "module": "mine", "registered_name": "corp>GRU"}
+    with pytest.raises(UnsupportedModelError, match="a class of your own"):
+        fastgru.load(small(own))
+    registry.keras_layer("corp>GRU")(
+        lambda call: [Tensor(call.graph.add("unary", [call.x.value], call.base, {"kind": "neg"}))]
+    )
+    assert np.array_equal(fastgru.load(small(own))(X), -X)
+    with pytest.raises(UnsupportedModelError, match="a class of your own"):
+        fastgru.load(small({**own, "registered_name": "other>GRU"}))
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.safetensors"])
+def test_convert_refuses_a_function_by_name(name: str, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from fastgru.cli import main
+
+    (tmp_path / "objects.py").write_text("custom_objects = {'f': lambda x: x * 2}\n")
+    (tmp_path / "m.keras").write_bytes(small(LAMBDA))
+    given = [str(tmp_path / each) for each in ("m.keras", name)]
+    told = CliRunner().invoke(main, ["convert", *given, "--custom-objects", str(tmp_path / "objects.py")])
+    assert "a file of a model cannot hold a function" in told.output

@@ -8,10 +8,12 @@ from onnx import ModelProto, helper
 from fastgru.errors import UnsupportedModelError
 from fastgru.exporters.onnx.writer import OPSET, OnnxWriter, element_type, written
 from fastgru.graph import Graph, Node, TensorSpec
+from fastgru.reference.python import refuse_file
 
 __all__ = ["graph_to_onnx"]
 
 _IR_VERSION: Final = 9  # the first with this opset
+_OTHER_FORM: Final = " a .safetensors file, which fastgru convert and Model.save write, holds any model"
 _PROTOBUF_LIMIT: Final = (1 << 31) - 1
 _OWN_META: Final = frozenset({"format", "ir_version", "opset", "producer", "domain", "description"})
 
@@ -27,13 +29,13 @@ def graph_to_onnx(graph: Graph, *, precision: str = "float32") -> ModelProto:
     if graph.starts:
         raise UnsupportedModelError(
             f"state {next(iter(graph.starts))!r} begins with numbers of its file, which an ONNX file cannot hold:"
-            " convert the model as it is without open_states; Model.save writes any model, for fastgru.load"
+            " convert the model as it is without open_states;" + _OTHER_FORM
         )
+    refuse_file(graph)
     writer = OnnxWriter(graph.validate(), precision)
     if faults := written(graph.nodes, writer):
         raise UnsupportedModelError(
-            f"{len(faults)} node(s) have no counterpart in ONNX: {'; '.join(faults)};"
-            " Model.save writes any model, for fastgru.load"
+            f"{len(faults)} node(s) have no counterpart in ONNX: {'; '.join(faults)};" + _OTHER_FORM
         )
     made = {name for node in writer.nodes for name in node.output}
     inputs = {spec.name for spec in graph.inputs}
@@ -69,8 +71,7 @@ def _value_info(spec: TensorSpec, writer: OnnxWriter) -> Any:
     sizes = writer.facts(spec.name).sizes if spec.shape is None else spec.shape
     if sizes is None:
         raise UnsupportedModelError(
-            f"output {spec.name!r}: its number of axes is not known, but an ONNX file needs this number;"
-            " Model.save writes any model, for fastgru.load"
+            f"output {spec.name!r}: its number of axes is not known, but an ONNX file needs this number;" + _OTHER_FORM
         )
     names: Mapping[int, str | None] = dict(enumerate(spec.dims))
     shape = [n if isinstance(n, int | str) else names.get(i) for i, n in enumerate(sizes)]

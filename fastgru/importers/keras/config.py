@@ -24,6 +24,7 @@ class LayerConfig:
     """A layer's class name, its name and its attributes.
 
     module: the module that Keras 3 writes beside the class, else "". custom: whether the class is the user's own.
+    registered: the name under which the user registered the class, "package>class", else "".
 
     The getters take the attribute's names from newest to oldest (Keras 1 called `units` `output_dim`). They raise
     `InvalidModelError` for a value of another type, or for a missing attribute without a default.
@@ -34,6 +35,7 @@ class LayerConfig:
     config: Mapping[str, Any] = field(repr=False)
     module: str = ""
     custom: bool = False
+    registered: str = ""
 
     @classmethod
     def from_json(cls, data: Any, what: str) -> Self:
@@ -52,11 +54,11 @@ class LayerConfig:
         module, registered = data.get("module"), data.get("registered_name")
         module = module if isinstance(module, str) else ""
         # Keras registers users' classes as "package>class".
-        custom = ">" in class_name or (isinstance(registered, str) and ">" in registered)
-        custom = custom or (
+        named = next((name for name in (registered, class_name) if isinstance(name, str) and ">" in name), "")
+        custom = named != "" or (
             module != "" and not module.startswith(("keras.", "tf_keras", "tensorflow")) and module != "keras"
         )
-        return cls(class_name, name, config, module, custom)
+        return cls(class_name, name, config, module, custom, named)
 
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.class_name})"

@@ -81,7 +81,10 @@ def keras_layer(
     checks_arguments: bool = False,
     stepwise: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Register the decorated function for these classes; for the options see `LayerClass`."""
+    """Register the decorated function for these classes; for the options see `LayerClass`.
+
+    A class of the user's own has the name under which Keras registered it, such as "corp>PCEN".
+    """
 
     def register(handler: Handler) -> Handler:
         found = LayerClass(handler, positional, checks_arguments, stepwise)
@@ -124,14 +127,14 @@ def is_operation(layer: LayerConfig) -> bool:
 
 def positional_arguments(layer: LayerConfig) -> tuple[str, ...]:
     """Return the names of the arguments that a call may pass by position after the first."""
-    found = _LAYERS.get(layer.class_name)
+    found = _LAYERS.get(layer.registered or layer.class_name)
     return _TRAINING if found is None else found.positional
 
 
 def is_read(layer: LayerConfig) -> bool:
     """Return whether a layer, a model or a function is a supported one of Keras."""
     if layer.custom:
-        return False
+        return layer.registered in _LAYERS
     return layer.class_name in MODELS or layer.class_name in ("InputLayer", *_table_of(layer))
 
 
@@ -142,6 +145,8 @@ def class_of(layer: LayerConfig, custom: CustomObjects) -> LayerClass:
         return LayerClass(partial(apply_custom, found), checks_arguments=True)
     layer = layer if found is None else _as_class(layer, found.layer)
     table = _table_of(layer)
+    if layer.registered in _LAYERS:
+        return _LAYERS[layer.registered]
     if layer.custom or layer.class_name not in table:
         raise layer.unsupported(*reason(layer))
     return table[layer.class_name]
@@ -168,7 +173,7 @@ def _as_class(layer: LayerConfig, class_name: str) -> LayerConfig:
             f"custom_objects names {class_name!r} for it, which is not an implemented class of Keras",
             offered(class_name, layers()),
         )
-    return replace(layer, class_name=class_name, module="keras.layers", custom=False)
+    return replace(layer, class_name=class_name, module="keras.layers", custom=False, registered="")
 
 
 def apply(call: Call) -> list[Tensor]:
