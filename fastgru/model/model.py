@@ -256,7 +256,8 @@ class Model:
     def to_onnx(self, path: str | PathLike[str] | None = None) -> bytes:
         """Return the model as the bytes of an ONNX file of opset 20. With a `path`, also write them there.
 
-        The dtypes are those in which the model computes.
+        The dtypes are those in which the model computes. With precision="bfloat16" or "int8", the file holds the floats
+        that were read, before they were rounded, so that its outputs differ from those of the model.
 
         Raises `UnsupportedModelError` with every node that has no counterpart in ONNX.
         """
