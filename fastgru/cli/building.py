@@ -115,17 +115,18 @@ def _build(
 def _wanted(request: dict[str, Any]) -> Iterator[Any]:
     """Return the native functions of a request: those that Python calls, and those in programs of the models."""
     import fastgru
+    from fastgru.cli.runnables import runnables
     from fastgru.kernels import table
     from fastgru.verify.cases import draw_cases
 
     whole = not request["files"]
     for file in request["files"]:
         model = fastgru.load(file, precision=request["precision"], **request["options"])
-        runnable = model._runnable
-        for case in draw_cases(model.graph):
-            shapes = {name: array.shape for name, array in runnable.bind(case.calls[0]).items()}
-            if runnable.route(shapes) is None:  # several programs, one of which reads what another has computed
-                runnable.plan(case.calls[0])
+        for runnable in runnables(model):
+            for case in draw_cases(runnable.graph):
+                shapes = {name: array.shape for name, array in runnable.bind(case.calls[0]).items()}
+                if runnable.route(shapes) is None:  # several programs, one of which reads what another has computed
+                    runnable.plan(case.calls[0])
     return (native for native in table.entries() if whole or not native.dtype or native.asked_for)
 
 

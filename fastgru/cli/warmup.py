@@ -71,13 +71,15 @@ def _warm_entries() -> None:
 
 
 def _warm_files(files: tuple[Path, ...], precision: str | None, options: dict[str, Any], *, as_json: bool) -> None:
+    from fastgru.cli.runnables import runnables
     from fastgru.verify.cases import draw_cases
 
     for file in files:
         with progress(f"Compiling the kernels that {file} needs", compiles=True):
             model = fastgru.load(file, precision=precision, **options)
-            for case in draw_cases(model.graph):
-                model.run(case.calls[0])
+            for runnable in runnables(model):
+                for case in draw_cases(runnable.graph):
+                    runnable.run(case.calls[0])
         if not as_json:
             say(f"{file}: ready")
 

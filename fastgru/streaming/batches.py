@@ -35,7 +35,7 @@ class Network:
     def __init__(
         self, runnable: Runnable, layout: Layout, frames: Sequence[str], states: Sequence[str], threads: int
     ) -> None:
-        self.layout, self.threads, self._runnable = layout, threads, runnable
+        self.layout, self.threads, self.runnable = layout, threads, runnable
         typed = {spec.name: spec for spec in runnable.inputs}
         self.frames = [replace(typed[name], dims=()) for name in frames]
         self._states = [typed[name] for name in states]
@@ -121,7 +121,7 @@ class Network:
             raise ShapeError(f"its {batch[0].steps} steps take {taken:,} bytes to run: give budget={need} or more")
         feeds = self._feeds(batch, shapes, scratch)
         if route is None:
-            return self._runnable.run(feeds)
+            return self.runnable.run(feeds)
         results = {name: scratch.take(f"{name} (output)", shape, dtype) for name, shape, dtype in route.outputs}
         if not route.call(*route.plain([feeds[name] for name in route.inputs], list(results.values()))):
             raise ShapeError("an array changed its shape or dtype during the call")
@@ -137,7 +137,7 @@ class Network:
         if key in call.routes:
             call.plans.touch(key)
             return call.routes[key], 0
-        program = self._programs.get(key) or self._runnable.planned(shapes)
+        program = self._programs.get(key) or self.runnable.planned(shapes)
         if program is None:
             return call.routes.setdefault(key, None), 0
         if key not in self._programs:
@@ -166,7 +166,7 @@ class Network:
             shapes[spec.name] = tuple(shape)
         for spec in self._states:
             shapes[spec.name] = tuple([n if n is not None else rows for n in spec.shape or ()])
-        return {spec.name: shapes[spec.name] for spec in self._runnable.inputs}
+        return {spec.name: shapes[spec.name] for spec in self.runnable.inputs}
 
     def _feeds(
         self, batch: Sequence[Item], shapes: Mapping[str, tuple[int, ...]], scratch: Scratch
@@ -185,7 +185,7 @@ class Network:
                 if spec.name not in self._unread:
                     row[(*head, slice(item.steps, None))] = array[(*head, slice(item.steps - 1, None))]
         for spec in self._states:
-            feeds[spec.name][...] = self._runnable.graph.start(spec.name, shapes[spec.name], self.dtypes[spec.name])
+            feeds[spec.name][...] = self.runnable.graph.start(spec.name, shapes[spec.name], self.dtypes[spec.name])
         if self.layout.lengths:
             feeds[self.layout.lengths][...] = [item.steps for item in batch]
         return feeds

@@ -62,6 +62,8 @@ class _Reading:
 class Predictor:
     """The predictor of a graph. make: makes what runs a graph on one thread. threads: how many batches run at once.
 
+    runnable: what `make` made for the batches, with an input for lengths if they are needed.
+
     Raises `UnsupportedModelError` if the axes of batch and time cannot be found, and `ShapeError` if there is no input
     for a sequence, or the sizes of a state do not follow from the frames.
     """
@@ -75,6 +77,7 @@ class Predictor:
         self._network = Network(
             make(self.layout.graph), self.layout, [s.name for s in frames], [s.name for s in states], threads
         )
+        self.runnable = self._network.runnable
         self.threads, self._warned = threads, False
         self._times = [self._network.time(spec) for spec in self._network.frames]
         self._single = [self._without_batch(spec) for spec in self._network.frames]

@@ -29,6 +29,7 @@ from fastgru.simd.target import TARGET
 model = fastgru.load("model.onnx", precision="int8")
 for T in (1, 7):
     assert np.isfinite(model(np.ones((T, 2, model.inputs[0].shape[2]), np.float32))[0]).all()
+model.predict([np.ones((T, model.inputs[0].shape[2]), np.float32) for T in (7, 3)])
 team_caller(), worker()
 numba = "numba" in sys.modules
 from fastgru.kernels.table import compiled_by_this_process
@@ -124,6 +125,14 @@ def test_warmup_fills_the_cache_for_other_targets_too(folder: Path) -> None:
     assert {"gru_step_reset_after_float32.fgo", "gru_reset_after_float32.fgo", "run_alone.fgo"} <= set(os.listdir(made))
     done = python(folder, "-c", RUN, FASTGRU_TARGET=other.name)
     assert f"FASTGRU_TARGET is {other.name}, which cannot run here" in done.stderr
+
+
+def test_warmup_compiles_all_that_calls_streams_and_predict_need(folder: Path) -> None:
+    cache = {"FASTGRU_CACHE_DIR": str(folder / "warm")}
+    build(folder, "warmup", "--precision", "int8", "model.onnx", **cache)
+    done = python(folder, "-c", RUN, **cache)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [TARGET.name, [], False]
 
 
 @pytest.mark.parametrize(
