@@ -14,15 +14,19 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from fastgru.graph import Array, Graph
 from fastgru.records import dataclass
+from fastgru.simd.cpu import host_features
 from fastgru.sources import Source
 
 __all__ = ["Runtime", "open_runtime", "runtime_of"]
+
+_BYTE_PRODUCTS: Final = frozenset({"QGemm", "QLinearConv", "QLinearMatMul"})  # input 3 holds the weights
+_SEVEN_BITS: Final = 64
 
 Executor = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -64,8 +68,34 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:200]
 
 
-def _open_onnxruntime(path: Path, graph: Graph) -> Runtime:
+def _saturating(path: Path) -> str:
+    """Return the name of a node whose sums ONNX Runtime may saturate on this CPU, or "".
+
+    On x86 without VNNI, ONNX Runtime adds two products of an unsigned and a signed byte in 16 bits. Its option
+    `session.x64quantprecision` avoids this for some nodes of a file and not for others (1.32.0). With weights of 7 bits
+    no sum saturates.
+    """
+    features = host_features()
+    if not features.get("sse4.2") or features.get("avx512vnni") or features.get("avxvnni"):
+        return ""
+    from onnx import TensorProto, load, numpy_helper
+
+    model = load(os.fspath(path), load_external_data=False)
+    held = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT8}
+    for node in model.graph.node:
+        weight = held.get(node.input[3]) if node.op_type in _BYTE_PRODUCTS and len(node.input) > 3 else None
+        if weight is not None and (
+            weight.data_location == TensorProto.EXTERNAL
+            or np.abs(numpy_helper.to_array(weight).astype(np.int16)).max(initial=0) > _SEVEN_BITS
+        ):
+            return f"{node.op_type} {node.output[0]!r}"
+    return ""
+
+
+def _open_onnxruntime(path: Path, graph: Graph) -> Runtime | str:
     onnxruntime = importlib.import_module("onnxruntime")
+    if node := _saturating(path):
+        return f"on this CPU, which has no VNNI, it may saturate the sums of {node}"
 
     def session_of(exact: str) -> Any:
         options = onnxruntime.SessionOptions()
@@ -74,8 +104,7 @@ def _open_onnxruntime(path: Path, graph: Graph) -> Runtime:
         options.add_session_config_entry("session.x64quantprecision", exact)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    # On x86 without VNNI, ONNX Runtime adds products of bytes in 16 bits, which saturate, unless this option is "1".
-    # With "1" it has no kernel for some nodes whose inputs are both int8.
+    # See `_saturating`. With "1", ONNX Runtime has no kernel for some nodes whose inputs are both int8.
     try:
         session = session_of("1")
     except Exception:  # any error of ONNX Runtime; a fault of the file is raised again below

@@ -90,6 +90,7 @@ def test_what_static_quantisation_writes(tmp_path, form):
     quantize_static(
         tmp_path / "float.onnx", tmp_path / "small.onnx", Reader(), quant_format=QuantFormat[form],
         op_types_to_quantize=["MatMul", "Conv"], activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        reduce_range=True,  # without VNNI, ONNX Runtime saturates the sums of products with 8 bits
     )  # fmt: skip
     model = onnx.load(tmp_path / "small.onnx")
     found = {node.op_type for node in model.graph.node}

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 import fastgru
 from fastgru.cli.charmodel import DATA
@@ -111,3 +113,34 @@ def test_runtimes_can_be_left_out() -> None:
     assert report.holds
     assert report.skipped == ()
     assert {check.against for check in report.checks} == {"definition"}
+
+
+@pytest.mark.parametrize("has_vnni", [False, True])
+@pytest.mark.parametrize("largest", [64, 65])
+def test_sums_that_onnxruntime_saturates_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int, has_vnni: bool
+) -> None:
+    """Two products of 255 and 65 exceed 16 bits."""
+    pytest.importorskip("onnxruntime")
+    numbers = {"s": np.float32(0.01), "z": np.uint8(0), "ws": np.float32(0.01), "wz": np.int8(0)}
+    constants = numbers | {"w": np.full((8, 4), largest, np.int8)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("QLinearMatMul", ["q", "s", "z", "w", "ws", "wz", "s", "z"], ["p"]),
+        helper.make_node("DequantizeLinear", ["p", "s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 8])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    path = tmp_path / "bytes.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    monkeypatch.setattr(runtimes_module, "host_features", lambda: {"sse4.2": True, "avx512vnni": has_vnni})
+    opened = runtimes_module.open_runtime("onnxruntime", path, fastgru.load_graph(path))
+    if largest == 65 and not has_vnni:
+        assert opened == "on this CPU, which has no VNNI, it may saturate the sums of QLinearMatMul 'p'"
+    else:
+        assert isinstance(opened, runtimes_module.Runtime)
