@@ -54,7 +54,10 @@ def read_datasource(source: Any, **_: Any) -> Data:
 def ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The names that `fastgru.scoring.ray` imports."""
     context = SimpleNamespace(
-        target_min_block_size=0, target_max_block_size=0, enable_progress_bars=True, execution_options=SimpleNamespace()
+        target_min_block_size=0,
+        target_max_block_size=0,
+        enable_progress_bars=True,
+        execution_options=SimpleNamespace(preserve_order=False),
     )
     names: dict[str, dict[str, Any]] = {
         "ray": {"is_initialized": lambda: False, "init": lambda **_: None, "shutdown": lambda: None},
