@@ -24,7 +24,8 @@ class Admission:
 
     def __init__(self, account: Account, max_bytes: int, clock: Callable[[], int], ask: Callable[[], None]) -> None:
         self._account, self._max_bytes, self._clock, self._ask = account, max_bytes, clock, ask
-        self._refusal: tuple[object, int, int, ServeError] | None = None  # the last one: group, limit, time, error
+        # The last refusal of a request that had just come, and of one that lay unread: group, limit, time and error.
+        self._refusals: dict[bool, tuple[object, int, int, ServeError]] = {}
 
     def refusal(self, served: Served, group: Group, limit_ns: int, waited_ns: int = 0) -> ServeError | None:
         """Return the error that a job of this group would be refused with, or None if it would be taken.
@@ -41,10 +42,10 @@ class Admission:
         load.sees(now)
         load.refuses()
         self._ask()
-        last = self._refusal
-        if waited_ns or last is None or last[0] is not group or last[1] != limit_ns or now - last[2] > _REFUSAL_NS:
+        last = self._refusals.get(waited_ns > 0)
+        if last is None or last[0] is not group or last[1] != limit_ns or now - last[2] > _REFUSAL_NS:
             error = refusals.late(cost_ns, ahead, limit_ns, waited, account.jobs)
-            self._refusal = None if waited_ns else (group, limit_ns, now, error)
+            self._refusals[waited_ns > 0] = (group, limit_ns, now, error)
         else:
             error = last[3]
         served.statistics.fail(error.reason)
